@@ -1,0 +1,58 @@
+"""Errors of a training that a person can act on. Each names its failure kind; everything else is `internal`.
+
+TrainingError
+├── BadSpecError        the spec does not fit the data or the build
+├── BadDataError        missing, corrupt or altered data; names the shard
+├── NonFiniteError      NaN or infinity in a loss; names the metric and the steps
+└── CheckpointError     no checkpoint of this spec, or a damaged one
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from trainer.wire import FailureKind
+
+
+class TrainingError(Exception):
+    """Base; `kind` says which class of failure it is."""
+
+    kind: ClassVar[FailureKind] = FailureKind.INTERNAL
+
+
+class BadSpecError(TrainingError):
+    """The spec is valid by itself but does not fit the data or the machine."""
+
+    kind = FailureKind.BAD_SPEC
+
+
+class BadDataError(TrainingError):
+    """Data is missing, corrupt or altered."""
+
+    kind = FailureKind.BAD_DATA
+
+
+class NonFiniteError(TrainingError):
+    """A loss became NaN or infinite."""
+
+    kind = FailureKind.NON_FINITE
+
+
+class CheckpointError(TrainingError):
+    """A checkpoint can't be used."""
+
+    kind = FailureKind.INTERNAL
+
+
+def classify(error: BaseException) -> tuple[FailureKind, str]:
+    """Failure kind and a reason for a person, for any exception (also one that Ray wrapped: follow `__cause__`)."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, TrainingError):
+            return seen.kind, str(seen)
+        if isinstance(seen, MemoryError) or type(seen).__name__ == "OutOfMemoryError":
+            return FailureKind.OUT_OF_MEMORY, f"out of memory: {seen}; lower train.micro_batch"
+        if isinstance(seen, OSError) and seen.errno == 28:
+            return FailureKind.DISK_FULL, f"no space left on the device: {seen.filename or seen}"
+        seen = seen.__cause__ or getattr(seen, "cause", None)
+    return FailureKind.INTERNAL, f"{type(error).__name__}: {error}"

@@ -1,0 +1,35 @@
+"""Architecture of DCGAN. Torch-free."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from trainer.families.arch import Arch, Latent
+
+
+class DcganArch(Arch):
+    """Strided convolutions, batch norm, ReLU in G, leaky ReLU in D (Radford et al. 2016, section 3)."""
+
+    family: Literal["dcgan"] = "dcgan"
+    resolution: int = Field(default=32, ge=8, le=128)
+    """Height and width in pixels: a power of two from 8 to 128, or 28."""
+    channels: Literal[1, 3] = 1
+    latent: Latent = Latent(dim=100, distribution="uniform", low=-1.0, high=1.0)
+    g_width: int = Field(default=64, ge=4)
+    """Channels of G's last hidden layer; they double towards the latent (the paper: 128 at 64 px)."""
+    d_width: int = Field(default=64, ge=4)
+    """Channels of D's first layer; they double towards the output."""
+    max_width: int = Field(default=1024, ge=4)
+    """Most channels of any layer."""
+
+    @field_validator("resolution")
+    @classmethod
+    def _possible(cls, resolution: int) -> int:
+        if resolution != 28 and resolution & (resolution - 1):
+            raise ValueError(f"{resolution} is not possible; use 8, 16, 28, 32, 64 or 128")
+        return resolution
+
+
+ARCH = DcganArch

@@ -1,0 +1,1 @@
+"""GAN (Goodfellow et al. 2014): MLP generator, maxout discriminator."""

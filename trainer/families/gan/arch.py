@@ -1,0 +1,43 @@
+"""Architecture of Goodfellow's MLP GAN. Torch-free."""
+
+from __future__ import annotations
+
+from math import sqrt
+from typing import ClassVar, Literal
+
+from pydantic import Field, field_validator
+
+from trainer.families.arch import Arch, Latent
+
+ROOT3 = sqrt(3.0)
+
+
+class GanArch(Arch):
+    """G: two ReLU layers and a sigmoid. D: two maxout layers with dropout (Goodfellow et al. 2014, authors' code)."""
+
+    pixel_range: ClassVar[tuple[float, float]] = (0.0, 1.0)
+
+    family: Literal["gan"] = "gan"
+    resolution: int = Field(default=28, ge=8, le=128)
+    """Height and width in pixels: a power of two from 8 to 128, or 28."""
+    channels: Literal[1, 3] = 1
+    latent: Latent = Latent(dim=100, distribution="uniform", low=-ROOT3, high=ROOT3)
+    g_hidden: int = Field(default=1200, ge=8)
+    """Units of each of G's two hidden layers."""
+    d_hidden: int = Field(default=240, ge=8)
+    """Maxout units of each of D's two hidden layers."""
+    maxout_pieces: int = Field(default=5, ge=2)
+    input_dropout: float = Field(default=0.2, ge=0.0, lt=1.0)
+    """Share of D's inputs dropped."""
+    hidden_dropout: float = Field(default=0.5, ge=0.0, lt=1.0)
+    """Share of D's hidden units dropped."""
+
+    @field_validator("resolution")
+    @classmethod
+    def _possible(cls, resolution: int) -> int:
+        if resolution != 28 and resolution & (resolution - 1):
+            raise ValueError(f"{resolution} is not possible; use 8, 16, 28, 32, 64 or 128")
+        return resolution
+
+
+ARCH = GanArch

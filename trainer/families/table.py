@@ -1,0 +1,45 @@
+"""The table of families. Importing it loads no torch; `nets` modules are imported on first use.
+
+To add a family: a folder beside this file with
+
+- ``arch.py``     ``ARCH`` (a torch-free subclass of :class:`trainer.families.arch.Arch`),
+- ``recipes.py``  ``RECIPES``: recipe name → function that returns a full ``JobSpec`` (torch-free),
+- ``nets.py``     ``FAMILY``: an instance of :class:`trainer.families.base.Family`,
+
+and its name in ``NAMES``. The contract tests pick it up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from trainer.families.arch import Arch
+
+if TYPE_CHECKING:
+    from trainer.families.base import Family
+    from trainer.spec import JobSpec
+
+NAMES: tuple[str, ...] = ("gan", "dcgan")
+
+
+def arch_classes() -> tuple[type[Arch], ...]:
+    """The Arch class of every family, in table order. Torch-free."""
+    return tuple(import_module(f"trainer.families.{name}.arch").ARCH for name in NAMES)
+
+
+def recipes() -> dict[str, Callable[..., JobSpec]]:
+    """Every recipe by name, each a function that returns a full spec. Torch-free."""
+    found: dict[str, Callable[..., JobSpec]] = {}
+    for name in NAMES:
+        found.update(import_module(f"trainer.families.{name}.recipes").RECIPES)
+    return found
+
+
+def family(name: str) -> Family[Any]:
+    """The family's nets and phases. Imports torch. Raises KeyError for a name that is not in the table."""
+    if name not in NAMES:
+        raise KeyError(f"no family {name!r}; families: {', '.join(NAMES)}")
+    found: Family[Any] = import_module(f"trainer.families.{name}.nets").FAMILY
+    return found

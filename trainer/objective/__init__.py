@@ -1,0 +1,1 @@
+"""Losses, penalties and the phases that combine them. Pure functions of tensors."""

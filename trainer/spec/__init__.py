@@ -1,0 +1,27 @@
+"""JobSpec: everything a job is. Complete, frozen, versioned, torch-free.
+
+>>> from trainer.spec import JobSpec, load_spec, with_overrides
+"""
+
+from trainer.spec.errors import FieldError, SpecError, explain
+from trainer.spec.files import dump_spec, load_spec, parse_spec, with_overrides
+from trainer.spec.job import SPEC_VERSION, JobSpec
+from trainer.spec.optim import Adam, RMSProp, Schedule, Sgd
+from trainer.spec.sections import (
+    Checkpointing,
+    Data,
+    Ema,
+    Evaluation,
+    Objective,
+    Publish,
+    Resources,
+    Retry,
+    Samples,
+    Train,
+)
+
+__all__ = [
+    "SPEC_VERSION", "Adam", "Checkpointing", "Data", "Ema", "Evaluation", "FieldError", "JobSpec", "Objective",
+    "Publish", "RMSProp", "Resources", "Retry", "Samples", "Schedule", "Sgd", "SpecError", "Train",
+    "dump_spec", "explain", "load_spec", "parse_spec", "with_overrides",
+]  # fmt: skip

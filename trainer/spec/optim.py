@@ -1,0 +1,80 @@
+"""Optimisers and their schedules. A schedule is a pure function of progress, so it has no state to save."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from trainer.schema import Frozen
+
+
+class Schedule(Frozen):
+    """The factor on the learning rate as a function of progress."""
+
+    kind: Literal["constant", "linear", "exponential"] = "constant"
+    """`constant`: 1. `linear`: 1 until `start`, then a line to `final` at the end. `exponential`: `decay` ** updates, at least `final`."""
+    start: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """`linear`: share of `train.images` after which the decay begins, in [0, 1)."""
+    final: float = Field(default=0.0, ge=0.0, le=1.0)
+    """The smallest factor."""
+    decay: float = Field(default=1.0, gt=0.0, le=1.0)
+    """`exponential`: factor per update of this player, e.g. 1 / 1.000004 (Goodfellow et al. 2014)."""
+    warmup_images: int = Field(default=0, ge=0)
+    """Images over which the factor rises linearly from 0."""
+
+    def factor(self, images: int, total_images: int, updates: int) -> float:
+        """The factor after `images` of `total_images` real images and `updates` updates of the player."""
+        warm = min(1.0, images / self.warmup_images) if self.warmup_images else 1.0
+        if self.kind == "linear":
+            progress = min(1.0, images / total_images)
+            share = max(0.0, (progress - self.start) / (1.0 - self.start))
+            return warm * (1.0 + share * (self.final - 1.0))
+        if self.kind == "exponential":
+            return float(warm * max(self.final, self.decay**updates))
+        return warm
+
+
+class OptimizerBase(Frozen):
+    """What all optimisers share."""
+
+    lr: float = Field(gt=0.0, le=10.0)
+    """Learning rate."""
+    weight_decay: float = Field(default=0.0, ge=0.0)
+    """L2 penalty added to the gradient."""
+    schedule: Schedule = Schedule()
+
+
+class Adam(OptimizerBase):
+    """Adam (Kingma & Ba 2015)."""
+
+    kind: Literal["adam"] = "adam"
+    lr: float = Field(default=2e-4, gt=0.0, le=10.0)
+    """Learning rate."""
+    beta1: float = Field(default=0.5, ge=0.0, lt=1.0)
+    beta2: float = Field(default=0.999, ge=0.0, lt=1.0)
+    eps: float = Field(default=1e-8, gt=0.0)
+
+
+class RMSProp(OptimizerBase):
+    """RMSProp (Tieleman & Hinton 2012), WGAN's optimiser."""
+
+    kind: Literal["rmsprop"] = "rmsprop"
+    lr: float = Field(default=5e-5, gt=0.0, le=10.0)
+    """Learning rate."""
+    alpha: float = Field(default=0.99, gt=0.0, lt=1.0)
+    eps: float = Field(default=1e-8, gt=0.0)
+
+
+class Sgd(OptimizerBase):
+    """Stochastic gradient descent with momentum."""
+
+    kind: Literal["sgd"] = "sgd"
+    lr: float = Field(default=0.1, gt=0.0, le=10.0)
+    """Learning rate."""
+    momentum: float = Field(default=0.0, ge=0.0, lt=1.0)
+    final_momentum: float | None = Field(default=None, ge=0.0, lt=1.0)
+    """Momentum reached linearly at the end of training (Goodfellow et al. 2014: 0.5 → 0.7); None keeps it constant."""
+
+
+Optimizer = Annotated[Adam | RMSProp | Sgd, Field(discriminator="kind")]

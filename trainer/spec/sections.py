@@ -1,0 +1,170 @@
+"""The sections of a job spec, each with the checks that concern it alone. Progress is in images and steps."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from trainer.schema import Frozen
+
+SCHEMES = ("builtin", "file", "http", "https", "s3", "gs")
+LossName = Literal["minimax", "non-saturating", "hinge", "wasserstein", "least-squares"]
+MetricName = Literal["fid", "kid", "precision", "recall"]
+
+
+class Data(Frozen):
+    """Which images, and in which order."""
+
+    url: str = "builtin:digits"
+    """Where `dataset.json` lies: `builtin:digits`, a path, or a file://, http(s)://, s3:// or gs:// folder."""
+    digest: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    """Expected digest of the dataset; a job on other data is refused. None accepts what is there."""
+    lanes: int = Field(default=8, ge=1, le=4096)
+    """Independent lanes of the sample stream. The global batches are the same for every worker count that divides it."""
+    decode_threads: int = Field(default=1, ge=0, le=64)
+    """Threads a worker decodes with, ahead of training; 0 decodes in the training thread. The order never depends on it."""
+    on_bad_shard: Literal["fail", "skip"] = "fail"
+    """A shard that stays missing, truncated or altered after retries: `fail` the job, or `skip` and count it."""
+    mirror: bool = False
+    """Flip images horizontally at random (a pure function of seed, batch and row)."""
+
+    @field_validator("url")
+    @classmethod
+    def _scheme_allowed(cls, url: str) -> str:
+        scheme, colon, _ = url.partition(":")
+        if colon and scheme not in SCHEMES:
+            raise ValueError(f"scheme {scheme!r} is not allowed; use a path or one of {', '.join(SCHEMES)}")
+        if "\0" in url or not url:
+            raise ValueError("must be a path or URL")
+        if scheme == "builtin" and url != "builtin:digits":
+            raise ValueError(f"no builtin dataset {url!r}; there is builtin:digits")
+        return url
+
+
+class Clip(Frozen):
+    """Weight clipping of D after each of its updates (Arjovsky et al. 2017, Algorithm 1)."""
+
+    kind: Literal["clip"] = "clip"
+    bound: float = Field(default=0.01, gt=0.0)
+    """Weights are clamped to [-bound, bound]."""
+
+
+class GradientPenalty(Frozen):
+    """Two-sided gradient penalty between real and fake (Gulrajani et al. 2017, Eq. 3)."""
+
+    kind: Literal["gradient-penalty"] = "gradient-penalty"
+    weight: float = Field(default=10.0, gt=0.0)
+    interval: int = Field(default=1, ge=1)
+    """Applied every that many steps, times that many (lazy regularisation)."""
+
+
+class R1(Frozen):
+    """Gradient penalty on real images, weight/2 · E‖∇D(x)‖² (Mescheder et al. 2018, Eq. 9)."""
+
+    kind: Literal["r1"] = "r1"
+    weight: float = Field(default=10.0, gt=0.0)
+    interval: int = Field(default=1, ge=1)
+    """Applied every that many steps, times that many (lazy regularisation)."""
+
+
+Penalty = Annotated[Clip | GradientPenalty | R1, Field(discriminator="kind")]
+
+
+class Objective(Frozen):
+    """The adversarial loss, what regularises it, and how often D steps."""
+
+    loss: LossName = "non-saturating"
+    """Pair of losses for D and G."""
+    penalties: tuple[Penalty, ...] = ()
+    d_steps: int = Field(default=1, ge=1, le=1000)
+    """D's updates per step, each on a new batch of real images (n_critic)."""
+
+
+class Ema(Frozen):
+    """Exponential moving average of G's weights; sampling, evaluation and publishing use it."""
+
+    decay: float = Field(default=0.999, ge=0.0, lt=1.0)
+    """Factor per step."""
+    start_images: int = Field(default=0, ge=0)
+    """Until then the average is a copy of G."""
+
+
+class Train(Frozen):
+    """How long, how much at once, how precisely."""
+
+    images: int = Field(default=1_000_000, ge=1)
+    """Length of the training in real images shown; the last step may overshoot by less than one step."""
+    batch: int = Field(default=64, ge=1)
+    """Global batch over all workers."""
+    micro_batch: int | None = Field(default=None, ge=1)
+    """Images a worker holds at once; gradients accumulate to its share of the batch. None: no accumulation."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """`bf16` runs the forward passes under autocast; weights and optimiser stay float32."""
+    seed: int = Field(default=0, ge=0, le=2**31 - 1)
+    """Seeds initial weights, sample order, latents, dropout: all that is random."""
+    log_steps: int = Field(default=20, ge=1)
+    """Steps between two progress reports; metrics leave the device only then."""
+
+
+class Checkpointing(Frozen):
+    """When the state is saved and what is kept."""
+
+    every_steps: int = Field(default=500, ge=1)
+    keep_last: int = Field(default=3, ge=1)
+    """Newest checkpoints kept."""
+    keep_best: bool = True
+    """Also keep the checkpoint with the best `publish.metric` (or `fid`)."""
+
+
+class Samples(Frozen):
+    """Sample grids from a fixed latent."""
+
+    every_steps: int = Field(default=500, ge=1)
+    count: int = Field(default=64, ge=1, le=1024)
+
+
+class Evaluation(Frozen):
+    """Scores of the EMA generator against the training images."""
+
+    every_steps: int | None = Field(default=None, ge=1)
+    """Steps between evaluations; None evaluates once, at the end."""
+    metrics: tuple[MetricName, ...] = ("fid", "kid")
+    samples: int = Field(default=10_000, ge=16)
+    """Generated images (and at most as many real ones)."""
+    extractor: str = "classifier"
+    """`classifier`: a small net trained once per dataset and cached. Otherwise the path or URL of a TorchScript or
+    `pt2` file that maps uint8-range float images [B, 3, H, W] to features [B, F] (e.g. Inception)."""
+
+
+class Resources(Frozen):
+    """What the job takes of the cluster."""
+
+    workers: int = Field(default=1, ge=1, le=4096)
+    """DDP workers (one process each)."""
+    min_workers: int | None = Field(default=None, ge=1)
+    """Elastic minimum; None: not elastic."""
+    cpus_per_worker: float = Field(default=1.0, gt=0.0)
+    gpus_per_worker: int = Field(default=0, ge=0, le=1)
+    """0 trains on the CPU (gloo), 1 on a GPU (NCCL)."""
+
+
+class Retry(Frozen):
+    """What happens after failures that are not the job's own fault (worker, node or driver lost)."""
+
+    worker_failures: int = Field(default=3, ge=0)
+    """Restarts of the worker group from the last checkpoint within one attempt."""
+    attempts: int = Field(default=3, ge=1, le=100)
+    """Submissions to the cluster before the job fails."""
+
+
+class Publish(Frozen):
+    """Registers the finished generator."""
+
+    model: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
+    """Registered model's name."""
+    gate: Literal["better", "always", "never"] = "better"
+    """When alias `champion` moves to the new version: if `metric` is better than the incumbent's on the same dataset
+    digest and extractor; always; never."""
+    metric: MetricName = "fid"
+    """What the gate compares. Lower is better for fid and kid, higher for precision and recall."""

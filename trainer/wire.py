@@ -1,0 +1,102 @@
+"""What crosses between the control plane and a running job. Torch-free; both sides import it.
+
+The control plane writes one `JobFile` (mode 0600) into the job's folder and submits the driver with that path alone,
+so that no secret passes through Ray's API. The driver's rank-0 worker pushes numbered `WireEvent`s; the reply says how
+far they arrived and what is wanted of the job.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Literal
+
+from pydantic import Field
+
+from trainer.schema import Frozen
+from trainer.spec import JobSpec
+
+JOB_FILE = "job.json"
+
+
+class FailureKind(StrEnum):
+    """Why a job failed, in classes that decide whether another attempt makes sense."""
+
+    BAD_SPEC = "bad-spec"  # refused by the trainer though the API accepted it (e.g. classes do not match the data)
+    BAD_DATA = "bad-data"  # missing, corrupt or altered shards; digest mismatch
+    OUT_OF_MEMORY = "out-of-memory"
+    NON_FINITE = "non-finite"  # NaN or infinity in a loss
+    WORKER_LOST = "worker-lost"  # workers died more often than retry.worker_failures
+    NO_CAPACITY = "no-capacity"  # the cluster can never give what the job asks for
+    DISK_FULL = "disk-full"
+    START_FAILED = "start-failed"  # Ray refused or lost the driver before it said anything
+    INTERNAL = "internal"  # a bug of ours
+
+    @property
+    def retryable(self) -> bool:
+        """Whether a new attempt may end differently."""
+        return self in (FailureKind.WORKER_LOST, FailureKind.START_FAILED)
+
+
+class EventKind(StrEnum):
+    """What an event reports; `WireEvent.data` by kind."""
+
+    WAITING = "waiting"  # {"reason": "needs 2 CPUs, 1 is free"}
+    STARTED = "started"  # {"total_images", "resumed_from": step | None, "workers", "device", "mlflow_run_id"}
+    PROGRESS = "progress"  # {"metrics": {name: float}, "images_per_second", "eta_seconds", "shares": {part: float}, "total_images"}
+    SAMPLES = "samples"  # {"path": PNG relative to the job's folder}
+    CHECKPOINT = "checkpoint"  # {"path"}
+    SCORES = "scores"  # {"scores": {name: float}, "provenance": {...}}
+    PUBLISHED = "published"  # {"model", "version", "champion": bool, "verdict": str, "scores"}
+    WARNING = "warning"  # {"message"}
+    RESTARTED = "restarted"  # {"reason"}: Ray Train restarted the worker group
+    FINISHED = "finished"  # {"outcome": "completed" | "stopped"}
+    FAILED = "failed"  # {"kind": FailureKind, "reason": str}
+
+
+class WireEvent(Frozen):
+    """One event. `seq` counts from 1 within a job, without gaps, over all attempts and restarts."""
+
+    seq: int = Field(ge=1)
+    attempt: int = Field(ge=1)
+    time: datetime
+    kind: EventKind
+    step: int = Field(default=0, ge=0)
+    images: int = Field(default=0, ge=0)
+    data: dict[str, Any] = Field(default_factory=dict)
+
+
+class EventBatch(Frozen):
+    """Body of `POST /v1/jobs/{id}/events`; at-least-once: events that are known already are ignored."""
+
+    events: tuple[WireEvent, ...] = Field(min_length=1, max_length=500)
+
+
+class EventReply(Frozen):
+    """Answer to an event batch (and to `GET /v1/jobs/{id}/desired`)."""
+
+    acked: int
+    """Highest seq up to which all events are stored."""
+    desired: Literal["run", "stop"]
+    """What is wanted of the job. `stop`: checkpoint, then end."""
+
+
+class JobFile(Frozen):
+    """`job.json`: what the driver needs to know. Readable by its owner alone."""
+
+    job_id: str
+    attempt: int = Field(ge=1)
+    spec: JobSpec
+    job_dir: str
+    """Folder on storage that all nodes share: checkpoints, events.jsonl, samples/, model/."""
+    cache_dir: str
+    """Shared folder for feature extractors and reference statistics, by dataset digest."""
+    data_roots: tuple[str, ...] = ()
+    """Local folders that file paths in the spec may lie in; empty: any."""
+    api_url: str | None = None
+    """Base URL of the control plane; None: events are only spooled."""
+    token: str | None = None
+    """Token that may post this job's events and nothing else."""
+    mlflow_uri: str | None = None
+    """Tracking and registry URI; None: no MLflow."""
+    mlflow_experiment: str = "agon"
