@@ -8,8 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
+from trainer.nets.norm import uses_batch_statistics
+from trainer.objective.losses import LOSSES, LossPair
+from trainer.objective.penalties import Term, projections, terms
 from trainer.spec import JobSpec
 
 Nets = Mapping[str, Callable[..., Tensor]]
@@ -35,7 +39,10 @@ class Batch:
 
 @dataclass(frozen=True)
 class Loss:
-    """The scalar that is minimised, a mean over the micro-batch, and detached scalars to log (no `.item()`)."""
+    """The scalar that is minimised, a mean over the micro-batch, and detached scalars to log (no `.item()`).
+
+    A metric may be absent from some updates (lazy penalties); which are there depends on the step alone.
+    """
 
     total: Tensor
     metrics: Mapping[str, Tensor]
@@ -62,4 +69,78 @@ class Phase:
 
 def adversarial(spec: JobSpec) -> tuple[Phase, ...]:
     """D's phase (`objective.d_steps` times, each on a new real batch) and then G's, from `spec.objective`."""
-    raise NotImplementedError
+    objective = spec.objective
+    pair, penalties = LOSSES[objective.loss], terms(objective)
+
+    def d_loss(nets: Nets, batch: Batch) -> Loss:
+        return discriminator_loss(nets, batch, pair, penalties)
+
+    def g_loss(nets: Nets, batch: Batch) -> Loss:
+        return generator_loss(nets, batch, pair)
+
+    return (
+        Phase(
+            "D",
+            ("D",),
+            d_loss,
+            repeats=lambda step: objective.d_steps,
+            fresh_data=True,
+            after_update=projections(objective),
+        ),
+        Phase("G", ("G",), g_loss),
+    )
+
+
+def discriminator_loss(nets: Nets, batch: Batch, pair: LossPair, penalties: tuple[Term, ...] = ()) -> Loss:
+    """D's loss on one micro-batch with its penalties.
+
+    The fake images come from the frozen G in training mode without a graph, so its batch norms update their running
+    statistics here as well as in G's phase; training never reads those.
+    """
+    with torch.no_grad():
+        fake = nets["G"](batch.z, batch.fake_labels).to(batch.real.dtype)
+    real_logits, fake_logits = _judge(nets["D"], batch, fake)
+    loss = pair.d(real_logits, fake_logits)
+    metrics = {"D/loss": loss.detach(), **_decisions(real_logits.detach(), fake_logits.detach(), pair.threshold)}
+    total = loss
+    for term in penalties:
+        if term.due(batch.step):
+            value = term.value(bare(nets["D"]), batch.real, fake, batch.labels)
+            total = total + term.weight * term.interval * value
+            metrics[f"D/{term.name}"] = value.detach()
+    return Loss(total, metrics)
+
+
+def generator_loss(nets: Nets, batch: Batch, pair: LossPair) -> Loss:
+    """G's loss on one micro-batch, through D as it trains (with its dropout, on the batch's own statistics)."""
+    fake = nets["G"](batch.z, batch.fake_labels)
+    loss = pair.g(nets["D"](fake, batch.fake_labels).to(batch.real.dtype))
+    return Loss(loss, {"G/loss": loss.detach()})
+
+
+def bare(net: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The net inside DDP's wrapper, or the net itself. The one place where a loss looks through the wrapper."""
+    inner: Callable[..., Tensor] = getattr(net, "module", net)
+    return inner
+
+
+def _judge(critic: Callable[..., Tensor], batch: Batch, fake_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits of real and fake images: one pass where D treats samples alone, two where it has batch statistics."""
+    if uses_batch_statistics(bare(critic)):
+        real_logits, fake_logits = critic(batch.real, batch.labels), critic(fake_BCHW, batch.fake_labels)
+    else:
+        labels = None
+        if batch.labels is not None and batch.fake_labels is not None:
+            labels = torch.cat([batch.labels, batch.fake_labels])
+        logits = critic(torch.cat([batch.real, fake_BCHW]), labels)
+        real_logits, fake_logits = logits[: len(batch.real)], logits[len(batch.real) :]
+    return real_logits.to(batch.real.dtype), fake_logits.to(batch.real.dtype)
+
+
+def _decisions(real_B: Tensor, fake_B: Tensor, threshold: float | None) -> dict[str, Tensor]:
+    """Mean logits, and the shares of images that D judges right where a logit is a decision."""
+    metrics = {"D/real": real_B.mean(), "D/fake": fake_B.mean()}
+    if threshold is not None:
+        metrics["D/accuracy_real"] = (real_B > threshold).to(real_B.dtype).mean()
+        metrics["D/accuracy_fake"] = (fake_B <= threshold).to(fake_B.dtype).mean()
+    return metrics

@@ -23,6 +23,10 @@ class DcganArch(Arch):
     """Channels of D's first layer; they double towards the output."""
     max_width: int = Field(default=1024, ge=4)
     """Most channels of any layer."""
+    kernel: Literal[4, 5] = 5
+    """Kernel of the strided convolutions; the paper has 5, 4 is cheaper and covers every pixel equally often."""
+    d_norm: Literal["batch", "layer", "none"] = "batch"
+    """Norm in D. The paper's is `batch`; the gradient penalties need `layer` or `none`."""
 
     @field_validator("resolution")
     @classmethod

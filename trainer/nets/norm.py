@@ -1,0 +1,34 @@
+"""Normalisation, and whether a net's output for one sample depends on the rest of the batch."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+NormName = Literal["batch", "layer", "none"]
+
+
+def norm2d(kind: NormName, channels: int) -> nn.Module:
+    """A norm for images [B, channels, H, W].
+
+    `batch`: Ioffe & Szegedy 2015. `layer`: over C, H and W of each sample with a scale and a shift per channel, as
+    Gulrajani et al. 2017 use it in the critic. `none`: the identity.
+    """
+    if kind == "batch":
+        return nn.BatchNorm2d(channels)
+    if kind == "layer":
+        return nn.GroupNorm(1, channels)
+    return nn.Identity()
+
+
+def uses_batch_statistics(module: object) -> bool:
+    """Whether a training forward mixes samples: then D(real ++ fake) is not D(real) ++ D(fake).
+
+    True if any submodule is a batch norm, or says so with an attribute `batch_statistics = True` (cross-replica norms,
+    minibatch features). It depends on the structure alone, not on the mode. Anything but a module: False.
+    """
+    if not isinstance(module, nn.Module):
+        return False
+    return any(isinstance(part, _BatchNorm) or getattr(part, "batch_statistics", False) for part in module.modules())

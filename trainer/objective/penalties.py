@@ -1,0 +1,92 @@
+"""What regularises D: terms added to its loss, and projections after its update.
+
+A penalty differentiates through D twice, so it takes the bare net: DDP's forward would count each call as a step of its
+reducer. Gradients of the bare net's parameters are summed with those of the wrapped pass before DDP's hooks run.
+
+Shape legend: B batch, C channels, H height, W width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from trainer.spec.sections import R1, Clip, GradientPenalty, Objective
+
+Critic = Callable[..., Tensor]
+"""D(images_BCHW, labels_B | None) → logits_B."""
+
+
+def input_gradients(critic: Critic, x_BCHW: Tensor, labels_B: Tensor | None) -> Tensor:
+    """∇ₓ D(x) of each sample, differentiable by D's parameters: [B, C, H, W]. D must not mix samples."""
+    with torch.enable_grad():
+        x = x_BCHW.detach().requires_grad_(True)
+        (gradient,) = torch.autograd.grad(critic(x, labels_B).sum(), x, create_graph=True)
+    return gradient
+
+
+def gradient_penalty(critic: Critic, real_BCHW: Tensor, fake_BCHW: Tensor, labels_B: Tensor | None) -> Tensor:
+    """E(‖∇D(x̂)‖₂ − 1)² at x̂ = εx + (1 − ε)G(z), ε ~ U(0, 1) per sample (Gulrajani et al. 2017, Eq. 3). Scalar."""
+    epsilon = torch.rand(len(real_BCHW), 1, 1, 1, device=real_BCHW.device, dtype=real_BCHW.dtype)
+    gradient = input_gradients(critic, fake_BCHW + epsilon * (real_BCHW - fake_BCHW), labels_B)
+    return (_norm(gradient) - 1.0).square().mean()
+
+
+def r1(critic: Critic, real_BCHW: Tensor, labels_B: Tensor | None) -> Tensor:
+    """½ E‖∇D(x)‖₂² on real images (Mescheder et al. 2018, Eq. 9 with γ = 1). Scalar."""
+    return 0.5 * input_gradients(critic, real_BCHW, labels_B).square().flatten(1).sum(dim=1).mean()
+
+
+@torch.no_grad()
+def clip_(net: nn.Module, bound: float) -> None:
+    """Clamp every parameter to [−bound, bound] in place (Arjovsky et al. 2017, Algorithm 1, line 7)."""
+    for parameter in net.parameters():
+        parameter.clamp_(-bound, bound)
+
+
+@dataclass(frozen=True)
+class Term:
+    """A weighted penalty with its interval. `value` is unweighted; `name` is its metric's."""
+
+    name: str
+    weight: float
+    interval: int
+    value: Callable[[Critic, Tensor, Tensor, Tensor | None], Tensor]
+    """(D, real_BCHW, fake_BCHW, labels_B) → scalar."""
+
+    def due(self, step: int) -> bool:
+        """Whether step number `step` (from 0) applies it; it then counts `interval` times (lazy regularisation)."""
+        return step % self.interval == 0
+
+
+def terms(objective: Objective) -> tuple[Term, ...]:
+    """The penalties that add to D's loss, in the spec's order."""
+    found: list[Term] = []
+    for penalty in objective.penalties:
+        if isinstance(penalty, GradientPenalty):
+            found.append(Term("gradient_penalty", penalty.weight, penalty.interval, gradient_penalty))
+        elif isinstance(penalty, R1):
+            found.append(Term("r1", penalty.weight, penalty.interval, _r1_term))
+    return tuple(found)
+
+
+def projections(objective: Objective) -> tuple[Callable[[nn.Module], None], ...]:
+    """What is applied to D after each of its updates, in the spec's order."""
+    return tuple(_clipper(penalty.bound) for penalty in objective.penalties if isinstance(penalty, Clip))
+
+
+def _r1_term(critic: Critic, real_BCHW: Tensor, fake_BCHW: Tensor, labels_B: Tensor | None) -> Tensor:
+    return r1(critic, real_BCHW, labels_B)
+
+
+def _clipper(bound: float) -> Callable[[nn.Module], None]:
+    return lambda net: clip_(net, bound)
+
+
+def _norm(gradient_BCHW: Tensor) -> Tensor:
+    """‖·‖₂ of each sample. The norm's gradient at 0 is taken as 0 (`vector_norm` does), not NaN."""
+    norm: Tensor = torch.linalg.vector_norm(gradient_BCHW.flatten(1), dim=1)
+    return norm
