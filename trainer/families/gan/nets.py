@@ -36,8 +36,8 @@ class Generator(nn.Module):
 
     def forward(self, z_BZ: Tensor, labels_B: Tensor | None = None) -> Tensor:
         y_BK = None if labels_B is None or not self.classes else one_hot(labels_B, self.classes)
-        x_BF: Tensor = self.layers(append_features(z_BZ, y_BK))
-        return x_BF.unflatten(1, self.shape)
+        pixels_BF: Tensor = self.layers(append_features(z_BZ, y_BK))
+        return pixels_BF.reshape(-1, *self.shape)
 
 
 class Discriminator(nn.Module):
