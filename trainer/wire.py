@@ -42,7 +42,8 @@ class EventKind(StrEnum):
     """What an event reports; `WireEvent.data` by kind."""
 
     WAITING = "waiting"  # {"reason": "needs 2 CPUs, 1 is free"}
-    STARTED = "started"  # {"total_images", "resumed_from": step | None, "workers", "device", "mlflow_run_id"}
+    STARTED = "started"  # {"total_images", "resumed_from": step | None, "workers", "device"}
+    TRACKED = "tracked"  # {"mlflow_run_id"}: MLflow's run of this job is known (later than STARTED; once)
     PROGRESS = "progress"  # {"metrics": {name: float}, "images_per_second", "eta_seconds", "shares": {part: float}, "total_images"}
     SAMPLES = "samples"  # {"path": PNG relative to the job's folder}
     CHECKPOINT = "checkpoint"  # {"path"}

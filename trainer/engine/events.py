@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    from trainer.data.stream import Dataset
     from trainer.engine.distributed import Distributed
     from trainer.engine.state import TrainState
     from trainer.spec import JobSpec
@@ -115,6 +116,7 @@ class Run(Protocol):
     spec: JobSpec
     state: TrainState
     distributed: Distributed
+    dataset: Dataset
 
     def emit(self, event: Event) -> None:
         """Tell all listeners (queued behind the current event)."""

@@ -1,0 +1,45 @@
+"""Pictures made of images: the one place that lays a batch out as a grid.
+
+Shape legend: N images, H height, W width, C channels.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+PAD = 2
+"""Pixels between two cells and around the grid."""
+BACKGROUND = 255
+
+
+def grid(images: NDArray[np.uint8], columns: int) -> NDArray[np.uint8]:
+    """Lay images_NHWC (uint8, C is 1 or 3) out row by row as one HWC image with a white border of `PAD` pixels.
+
+    Cells that are left over in the last row stay white. Raises ValueError for an empty batch, another dtype or shape,
+    or `columns` below 1.
+    """
+    if images.ndim != 4 or images.shape[-1] not in (1, 3) or images.dtype != np.uint8 or not len(images):
+        raise ValueError(f"grid needs uint8 images [N>0, H, W, 1 or 3], got {images.dtype} {list(images.shape)}")
+    if columns < 1:
+        raise ValueError(f"grid needs at least 1 column, got {columns}")
+    count, height, width, channels = images.shape
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    cells = np.full((rows * columns, height + PAD, width + PAD, channels), BACKGROUND, np.uint8)
+    cells[:count, PAD:, PAD:] = images
+    laid = cells.reshape(rows, columns, height + PAD, width + PAD, channels).swapaxes(1, 2)
+    body = laid.reshape(rows * (height + PAD), columns * (width + PAD), channels)
+    return np.pad(body, ((0, PAD), (0, PAD), (0, 0)), constant_values=BACKGROUND)
+
+
+def save_png(path: Path, image: NDArray[np.uint8]) -> None:
+    """Write image_HWC (or HW) as PNG; a reader sees the whole file or none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    Image.fromarray(image[..., 0] if image.ndim == 3 and image.shape[-1] == 1 else image).save(aside, format="PNG")
+    aside.replace(path)

@@ -1,0 +1,67 @@
+"""What a launcher reports itself, outside of any training loop: waiting, restarts, and how the run ended.
+
+Only the launcher knows the end: every worker has closed, or died before it could say anything.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from trainer.sinks.mlflow import MlflowSink
+from trainer.sinks.push import Pusher
+from trainer.sinks.spool import Spool
+from trainer.wire import EventKind, FailureKind, JobFile
+
+PUSH_SECONDS = 30.0
+MLFLOW_SECONDS = 60.0
+"""How long the end of a run waits for its receivers; what does not arrive stays in the spool."""
+
+
+class Reporter:
+    """Writes a launcher's own events to the job's spool and delivers them. A context manager; closing delivers."""
+
+    def __init__(self, job: JobFile) -> None:
+        self._job = job
+        self._spool = Spool(Path(job.job_dir))
+        self._pusher = Pusher(self._spool, job) if job.api_url else None
+        self._started = False
+
+    @property
+    def desired(self) -> Literal["run", "stop"]:
+        """What the control plane wanted when it last answered this reporter."""
+        return self._pusher.desired if self._pusher else "run"
+
+    def say(self, kind: EventKind, **data: Any) -> None:
+        """Spool one event and see to it that it is delivered soon."""
+        self._spool.append(self._job.attempt, kind, data=data)
+        if self._pusher and not self._started:
+            self._started = True
+            self._pusher.start()
+
+    def finished(self, outcome: Literal["completed", "stopped"]) -> None:
+        """The run ended as it should."""
+        self.say(EventKind.FINISHED, outcome=outcome)
+
+    def failed(self, kind: FailureKind, reason: str) -> None:
+        """The run ended otherwise."""
+        self.say(EventKind.FAILED, kind=kind, reason=reason)
+
+    def close(self) -> None:
+        """Deliver what is left: to the control plane first, then to MLflow."""
+        if self._pusher and self._started:
+            self._pusher.close(PUSH_SECONDS)
+        if self._job.mlflow_uri:
+            sink = MlflowSink(self._spool, self._job)
+            sink.start()
+            sink.close(MLFLOW_SECONDS)
+        self._spool.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

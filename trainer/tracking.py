@@ -1,0 +1,68 @@
+"""The job's MLflow run, found or made by its tag. Shared by the MLflow sink and by publishing.
+
+MLflow is imported on the first call: that takes seconds, so nothing on the way to the first training step may call in.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from trainer.wire import JobFile
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+JOB_TAG = "agon.job_id"
+
+# MLflow's own defaults (7 retries of 120 s) hold whoever calls it for a quarter of an hour; its callers here retry by
+# themselves and know what to do meanwhile. A value that is set in the environment wins.
+_CLIENT_DEFAULTS = {
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_ARTIFACT_UPLOAD_DOWNLOAD_TIMEOUT": "120",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+}
+
+
+def client(uri: str) -> MlflowClient:
+    """A client of the tracking server and registry at `uri`, with short timeouts. Makes no call yet."""
+    for name, value in _CLIENT_DEFAULTS.items():
+        os.environ.setdefault(name, value)
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def run_id(job: JobFile) -> str:
+    """The id of the job's run: the one tagged with the job's id, made on the first call.
+
+    All attempts and restarts of a job share one run. Only one process of a job may call this at a time.
+    Raises ValueError if the job has no MLflow, MlflowException or requests' errors if the server can't be reached.
+    """
+    if job.mlflow_uri is None:
+        raise ValueError(f"job {job.job_id} has no mlflow_uri")
+    api = client(job.mlflow_uri)
+    experiment = _experiment(api, job.mlflow_experiment)
+    runs = api.search_runs([experiment], filter_string=f"tags.`{JOB_TAG}` = '{job.job_id}'", max_results=1)
+    if runs:
+        return str(runs[0].info.run_id)
+    tags = {JOB_TAG: job.job_id, "agon.family": job.spec.arch.family, "agon.spec_digest": job.spec.digest()}
+    return str(api.create_run(experiment, run_name=f"{job.spec.name}-{job.job_id}", tags=tags).info.run_id)
+
+
+def _experiment(api: MlflowClient, name: str) -> str:
+    from mlflow.exceptions import MlflowException
+
+    found = api.get_experiment_by_name(name)
+    if found is not None:
+        return str(found.experiment_id)
+    try:
+        return str(api.create_experiment(name))
+    except MlflowException as error:
+        found = api.get_experiment_by_name(name)  # another job made it meanwhile
+        if found is None:
+            raise error
+        return str(found.experiment_id)
