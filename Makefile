@@ -1,0 +1,43 @@
+# Agon: `make demo` shows it, `make test` checks it. Needs Python 3.11 with venv, and nothing else.
+
+PYTHON ?= python3.11
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.agon-installed
+
+# A machine whose only Python 3.11 is called python3 will do as well.
+ifeq ($(shell command -v $(PYTHON) 2>/dev/null),)
+PYTHON := python3
+endif
+
+# Math libraries share the cores with the test workers; one thread each keeps them from fighting.
+TEST_ENV := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint types docs clean
+.NOTPARALLEL:
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+
+setup: $(STAMP)  ## make .venv and install everything in it (once)
+
+$(STAMP): pyproject.toml requirements.lock
+	@PYTHON="$(PYTHON)" VENV="$(VENV)" tools/setup.sh
+	@touch $@
+
+demo: setup  ## the whole path, from a REST request to a model pulled from the registry (runs/demo/samples.png)
+	@exec $(BIN)/python -m service.demo $(ARGS)
+
+test: setup  ## lint, types, import rules and all tests
+	@$(TEST_ENV) BIN="$(BIN)" tools/check.sh all
+
+lint: setup  ## ruff, mypy and import rules alone
+	@BIN="$(BIN)" tools/check.sh lint
+
+docs: setup  ## write docs/spec.md anew from the schema of JobSpec
+	@$(BIN)/python -m service.specdoc
+
+clean:  ## remove caches and .venv (runs/ stays)
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
+	@find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

@@ -1,0 +1,126 @@
+"""The three parts of the embedded stack: how each is started, and how to tell that it is ready."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import httpx
+
+from service.stack.layout import Layout
+from service.stack.ports import Ports, free_ports
+from service.stack.processes import PART_ENV, STACK_ENV
+
+START_ORDER = ("ray", "mlflow", "api")
+STOP_ORDER = ("api", "ray", "mlflow")  # no new work, then the jobs, then what they report to
+GRACE = {"api": 8.0, "ray": 12.0, "mlflow": 6.0}
+PORTS_OF = {"ray": ("dashboard", "gcs"), "mlflow": ("mlflow",), "api": ("api",)}
+LOOPBACK = "127.0.0.1"
+
+
+@dataclass(frozen=True)
+class Config:
+    """What a user can choose about the stack."""
+
+    layout: Layout
+    ports: Ports = field(default_factory=Ports)
+    host: str = LOOPBACK
+    """Address that the API binds to. Ray and MLflow stay on loopback."""
+    cpus: int | None = None
+    """CPUs that Ray gives to jobs; None: all."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of the stack, as it is started."""
+
+    name: str
+    title: str
+    command: tuple[str, ...]
+    env: Mapping[str, str]
+    url: str
+    probes: tuple[str, ...]
+    """URLs that answer 200 once it is ready; the first alone tells later whether it is still there."""
+    token: str | None = None
+
+    def ready(self) -> bool:
+        """Whether it can do its work."""
+        return all(_answers(url, self.token) for url in self.probes)
+
+    def answers(self) -> bool:
+        """Whether it is there."""
+        return _answers(self.probes[0], self.token)
+
+
+def build(name: str, config: Config, stack_id: str) -> Part:
+    """The part called `name` of START_ORDER."""
+    env = {**os.environ, STACK_ENV: stack_id, PART_ENV: name}
+    return {"ray": _ray, "mlflow": _mlflow, "api": _api}[name](config, env)
+
+
+def ray_env(layout: Layout) -> dict[str, str]:
+    """What Ray's head, its clients and its drivers need to agree on the token."""
+    return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(layout.ray_token)}
+
+
+def _ray(config: Config, env: dict[str, str]) -> Part:
+    layout, ports = config.layout, config.ports
+    agent, client = free_ports(2)
+    command = [
+        sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block",
+        "--node-ip-address", LOOPBACK, "--port", str(ports.gcs),
+        "--include-dashboard", "true", "--dashboard-host", LOOPBACK, "--dashboard-port", str(ports.dashboard),
+        "--dashboard-agent-listen-port", str(agent), "--ray-client-server-port", str(client),
+        "--temp-dir", str(layout.ray_temp), "--disable-usage-stats", "--log-color", "false",
+    ]  # fmt: skip
+    if config.cpus is not None:
+        command += ["--num-cpus", str(config.cpus)]
+    env |= ray_env(layout) | {
+        "SPT_NOENV": "1",  # Ray's process titles would otherwise overwrite STACK_ENV in /proc
+        "RAY_START_HOOK": "service.stack.ray_hook.lean",
+        "RAY_JOB_STOP_SIGNAL": "SIGINT",  # what Ray Train listens for
+        "RAY_JOB_STOP_WAIT_TIME_S": "30",  # time for a last checkpoint
+    }
+    url = f"http://{LOOPBACK}:{ports.dashboard}"
+    probes = (f"{url}/api/version", f"http://{LOOPBACK}:{agent}/api/local_raylet_healthz")
+    return Part("ray", "Ray", tuple(command), env, url, probes, layout.ray_token.read_text().strip())
+
+
+def _mlflow(config: Config, env: dict[str, str]) -> Part:
+    folder, port = config.layout.mlflow, config.ports.mlflow
+    command = (
+        sys.executable, "-m", "mlflow", "server", "--host", LOOPBACK, "--port", str(port), "--workers", "1",
+        "--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}",
+        "--serve-artifacts", "--artifacts-destination", str(folder / "artifacts"),
+    )  # fmt: skip
+    env |= {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
+    url = f"http://{LOOPBACK}:{port}"
+    return Part("mlflow", "MLflow", command, env, url, (f"{url}/health",))
+
+
+def _api(config: Config, env: dict[str, str]) -> Part:
+    layout, ports = config.layout, config.ports
+    command = (
+        sys.executable, "-m", "uvicorn", "service.app:create_app", "--factory",
+        "--host", config.host, "--port", str(ports.api), "--timeout-graceful-shutdown", "3",
+    )  # fmt: skip
+    url = f"http://{LOOPBACK}:{ports.api}"
+    env |= {
+        "AGON_HOME": str(layout.home),
+        "AGON_TOKEN_FILE": str(layout.token),
+        "AGON_RAY_ADDRESS": f"http://{LOOPBACK}:{ports.dashboard}",
+        "AGON_RAY_TOKEN_FILE": str(layout.ray_token),
+        "AGON_MLFLOW_URI": f"http://{LOOPBACK}:{ports.mlflow}",
+        "AGON_API_URL": url,
+    }
+    return Part("api", "API", command, env, url, (f"{url}/healthz",))
+
+
+def _answers(url: str, token: str | None = None) -> bool:
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    try:
+        return httpx.get(url, headers=headers, timeout=2.0, trust_env=False).status_code == 200
+    except httpx.HTTPError:
+        return False

@@ -1,0 +1,80 @@
+"""Ports of the embedded stack: which, and who has them."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+
+import psutil
+
+OPTIONS = {"api": "--api-port", "mlflow": "--mlflow-port", "dashboard": "--dashboard-port", "gcs": "--gcs-port"}
+
+
+@dataclass(frozen=True)
+class Ports:
+    """The ports that a user can choose. 0 takes any free one."""
+
+    api: int = 8700
+    mlflow: int = 8701
+    dashboard: int = 8265
+    gcs: int = 6379
+
+    def resolved(self) -> Ports:
+        """With every 0 replaced by a free port."""
+        chosen = [name for name, port in asdict(self).items() if port == 0]
+        return replace(self, **dict(zip(chosen, free_ports(len(chosen)), strict=True)))
+
+
+@dataclass(frozen=True)
+class Busy:
+    """A port that is taken."""
+
+    name: str
+    port: int
+    owner: str
+
+    def line(self) -> str:
+        """What is taken, by whom, and the option that chooses another."""
+        return f"port {self.port} ({self.name}) is taken by {self.owner}; stop it, or choose another: agon up {OPTIONS[self.name]} PORT"
+
+
+def free_ports(count: int) -> list[int]:
+    """`count` different ports that are free on loopback now."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for held in sockets:
+            held.bind(("127.0.0.1", 0))
+        return [int(held.getsockname()[1]) for held in sockets]
+    finally:
+        for held in sockets:
+            held.close()
+
+
+def busy(ports: Ports, names: Iterable[str], host: str = "127.0.0.1") -> list[Busy]:
+    """Those of the named ports that can't be bound."""
+    wanted = asdict(ports)
+    return [Busy(name, wanted[name], _owner(wanted[name])) for name in names if not _bindable(host, wanted[name])]
+
+
+def _bindable(host: str, port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port in TIME_WAIT is free to a server
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+        return True
+
+
+def _owner(port: int) -> str:
+    """The process that listens on the port, as far as this user may see it."""
+    try:
+        for connection in psutil.net_connections("tcp"):
+            if connection.status == psutil.CONN_LISTEN and connection.pid and connection.laddr[1] == port:
+                process = psutil.Process(connection.pid)
+                command = " ".join(process.cmdline()) or process.name()
+                return f"process {process.pid} ({command[:80]})"
+    except psutil.Error:
+        pass
+    return "another process (of another user, or in a container)"

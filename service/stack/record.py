@@ -1,0 +1,62 @@
+"""stack.json: what runs, so that other commands find it and nothing else is ever signalled."""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from service.stack.processes import is_alive
+
+
+class PartRecord(BaseModel):
+    """One running part. A pid alone could have been given to another process since; pid and start time could not."""
+
+    model_config = ConfigDict(frozen=True)
+
+    pid: int
+    create_time: float
+    url: str
+    log: str
+
+    @property
+    def alive(self) -> bool:
+        """Whether that very process still runs."""
+        return is_alive(self.pid, self.create_time)
+
+
+class StackRecord(BaseModel):
+    """One start of the stack."""
+
+    model_config = ConfigDict(frozen=True)
+
+    stack_id: str
+    """In the environment of every process of the stack, so that all of them can be found."""
+    started_at: datetime
+    host: str
+    ports: dict[str, int]
+    cpus: int | None
+    parts: dict[str, PartRecord]
+
+    @property
+    def api_url(self) -> str:
+        """Base URL of the API on this machine."""
+        return self.parts["api"].url if "api" in self.parts else f"http://127.0.0.1:{self.ports['api']}"
+
+
+def read(path: Path) -> StackRecord | None:
+    """The record; None if there is none, or none that can be read (then it names no process)."""
+    try:
+        return StackRecord.model_validate_json(path.read_text())
+    except (FileNotFoundError, ValidationError):
+        return None
+
+
+def write(path: Path, record: StackRecord) -> None:
+    """Replace the record in one step, readable by its owner alone."""
+    aside = path.with_suffix(f".{os.getpid()}.tmp")
+    aside.touch(mode=0o600)
+    aside.write_text(record.model_dump_json(indent=2))
+    aside.replace(path)
