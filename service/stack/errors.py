@@ -1,3 +1,4 @@
+# ruff: noqa: N818 — the names say what happened; the tree below says that they are errors
 """What can go wrong with the embedded stack.
 
 StackError
@@ -19,7 +20,7 @@ class StackError(Exception):
     """The stack could not be started or stopped."""
 
 
-class PortsBusy(StackError):  # noqa: N818 — reads as what it is
+class PortsBusy(StackError):
     """Ports are taken. `busy` lists them."""
 
     def __init__(self, taken: list[Busy]) -> None:
@@ -27,7 +28,7 @@ class PortsBusy(StackError):  # noqa: N818 — reads as what it is
         super().__init__("\n".join(item.line() for item in taken))
 
 
-class PartFailed(StackError):  # noqa: N818
+class PartFailed(StackError):
     """A part ended or was not ready in time. `tail` is the end of its log."""
 
     def __init__(self, part: str, what: str, log: Path) -> None:
@@ -35,7 +36,7 @@ class PartFailed(StackError):  # noqa: N818
         super().__init__(f"{part} {what}; the end of {log}:\n{self.tail}")
 
 
-class StackLocked(StackError):  # noqa: N818
+class StackLocked(StackError):
     """Another command holds the stack."""
 
 

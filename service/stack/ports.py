@@ -71,7 +71,9 @@ def _owner(port: int) -> str:
     """The process that listens on the port, as far as this user may see it."""
     try:
         for connection in psutil.net_connections("tcp"):
-            if connection.status == psutil.CONN_LISTEN and connection.pid and connection.laddr[1] == port:
+            if connection.status != psutil.CONN_LISTEN or not connection.pid:
+                continue
+            if connection.laddr and connection.laddr.port == port:
                 process = psutil.Process(connection.pid)
                 command = " ".join(process.cmdline()) or process.name()
                 return f"process {process.pid} ({command[:80]})"

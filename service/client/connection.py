@@ -1,0 +1,100 @@
+"""Where the API is, and calls that survive its restart."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+
+from service.client.errors import NotConfigured, Unreachable, from_response
+from service.stack import record as records
+from service.stack.layout import HOME_ENV, Layout, home_from_env
+
+URL_ENV, TOKEN_ENV = "AGON_URL", "AGON_TOKEN"
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 3.0
+BUSY = (502, 503, 504)
+
+
+def discover(url: str | None = None, token: str | None = None) -> tuple[str, str]:
+    """(base URL, token): what is given, else AGON_URL and AGON_TOKEN, else the stack under AGON_HOME.
+
+    Raises NotConfigured and says what is missing. The local token is never sent to another URL than the local stack's.
+    """
+    layout = Layout(home_from_env())
+    url = url or os.environ.get(URL_ENV)
+    token = token or os.environ.get(TOKEN_ENV)
+    local = records.read(layout.record)
+    if not url:
+        if local is None:
+            raise NotConfigured(f"no stack runs from {layout.home}: start one with `agon up`, or set {URL_ENV}")
+        url = local.api_url
+    if not token:
+        if local is None or url.rstrip("/") != local.api_url:
+            raise NotConfigured(f"set {TOKEN_ENV} to a token of {url}")
+        try:
+            token = layout.token.read_text().strip()
+        except OSError as error:
+            raise NotConfigured(
+                f"can't read the token in {layout.token} ({error}); set {TOKEN_ENV} or {HOME_ENV}"
+            ) from error
+    return url.rstrip("/"), token
+
+
+class Connection:
+    """HTTP to one API. Calls that may be repeated are tried again for `patience` seconds while it restarts."""
+
+    def __init__(self, url: str, token: str, *, timeout: float, patience: float) -> None:
+        self.url = url
+        self.patience = patience
+        self.http = httpx.Client(
+            base_url=url,
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=httpx.Timeout(timeout, connect=min(5.0, timeout)),
+            follow_redirects=False,  # the token goes to nobody else
+        )
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+        repeatable: bool | None = None,
+    ) -> httpx.Response:
+        """One call. GET, PUT and DELETE are repeatable; a POST is if it says so (an idempotency key makes it so).
+
+        Raises ApiError, UnreadableReply or Unreachable.
+        """
+        again = repeatable if repeatable is not None else method in ("GET", "PUT", "DELETE")
+        until, pause = time.monotonic() + self.patience, FIRST_PAUSE
+        given = {name: value for name, value in (params or {}).items() if value is not None}
+        while True:
+            try:
+                response = self.http.request(method, path, params=given, json=body, headers=dict(headers or {}))
+            except httpx.TransportError as error:
+                # A connection that was refused has carried no request, so that may always be tried again.
+                refused = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
+                if not (again or refused) or time.monotonic() + pause > until:
+                    raise Unreachable(self.url, error) from error
+            else:
+                if response.is_success:
+                    return response
+                if not (again and passing(response)) or time.monotonic() + pause > until:
+                    raise from_response(response)
+            time.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.http.close()
+
+
+def passing(response: httpx.Response) -> bool:
+    """Whether the answer invites to try again: a proxy without its server, or ours with Retry-After."""
+    ours = "problem+json" in response.headers.get("content-type", "")
+    return response.status_code in BUSY and (not ours or "retry-after" in response.headers)

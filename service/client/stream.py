@@ -1,0 +1,76 @@
+"""A job's events as one stream, however often the connection breaks."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+
+import httpx
+from httpx_sse import EventSource, ServerSentEvent, SSEError
+
+from service.client.connection import FIRST_PAUSE, LONGEST_PAUSE, Connection, passing
+from service.client.errors import Unreachable, UnreadableReply, from_response
+from service.client.replies import TERMINAL, Event
+
+SILENCE_SECONDS = 60.0
+"""The API sends a comment more often than that; a longer silence is a dead connection."""
+
+
+def events(connection: Connection, path: str, after: str | None, ended: Callable[[], bool]) -> Iterator[Event]:
+    """Events behind id `after`, until the job has ended. Raises ApiError; Unreachable after `patience` without an answer."""
+    last, pause = after, FIRST_PAUSE
+    silent_since = time.monotonic()
+    while True:
+        came = False
+        try:
+            for event in _one_connection(connection, path, last):
+                came, last = True, event.id or last
+                yield event
+                if event.kind == "state" and event.data.get("state") in TERMINAL:
+                    return
+            if not came and ended():
+                return
+        except (httpx.TransportError, _Passing) as error:
+            if not came and time.monotonic() - silent_since > connection.patience:
+                raise Unreachable(connection.url, error) from error
+        else:
+            silent_since = time.monotonic()
+        if came:
+            silent_since, pause = time.monotonic(), FIRST_PAUSE
+        time.sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE)
+
+
+class _Passing(Exception):  # noqa: N818
+    """An answer that invites to try again."""
+
+
+def _one_connection(connection: Connection, path: str, after: str | None) -> Iterator[Event]:
+    headers = {"Accept": "text/event-stream", "Cache-Control": "no-store"}
+    if after is not None:
+        headers["Last-Event-ID"] = after
+    timeout = httpx.Timeout(connection.http.timeout.connect, read=SILENCE_SECONDS)
+    with connection.http.stream("GET", path, headers=headers, timeout=timeout) as response:
+        if not response.is_success:
+            response.read()
+            if passing(response):
+                raise _Passing(f"status {response.status_code}")
+            raise from_response(response)
+        try:
+            for message in EventSource(response).iter_sse():
+                yield _event(message)
+        except SSEError as error:
+            raise UnreadableReply(f"{path} is no event stream: {error}") from error
+
+
+def _event(message: ServerSentEvent) -> Event:
+    """A wire event carries its own fields; a state change is its data."""
+    try:
+        body = json.loads(message.data)
+    except ValueError as error:
+        raise UnreadableReply(f"an event that is no JSON: {message.data[:80]!r}") from error
+    if "kind" in body and isinstance(body.get("data"), dict):
+        known = {name: body[name] for name in ("step", "images", "time") if name in body}
+        return Event(id=message.id, kind=message.event, data=body["data"], **known)
+    return Event(id=message.id, kind=message.event, data=body, time=body.get("time"))
