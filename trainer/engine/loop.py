@@ -1,0 +1,121 @@
+"""The loop: steps, ticks, and telling the listeners. What the listeners do is none of its business."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from trainer.engine.distributed import Distributed
+from trainer.engine.events import Event, Listener, Outcome, RunFinished, RunStarted, StepDone, Tick
+from trainer.engine.metrics import Means, Stopwatch
+from trainer.engine.state import TrainState
+from trainer.engine.step import Stepper
+from trainer.errors import NonFiniteError
+from trainer.spec import JobSpec
+
+if TYPE_CHECKING:
+    from trainer.data.stream import Dataset
+
+
+class Loop:
+    """Trains `state` until `train.images` are shown or a stop is agreed. Is the `Run` that listeners see."""
+
+    def __init__(
+        self,
+        spec: JobSpec,
+        state: TrainState,
+        distributed: Distributed,
+        dataset: Dataset,
+        listeners: Sequence[Listener],
+    ) -> None:
+        self.spec, self.state, self.distributed = spec, state, distributed
+        self.stop_reason: str | None = None
+        self.dataset, self._listeners = dataset, tuple(listeners)
+        self._means, self._watch = Means(), Stopwatch()
+        self._queue: deque[Event] = deque()
+        self._emitting = False
+        self._ticked = (state.clock.step, state.clock.images)
+
+    def run(self) -> Outcome:
+        """Train. Returns how it ended; every listener has then handled `RunFinished`.
+
+        A state that is complete already (restarted after its last step) takes no step, but its last `StepDone` is told
+        again, so that what comes at the end (evaluation, publishing) is done.
+        Raises NonFiniteError, naming the metric and the steps, and whatever a listener or the data raises.
+        """
+        resumed = self.state.clock.step > 0
+        self.emit(RunStarted(*self._now(), total_images=self.spec.train.images, resumed=resumed))
+        outcome: Outcome = "completed"
+        if self._complete():
+            self.emit(StepDone(*self._now(), last=True))
+        else:
+            outcome = self._train()
+        self.emit(RunFinished(*self._now(), outcome=outcome))
+        return outcome
+
+    def emit(self, event: Event) -> None:
+        """Tell all listeners in order; an event emitted by a listener waits until all have handled the current one."""
+        self._queue.append(event)
+        if self._emitting:
+            return
+        self._emitting = True
+        try:
+            while self._queue:
+                current = self._queue.popleft()
+                for listener in self._listeners:
+                    listener.handle(current, self)
+        finally:
+            self._emitting = False
+            self._queue.clear()
+
+    def request_stop(self, reason: str) -> None:
+        """Ask for an orderly end: after this step with one worker, else at the next tick, together on all ranks."""
+        self.stop_reason = self.stop_reason or reason
+
+    def _train(self) -> Outcome:
+        clock, log_steps = self.state.clock, self.spec.train.log_steps
+        place = self.distributed
+        batches = self.dataset.stream(
+            self.spec.train.batch, self.spec.train.seed, place.rank, place.world, clock.batches
+        )
+        stepper = Stepper(self.state, place, batches, self._means, self._watch)
+        self._watch.read()
+        while True:
+            stepper.step()
+            alone = place.world == 1 and self.stop_reason is not None
+            done = self._complete()
+            tick, stop = None, False
+            if done or alone or clock.step % log_steps == 0:
+                tick, stop = self._tick()
+            with self._watch.part("listeners"):
+                self.emit(StepDone(*self._now(), last=done or stop))
+                if tick is not None:
+                    self.emit(tick)
+            if done or stop:
+                return "completed" if done else "stopped"
+
+    def _tick(self) -> tuple[Tick, bool]:
+        """Metrics and agreement on a stop: one all-reduce, one transfer to the host. Raises NonFiniteError."""
+        with self._watch.part("compute"):
+            metrics, stop = self._means.reduce(self.distributed, self.stop_reason is not None)
+        step, images = self._now()
+        since_step, since_images = self._ticked
+        self._ticked = (step, images)
+        if wrong := [name for name, value in metrics.items() if not math.isfinite(value)]:
+            raise NonFiniteError(
+                f"{', '.join(wrong)} became {metrics[wrong[0]]} between steps {since_step} and {step}; "
+                "lower the learning rates, or check the data"
+            )
+        seconds, shares = self._watch.read()
+        speed = (images - since_images) / seconds
+        total = self.spec.train.images
+        left = max(0, total - images) / speed if speed > 0 else 0.0
+        return Tick(step, images, metrics, speed, left, total, shares), stop
+
+    def _complete(self) -> bool:
+        return self.state.clock.images >= self.spec.train.images
+
+    def _now(self) -> tuple[int, int]:
+        return self.state.clock.step, self.state.clock.images

@@ -1,0 +1,67 @@
+"""What is measured between two ticks, without the host waiting for the device."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from trainer.engine.distributed import Distributed
+
+
+class Means:
+    """Weighted sums of scalar metrics, kept on the device until `reduce`."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._weights: dict[str, float] = {}
+
+    def add(self, metrics: Mapping[str, Tensor], weight: float = 1.0) -> None:
+        """Count detached scalars `weight` times. A metric's mean is over the updates that gave it."""
+        for name, value in metrics.items():
+            scaled = value.detach() * weight
+            self._sums[name] = scaled if name not in self._sums else self._sums[name].add_(scaled)
+            self._weights[name] = self._weights.get(name, 0.0) + weight
+
+    def reduce(self, distributed: Distributed, flag: bool) -> tuple[dict[str, float], bool]:
+        """Means over the updates and over all ranks, and whether any rank's `flag` is set; then start anew.
+
+        One all-reduce and one transfer to the host. All ranks must have seen the same metrics, as equal phases give.
+        """
+        names = list(self._sums)
+        values = [(self._sums[name] / self._weights[name]).double().reshape(()) for name in names]
+        values.append(torch.tensor(float(flag), dtype=torch.float64, device=distributed.device))
+        *means, flags = distributed.mean(torch.stack(values)).tolist()
+        self._sums.clear()
+        self._weights.clear()
+        return dict(zip(names, means, strict=True)), flags > 0
+
+
+class Stopwatch:
+    """Wall time by part since the last `read`. On a GPU a part's time is that of launching its kernels; the time the
+    device needs beyond that shows where the host waits for it, which is at the tick, under `compute`."""
+
+    def __init__(self) -> None:
+        self._spent: dict[str, float] = {}
+        self._since = time.perf_counter()
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Count the block's wall time for `name`."""
+        begun = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._spent[name] = self._spent.get(name, 0.0) + time.perf_counter() - begun
+
+    def read(self) -> tuple[float, dict[str, float]]:
+        """Seconds since the last read and each part's share of them; then start anew."""
+        now = time.perf_counter()
+        total = max(now - self._since, 1e-9)
+        shares = {name: spent / total for name, spent in self._spent.items()}
+        self._spent.clear()
+        self._since = now
+        return total, shares

@@ -1,0 +1,94 @@
+"""The one place that turns a generator and a seed into images. Evaluation, publishing and sample grids use it.
+
+Shape legend: n images, Z latent dimensions, H height, W width, C channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from trainer.engine.pixels import to_numpy
+from trainer.engine.random import generator as seeded
+from trainer.families.arch import Arch
+from trainer.families.base import AnyFamily
+
+
+def sample(
+    family: AnyFamily,
+    arch: Arch,
+    generator: nn.Module,
+    *,
+    n: int,
+    seed: int,
+    labels: Sequence[int] | NDArray[np.int64] | None = None,
+    truncation: float | None = None,
+    batch: int = 256,
+    start: int = 0,
+) -> NDArray[np.uint8]:
+    """Images `start` … `start + n - 1` of `seed`, uint8 [n, H, W, C].
+
+    Image i's latent and label depend on (seed, i) alone; the net runs in evaluation mode without autocast, so image i
+    does too, up to the rounding of a matrix product of another batch size (at most one level of a pixel).
+    `labels` [n] in [0, classes) overrides the labels. `truncation` τ > 0 redraws the coordinates of z outside ±τ
+    (Brock et al. 2018, section 3.1). The net's mode is as before when this returns.
+    Raises ValueError for wrong labels, and for truncation with a prior that is not normal.
+    """
+    z, drawn = draw(family, arch, n=n, seed=seed, truncation=truncation, start=start)
+    y = drawn if labels is None else _checked(labels, n, arch)
+    device = next(generator.parameters()).device
+    out = np.empty((n, arch.resolution, arch.resolution, arch.channels), np.uint8)
+    training = {module for module in generator.modules() if module.training}
+    generator.eval()
+    try:
+        with torch.inference_mode():
+            for first in range(0, n, batch):
+                rows = slice(first, min(first + batch, n))
+                images = generator(z[rows].to(device), None if y is None else y[rows].to(device))
+                out[rows] = to_numpy(images, arch.pixel_range)
+    finally:
+        for module in training:
+            module.training = True
+    return out
+
+
+def draw(
+    family: AnyFamily, arch: Arch, *, n: int, seed: int, truncation: float | None = None, start: int = 0
+) -> tuple[Tensor, Tensor | None]:
+    """z_nZ and labels_n (None when unconditional) of images `start` … `start + n - 1`, each from its own generator."""
+    if truncation is not None and (arch.latent.distribution != "normal" or truncation <= 0):
+        raise ValueError(
+            f"truncation {truncation} needs a normal prior and a value above 0; "
+            f"this model's prior is {arch.latent.distribution}"
+        )
+    if n < 1:
+        raise ValueError(f"n is {n}; ask for 1 image or more")
+    latents, labels = [], []
+    for i in range(start, start + n):
+        source = seeded(seed, "sample", i)
+        z = family.latents(arch, 1, source)
+        latents.append(z if truncation is None else _truncated(z, truncation, source))
+        labels.append(family.labels(arch, 1, seeded(seed, "sample-label", i)))
+    known = [label for label in labels if label is not None]
+    return torch.cat(latents), torch.cat(known) if known else None
+
+
+def _truncated(z: Tensor, limit: float, source: torch.Generator) -> Tensor:
+    outside = z.abs() > limit
+    while bool(outside.any()):
+        z = torch.where(outside, torch.randn(z.shape, generator=source), z)
+        outside = z.abs() > limit
+    return z
+
+
+def _checked(labels: Sequence[int] | NDArray[np.int64], n: int, arch: Arch) -> Tensor | None:
+    if not arch.conditional:
+        raise ValueError("labels were given but the model is unconditional")
+    y = torch.as_tensor(np.asarray(labels), dtype=torch.int64)
+    if y.shape != (n,) or int(y.min()) < 0 or int(y.max()) >= arch.classes:
+        raise ValueError(f"labels must be {n} integers in [0, {arch.classes}), got shape {list(y.shape)}")
+    return y

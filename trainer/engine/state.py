@@ -1,0 +1,164 @@
+"""All that must survive a restart, in one place: nets, optimisers, moving average, clock, and what others remember.
+
+A checkpoint is `tensors()` and `meta()` and nothing else; `load` restores them bit for bit. Random numbers are pure
+functions of the clock (`engine.random`) and so is the data cursor, so neither has state here.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from trainer.engine import ema as averaging
+from trainer.engine.distributed import Distributed
+from trainer.engine.players import Player
+from trainer.engine.random import seed_globals
+from trainer.errors import CheckpointError
+from trainer.families.base import AnyFamily
+from trainer.families.table import family as find_family
+from trainer.spec import JobSpec
+
+JSON = Any
+"""What `json` can write: None, bool, int, float, str, lists and dicts of these."""
+
+
+@dataclass
+class Clock:
+    """Progress. step: generator updates done. batches: global real batches drawn, the data cursor. images: real images
+    shown. updates: optimiser steps per player."""
+
+    step: int = 0
+    batches: int = 0
+    images: int = 0
+    updates: dict[str, int] = field(default_factory=dict)
+
+
+class TrainState:
+    """Players, moving average, clock, and `extras`: JSON that listeners or sentinels want to find again by name."""
+
+    def __init__(
+        self,
+        spec: JobSpec,
+        family: AnyFamily,
+        players: dict[str, Player],
+        ema: nn.Module | None,
+        clock: Clock,
+    ) -> None:
+        self.spec = spec
+        self.family = family
+        self.players = players
+        self.ema = ema
+        self.clock = clock
+        self.extras: dict[str, JSON] = {}
+
+    @classmethod
+    def create(cls, spec: JobSpec, distributed: Distributed) -> TrainState:
+        """The state before the first step, the same on every rank. Raises TrainingError if the ranks differ."""
+        family = find_family(spec.arch.family)
+        seed_globals(spec.train.seed, "init")
+        nets = family.build(spec.arch)
+        ema = averaging.copy_of(nets["G"]).to(distributed.device) if spec.ema else None
+        players = {name: Player.create(name, nets[name], spec.optimizers[name], distributed) for name in nets}
+        distributed.assert_same(nets, "after they were built")
+        return cls(spec, family, players, ema, Clock(updates=dict.fromkeys(nets, 0)))
+
+    @property
+    def generator(self) -> nn.Module:
+        """What is sampled, scored and published: the moving average of G if there is one, else G. Plain, float32."""
+        return self.players["G"].net if self.ema is None else self.ema
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every tensor of the state by name, live and not copied: `net/G/…`, `optimizer/G/…/exp_avg`, `ema/…`."""
+        found: dict[str, Tensor] = {}
+        for name, player in self.players.items():
+            found.update({f"net/{name}/{key}": value for key, value in player.net.state_dict().items()})
+            found.update({f"optimizer/{name}/{key}": value for key, value in _optimizer_tensors(player).items()})
+        if self.ema is not None:
+            found.update({f"ema/{key}": value for key, value in self.ema.state_dict().items()})
+        return found
+
+    def meta(self) -> dict[str, JSON]:
+        """The rest of the state as JSON, and the spec and versions that it belongs to."""
+        return {
+            "clock": asdict(self.clock),
+            "extras": copy.deepcopy(self.extras),
+            "spec": self.spec.model_dump(mode="json"),
+            "torch": torch.__version__,
+        }
+
+    def load(self, tensors: dict[str, Tensor], meta: dict[str, JSON]) -> None:
+        """Become the saved state, bit for bit. Raises CheckpointError, naming the tensors, if it is of another shape."""
+        expected = {key: value for key, value in self.tensors().items() if not key.startswith("optimizer/")}
+        saved = {key: value for key, value in tensors.items() if not key.startswith("optimizer/")}
+        _check_names(expected, saved)
+        optimizers = {name: _optimizer_state(player, tensors) for name, player in self.players.items()}
+        with torch.no_grad():
+            for key, value in expected.items():
+                value.copy_(saved[key])
+        for name, player in self.players.items():
+            player.optimizer.load_state_dict(optimizers[name])
+        self.clock = Clock(**meta["clock"])
+        self.extras = copy.deepcopy(meta["extras"])
+
+
+def _names(player: Player) -> list[str]:
+    """Parameter names in the order the optimiser numbers them."""
+    return [name for name, parameter in player.net.named_parameters() if parameter.requires_grad]
+
+
+def _optimizer_tensors(player: Player) -> dict[str, Tensor]:
+    state = player.optimizer.state_dict()["state"]
+    names = _names(player)
+    return {
+        f"{names[index]}/{key}": value
+        for index, entries in state.items()
+        for key, value in entries.items()
+        if isinstance(value, Tensor)
+    }
+
+
+def _optimizer_state(player: Player, tensors: dict[str, Tensor]) -> dict[str, Any]:
+    """A `state_dict` for the player's optimiser from the flat tensors. Nothing saved means no update was done yet."""
+    prefix = f"optimizer/{player.name}/"
+    numbers = {name: index for index, name in enumerate(_names(player))}
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        if not key.startswith(prefix):
+            continue
+        name, _, entry = key.removeprefix(prefix).rpartition("/")
+        if name not in numbers:
+            raise CheckpointError(
+                f"the checkpoint has optimiser state for {player.name}'s {name!r}, which does not exist"
+            )
+        shape = player.parameters[numbers[name]].shape
+        if value.ndim and value.shape != shape:
+            raise CheckpointError(f"{key} is {list(value.shape)} in the checkpoint, but the parameter is {list(shape)}")
+        state.setdefault(numbers[name], {})[entry] = value.clone()
+    return {"state": state, "param_groups": player.optimizer.state_dict()["param_groups"]}
+
+
+def _check_names(expected: dict[str, Tensor], saved: dict[str, Tensor]) -> None:
+    problems = [f"{key} is missing" for key in sorted(expected.keys() - saved.keys())]
+    problems += [f"{key} is not part of this model" for key in sorted(saved.keys() - expected.keys())]
+    problems += [
+        f"{key} is {_describe(saved[key])} in the checkpoint, but {_describe(value)} here"
+        for key, value in sorted(expected.items())
+        if key in saved and _describe(saved[key]) != _describe(value)
+    ]
+    if problems:
+        raise CheckpointError("the checkpoint does not fit this model: " + _shortened(problems))
+
+
+def _describe(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
+
+
+def _shortened(problems: Iterable[str], most: int = 5) -> str:
+    listed = list(problems)
+    more = f"; and {len(listed) - most} more" if len(listed) > most else ""
+    return "; ".join(listed[:most]) + more
