@@ -37,6 +37,7 @@ class Arch(Frozen):
     """What G's output spans: (-1, 1) for tanh, (0, 1) for sigmoid. Real images are scaled to the same."""
 
     family: str
+    """Name in the table of families."""
     resolution: int = Field(ge=8, le=512)
     """Height and width in pixels."""
     channels: Literal[1, 3] = 3
@@ -44,8 +45,14 @@ class Arch(Frozen):
     classes: int = Field(default=0, ge=0, le=100_000)
     """Number of classes the model is conditioned on; 0 for an unconditional model."""
     latent: Latent = Latent()
+    """The prior of z."""
 
     @property
     def conditional(self) -> bool:
         """Whether G and D take a label."""
         return self.classes > 0
+
+    @property
+    def d_batch_statistics(self) -> bool:
+        """Whether D's training output for one image depends on the rest of its batch (batch norm)."""
+        return False

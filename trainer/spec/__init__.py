@@ -3,10 +3,12 @@
 >>> from trainer.spec import JobSpec, load_spec, with_overrides
 """
 
-from trainer.spec.errors import FieldError, SpecError, explain
-from trainer.spec.files import dump_spec, load_spec, parse_spec, with_overrides
+from trainer.spec.errors import FieldError, SpecError
+from trainer.spec.explain import explain
+from trainer.spec.files import dump_spec, load_spec, parse_spec
 from trainer.spec.job import SPEC_VERSION, JobSpec
 from trainer.spec.optim import Adam, RMSProp, Schedule, Sgd
+from trainer.spec.overrides import with_overrides
 from trainer.spec.sections import (
     Checkpointing,
     Data,

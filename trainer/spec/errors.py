@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import Any, NoReturn
+from collections.abc import Sequence
+from typing import NoReturn
 
-from pydantic import ValidationError
 from pydantic_core import PydanticCustomError
 
 from trainer.schema import Frozen
@@ -37,48 +37,17 @@ class SpecError(ValueError):
         super().__init__("\n".join(error.line() for error in errors))
 
 
-def reject(path: str, value: object, message: str, fix: str) -> NoReturn:
-    """Raise from a validator that checks several fields; `explain` restores the path and the fix."""
-    raise PydanticCustomError(
-        "agon_field", "{path}: {message}; {fix}", {"path": path, "value": _short(value), "message": message, "fix": fix}
-    )
+FIELDS = "agon_fields"
+"""Pydantic's error type for what `refuse` raises."""
 
 
-def explain(error: ValidationError) -> list[FieldError]:
-    """Pydantic's errors in Agon's form."""
-    return [_field_error(dict(item)) for item in error.errors(include_url=False)]
+def refuse(errors: Sequence[FieldError]) -> NoReturn:
+    """Raise from a validator that checks several fields; `explain` restores each error."""
+    text = "\n".join(error.line() for error in errors)
+    raise PydanticCustomError(FIELDS, "{text}", {"text": text, "errors": [error.model_dump() for error in errors]})
 
 
-def _field_error(item: dict[str, Any]) -> FieldError:
-    context = item.get("ctx", {})
-    if item["type"] == "agon_field":
-        return FieldError(path=context["path"], message=context["message"], value=context["value"], fix=context["fix"])
-    path = _path(item["loc"])
-    if item["type"] == "extra_forbidden":
-        return FieldError(
-            path=path, message="unknown field", value=_short(item["input"]), fix="remove it or check its spelling"
-        )
-    if item["type"] == "missing":
-        return FieldError(path=path, message="is required", fix="add it")
-    message = item["msg"].removeprefix("Value error, ")
-    return FieldError(path=path, message=message, value=_short(item["input"]))
-
-
-def _path(loc: tuple[int | str, ...]) -> str:
-    """Dotted path without the tags that Pydantic inserts for members of a union."""
-    parts = [str(part) for part in loc]
-    kept = [
-        part
-        for index, part in enumerate(parts)
-        if not (
-            (index == 1 and parts[0] == "arch" and len(parts) > 2)
-            or (index == 2 and parts[0] == "optimizers" and len(parts) > 3)
-            or (index == 3 and parts[:2] == ["objective", "penalties"] and len(parts) > 4)
-        )
-    ]
-    return ".".join(kept)
-
-
-def _short(value: object) -> str:
+def short(value: object) -> str:
+    """The value as JSON, at most 80 characters; nothing for None."""
     text = json.dumps(value, default=str)
     return "" if value is None else text if len(text) <= 80 else text[:77] + "..."

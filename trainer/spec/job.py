@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from copy import deepcopy
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
 from pydantic import Field, model_validator
@@ -12,7 +13,8 @@ from pydantic import Field, model_validator
 from trainer.families.arch import Arch
 from trainer.families.table import arch_classes
 from trainer.schema import Frozen
-from trainer.spec.errors import reject
+from trainer.spec.checks import problems
+from trainer.spec.errors import FieldError, refuse, short
 from trainer.spec.optim import Optimizer
 from trainer.spec.sections import (
     Checkpointing,
@@ -35,7 +37,7 @@ else:
     AnyArch = Annotated[Union[arch_classes()], Field(discriminator="family")]  # noqa: UP007 — built at run time
 
 MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
-"""Version v → function that turns a raw spec of version v into one of v + 1."""
+"""Version v → pure function that turns a raw spec of version v into one of v + 1 (the version itself is set for it)."""
 
 
 class JobSpec(Frozen):
@@ -48,17 +50,27 @@ class JobSpec(Frozen):
     arch: AnyArch
     """The family (`arch.family`) and its architecture."""
     data: Data = Data()
+    """Which images, and in which order."""
     objective: Objective = Objective()
+    """The adversarial loss, its penalties, and how often D steps."""
     optimizers: dict[str, Optimizer]
     """One optimiser for each of the family's players (G, D, …)."""
     ema: Ema | None = Ema()
+    """Average of G's weights; null trains without, and G itself is sampled and published."""
     train: Train = Train()
+    """How long, how much at once, how precisely."""
     checkpoint: Checkpointing = Checkpointing()
+    """When the state is saved and what is kept."""
     samples: Samples = Samples()
+    """Sample grids from a fixed latent."""
     evaluation: Evaluation = Evaluation()
+    """Scores against the training images."""
     resources: Resources = Resources()
+    """What the job takes of the cluster."""
     retry: Retry = Retry()
+    """What happens after failures that are not the job's own fault."""
     publish: Publish | None = None
+    """Registers the finished generator; null registers nothing."""
 
     @model_validator(mode="before")
     @classmethod
@@ -66,73 +78,26 @@ class JobSpec(Frozen):
         if not isinstance(raw, dict):
             return raw
         version = raw.get("spec_version", SPEC_VERSION)
-        while isinstance(version, int) and version in MIGRATIONS:
-            raw = MIGRATIONS[version](raw)
-            version = raw["spec_version"]
+        while isinstance(version, int) and version < SPEC_VERSION and version in MIGRATIONS:
+            raw = {**MIGRATIONS[version](deepcopy(raw)), "spec_version": version + 1}
+            version += 1
+        if version != SPEC_VERSION:
+            newest = f"this program reads {min(MIGRATIONS, default=SPEC_VERSION)} to {SPEC_VERSION}"
+            fix = f"{newest}; upgrade it, or write the spec anew from a recipe"
+            refuse([FieldError(path="spec_version", message="is not known", value=short(version), fix=fix)])
         return raw
 
     @model_validator(mode="after")
     def _consistent(self) -> JobSpec:
-        self._check_players()
-        self._check_batch()
-        self._check_data()
-        if self.publish and self.publish.metric not in self.evaluation.metrics:
-            reject("publish.metric", self.publish.metric, "is not evaluated", "add it to evaluation.metrics")
+        if found := list(problems(self)):
+            refuse(found)
         return self
 
-    def _check_players(self) -> None:
-        players = set(self.arch.players)
-        if missing := players - set(self.optimizers):
-            name = sorted(missing)[0]
-            reject(
-                f"optimizers.{name}",
-                None,
-                "is missing",
-                f"family {self.arch.family} trains {', '.join(sorted(players))}",
-            )
-        if extra := set(self.optimizers) - players:
-            name = sorted(extra)[0]
-            reject(
-                f"optimizers.{name}",
-                name,
-                f"is no player of family {self.arch.family}",
-                f"players: {', '.join(sorted(players))}",
-            )
-
-    def _check_batch(self) -> None:
-        batch, lanes, workers = self.train.batch, self.data.lanes, self.resources.workers
-        if batch % lanes:
-            reject("train.batch", batch, f"is not divisible by data.lanes ({lanes})", f"use a multiple of {lanes}")
-        if lanes % workers:
-            reject(
-                "resources.workers",
-                workers,
-                f"does not divide data.lanes ({lanes})",
-                "use a divisor, or raise data.lanes",
-            )
-        if self.train.micro_batch and (batch // workers) % self.train.micro_batch:
-            reject(
-                "train.micro_batch",
-                self.train.micro_batch,
-                f"does not divide a worker's share ({batch // workers})",
-                "use a divisor of it",
-            )
-        smallest = self.resources.min_workers
-        if smallest and smallest > workers:
-            reject("resources.min_workers", smallest, f"is more than resources.workers ({workers})", "lower it")
-
-    def _check_data(self) -> None:
-        if self.data.url != "builtin:digits":
-            return
-        if self.arch.channels != 1:
-            reject("arch.channels", self.arch.channels, "does not fit builtin:digits, which is grey", "use 1")
-        if self.arch.classes not in (0, 10):
-            reject(
-                "arch.classes",
-                self.arch.classes,
-                "does not fit builtin:digits, which has 10 classes",
-                "use 10, or 0 for no labels",
-            )
+    def world_sizes(self) -> tuple[int, ...]:
+        """Worker counts that the job may run with, ascending: those in its elastic range that divide `data.lanes`."""
+        most = self.resources.workers
+        least = self.resources.min_workers or most
+        return tuple(workers for workers in range(least, most + 1) if self.data.lanes % workers == 0)
 
     def local_batch(self, workers: int) -> int:
         """Images of one global batch on each of `workers` workers. Raises ValueError if lanes don't divide evenly."""

@@ -43,6 +43,7 @@ class OptimizerBase(Frozen):
     weight_decay: float = Field(default=0.0, ge=0.0)
     """L2 penalty added to the gradient."""
     schedule: Schedule = Schedule()
+    """How the learning rate changes over the training."""
 
 
 class Adam(OptimizerBase):
@@ -52,8 +53,11 @@ class Adam(OptimizerBase):
     lr: float = Field(default=2e-4, gt=0.0, le=10.0)
     """Learning rate."""
     beta1: float = Field(default=0.5, ge=0.0, lt=1.0)
+    """Decay of the first moment."""
     beta2: float = Field(default=0.999, ge=0.0, lt=1.0)
+    """Decay of the second moment."""
     eps: float = Field(default=1e-8, gt=0.0)
+    """Added to the root of the second moment."""
 
 
 class RMSProp(OptimizerBase):
@@ -63,7 +67,9 @@ class RMSProp(OptimizerBase):
     lr: float = Field(default=5e-5, gt=0.0, le=10.0)
     """Learning rate."""
     alpha: float = Field(default=0.99, gt=0.0, lt=1.0)
+    """Decay of the squared gradient's average."""
     eps: float = Field(default=1e-8, gt=0.0)
+    """Added to the root of the second moment."""
 
 
 class Sgd(OptimizerBase):
@@ -73,6 +79,7 @@ class Sgd(OptimizerBase):
     lr: float = Field(default=0.1, gt=0.0, le=10.0)
     """Learning rate."""
     momentum: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Momentum, at the start of training."""
     final_momentum: float | None = Field(default=None, ge=0.0, lt=1.0)
     """Momentum reached linearly at the end of training (Goodfellow et al. 2014: 0.5 → 0.7); None keeps it constant."""
 

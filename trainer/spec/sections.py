@@ -8,9 +8,19 @@ from pydantic import Field, field_validator
 
 from trainer.schema import Frozen
 
-SCHEMES = ("builtin", "file", "http", "https", "s3", "gs")
+SCHEMES = ("file", "http", "https", "s3", "gs")
 LossName = Literal["minimax", "non-saturating", "hinge", "wasserstein", "least-squares"]
 MetricName = Literal["fid", "kid", "precision", "recall"]
+
+
+def _location(url: str) -> str:
+    """A path or a URL of an allowed scheme; nothing that could run a shell or unpickle. Raises ValueError."""
+    scheme, colon, _ = url.partition(":")
+    if colon and scheme not in SCHEMES:
+        raise ValueError(f"scheme {scheme!r} is not allowed; use a path or one of {', '.join(SCHEMES)}")
+    if not url.strip() or not url.isprintable():
+        raise ValueError("must be a path or URL of printable characters")
+    return url
 
 
 class Data(Frozen):
@@ -31,15 +41,12 @@ class Data(Frozen):
 
     @field_validator("url")
     @classmethod
-    def _scheme_allowed(cls, url: str) -> str:
-        scheme, colon, _ = url.partition(":")
-        if colon and scheme not in SCHEMES:
-            raise ValueError(f"scheme {scheme!r} is not allowed; use a path or one of {', '.join(SCHEMES)}")
-        if "\0" in url or not url:
-            raise ValueError("must be a path or URL")
-        if scheme == "builtin" and url != "builtin:digits":
-            raise ValueError(f"no builtin dataset {url!r}; there is builtin:digits")
-        return url
+    def _allowed(cls, url: str) -> str:
+        if url.startswith("builtin:"):
+            if url != "builtin:digits":
+                raise ValueError(f"no builtin dataset {url!r}; there is builtin:digits")
+            return url
+        return _location(url)
 
 
 class Clip(Frozen):
@@ -55,6 +62,7 @@ class GradientPenalty(Frozen):
 
     kind: Literal["gradient-penalty"] = "gradient-penalty"
     weight: float = Field(default=10.0, gt=0.0)
+    """Factor of the penalty in D's loss."""
     interval: int = Field(default=1, ge=1)
     """Applied every that many steps, times that many (lazy regularisation)."""
 
@@ -64,6 +72,7 @@ class R1(Frozen):
 
     kind: Literal["r1"] = "r1"
     weight: float = Field(default=10.0, gt=0.0)
+    """Factor of the penalty in D's loss."""
     interval: int = Field(default=1, ge=1)
     """Applied every that many steps, times that many (lazy regularisation)."""
 
@@ -77,6 +86,7 @@ class Objective(Frozen):
     loss: LossName = "non-saturating"
     """Pair of losses for D and G."""
     penalties: tuple[Penalty, ...] = ()
+    """What regularises D, each kind at most once."""
     d_steps: int = Field(default=1, ge=1, le=1000)
     """D's updates per step, each on a new batch of real images (n_critic)."""
 
@@ -111,6 +121,7 @@ class Checkpointing(Frozen):
     """When the state is saved and what is kept."""
 
     every_steps: int = Field(default=500, ge=1)
+    """Steps between two checkpoints; one more follows the last step."""
     keep_last: int = Field(default=3, ge=1)
     """Newest checkpoints kept."""
     keep_best: bool = True
@@ -121,7 +132,9 @@ class Samples(Frozen):
     """Sample grids from a fixed latent."""
 
     every_steps: int = Field(default=500, ge=1)
+    """Steps between two grids; one more follows the last step."""
     count: int = Field(default=64, ge=1, le=1024)
+    """Images of one grid."""
 
 
 class Evaluation(Frozen):
@@ -130,11 +143,24 @@ class Evaluation(Frozen):
     every_steps: int | None = Field(default=None, ge=1)
     """Steps between evaluations; None evaluates once, at the end."""
     metrics: tuple[MetricName, ...] = ("fid", "kid")
+    """Fréchet distance, kernel distance, and the share of samples near real images (precision) and vice versa (recall)."""
     samples: int = Field(default=10_000, ge=16)
     """Generated images (and at most as many real ones)."""
     extractor: str = "classifier"
     """`classifier`: a small net trained once per dataset and cached. Otherwise the path or URL of a TorchScript or
     `pt2` file that maps uint8-range float images [B, 3, H, W] to features [B, F] (e.g. Inception)."""
+
+    @field_validator("extractor")
+    @classmethod
+    def _allowed(cls, extractor: str) -> str:
+        return _location(extractor)
+
+    @field_validator("metrics")
+    @classmethod
+    def _distinct(cls, metrics: tuple[MetricName, ...]) -> tuple[MetricName, ...]:
+        if len(set(metrics)) < len(metrics):
+            raise ValueError("names a metric twice")
+        return metrics
 
 
 class Resources(Frozen):
@@ -145,6 +171,7 @@ class Resources(Frozen):
     min_workers: int | None = Field(default=None, ge=1)
     """Elastic minimum; None: not elastic."""
     cpus_per_worker: float = Field(default=1.0, gt=0.0)
+    """CPUs that Ray reserves for each worker."""
     gpus_per_worker: int = Field(default=0, ge=0, le=1)
     """0 trains on the CPU (gloo), 1 on a GPU (NCCL)."""
 

@@ -16,7 +16,9 @@ class DcganArch(Arch):
     resolution: int = Field(default=32, ge=8, le=128)
     """Height and width in pixels: a power of two from 8 to 128, or 28."""
     channels: Literal[1, 3] = 1
+    """1 for grey, 3 for RGB."""
     latent: Latent = Latent(dim=100, distribution="uniform", low=-1.0, high=1.0)
+    """The prior of z."""
     g_width: int = Field(default=64, ge=4)
     """Channels of G's last hidden layer; they double towards the latent (the paper: 128 at 64 px)."""
     d_width: int = Field(default=64, ge=4)
@@ -27,6 +29,11 @@ class DcganArch(Arch):
     """Kernel of the strided convolutions; the paper has 5, 4 is cheaper and covers every pixel equally often."""
     d_norm: Literal["batch", "layer", "none"] = "batch"
     """Norm in D. The paper's is `batch`; the gradient penalties need `layer` or `none`."""
+
+    @property
+    def d_batch_statistics(self) -> bool:
+        """D has batch norm unless `d_norm` says otherwise."""
+        return self.d_norm == "batch"
 
     @field_validator("resolution")
     @classmethod

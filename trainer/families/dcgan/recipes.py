@@ -57,13 +57,11 @@ def wgan_gp_digits() -> JobSpec:
     """`dcgan-digits` as a Wasserstein GAN with gradient penalty (Gulrajani et al. 2017): layer norm in D, 5 D steps."""
     base = dcgan_digits()
     adam = Adam(lr=5e-4, beta1=0.0, beta2=0.9)
-    return base.model_copy(
-        update={
-            "name": "wgan-gp-digits",
-            "arch": base.arch.model_copy(update={"d_norm": "layer"}),
-            "objective": Objective(loss="wasserstein", penalties=(GradientPenalty(),), d_steps=5),
-            "optimizers": {"G": adam, "D": adam},
-        }
+    return base.replace(
+        name="wgan-gp-digits",
+        arch=base.arch.replace(d_norm="layer"),
+        objective=Objective(loss="wasserstein", penalties=(GradientPenalty(),), d_steps=5),
+        optimizers={"G": adam, "D": adam},
     )
 
 

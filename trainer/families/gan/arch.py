@@ -21,12 +21,15 @@ class GanArch(Arch):
     resolution: int = Field(default=28, ge=8, le=128)
     """Height and width in pixels: a power of two from 8 to 128, or 28."""
     channels: Literal[1, 3] = 1
+    """1 for grey, 3 for RGB."""
     latent: Latent = Latent(dim=100, distribution="uniform", low=-ROOT3, high=ROOT3)
+    """The prior of z; the authors' has mean 0 and variance 1."""
     g_hidden: int = Field(default=1200, ge=8)
     """Units of each of G's two hidden layers."""
     d_hidden: int = Field(default=240, ge=8)
     """Maxout units of each of D's two hidden layers."""
     maxout_pieces: int = Field(default=5, ge=2)
+    """Linear pieces that each maxout unit takes the largest of."""
     input_dropout: float = Field(default=0.2, ge=0.0, lt=1.0)
     """Share of D's inputs dropped."""
     hidden_dropout: float = Field(default=0.5, ge=0.0, lt=1.0)

@@ -1,0 +1,88 @@
+"""The checks of a spec that concern several sections. Each names a field and the fix."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from trainer.spec.errors import FieldError, short
+
+if TYPE_CHECKING:
+    from trainer.spec.job import JobSpec
+
+
+def problems(spec: JobSpec) -> Iterator[FieldError]:
+    """Every impossible combination in the spec."""
+    yield from _players(spec)
+    yield from _batch(spec)
+    yield from _workers(spec)
+    yield from _penalties(spec)
+    yield from _builtin_data(spec)
+    if spec.publish and spec.publish.metric not in spec.evaluation.metrics:
+        yield _wrong("publish.metric", spec.publish.metric, "is not evaluated", "add it to evaluation.metrics")
+
+
+def _players(spec: JobSpec) -> Iterator[FieldError]:
+    players = spec.arch.players
+    for name in players:
+        if name not in spec.optimizers:
+            fix = f"family {spec.arch.family} trains {', '.join(players)}"
+            yield _wrong(f"optimizers.{name}", None, "is missing", fix)
+    for name in spec.optimizers:
+        if name not in players:
+            message = f"is no player of family {spec.arch.family}"
+            yield _wrong(f"optimizers.{name}", name, message, f"players: {', '.join(players)}")
+
+
+def _batch(spec: JobSpec) -> Iterator[FieldError]:
+    batch, lanes = spec.train.batch, spec.data.lanes
+    if batch % lanes:
+        message = f"is not divisible by data.lanes ({lanes})"
+        yield _wrong("train.batch", batch, message, f"use a multiple of {lanes}, or lower data.lanes")
+        return
+    micro = spec.train.micro_batch
+    for workers in spec.world_sizes():
+        share = batch // workers
+        if micro and share % micro:
+            message = f"does not divide the share of one of {workers} worker(s) ({share})"
+            yield _wrong("train.micro_batch", micro, message, "use a divisor of it")
+            return
+
+
+def _workers(spec: JobSpec) -> Iterator[FieldError]:
+    lanes, workers, smallest = spec.data.lanes, spec.resources.workers, spec.resources.min_workers
+    fix = "use a divisor of it, or change data.lanes"
+    if lanes % workers:
+        yield _wrong("resources.workers", workers, f"does not divide data.lanes ({lanes})", fix)
+    if smallest and smallest > workers:
+        message = f"is more than resources.workers ({workers})"
+        yield _wrong("resources.min_workers", smallest, message, "lower it")
+    elif smallest and lanes % smallest:
+        yield _wrong("resources.min_workers", smallest, f"does not divide data.lanes ({lanes})", fix)
+
+
+def _penalties(spec: JobSpec) -> Iterator[FieldError]:
+    kinds = [penalty.kind for penalty in spec.objective.penalties]
+    for index, kind in enumerate(kinds):
+        path = f"objective.penalties.{index}"
+        if kind in kinds[:index]:
+            yield _wrong(path, kind, "is there twice", "keep one and set its weight")
+        if kind == "clip" and "gradient-penalty" in kinds:
+            yield _wrong(path, kind, "and gradient-penalty bound D's slope in two ways", "keep one of them")
+        if kind in ("gradient-penalty", "r1") and spec.arch.d_batch_statistics:
+            message = "needs D's gradient at single images, which batch norm mixes"
+            yield _wrong(path, kind, message, "use a D without batch norm, e.g. arch.d_norm=layer")
+
+
+def _builtin_data(spec: JobSpec) -> Iterator[FieldError]:
+    if spec.data.url != "builtin:digits":
+        return
+    if spec.arch.channels != 1:
+        yield _wrong("arch.channels", spec.arch.channels, "does not fit builtin:digits, which is grey", "use 1")
+    if spec.arch.classes not in (0, 10):
+        message = "does not fit builtin:digits, which has 10 classes"
+        yield _wrong("arch.classes", spec.arch.classes, message, "use 10, or 0 for no labels")
+
+
+def _wrong(path: str, value: object, message: str, fix: str) -> FieldError:
+    return FieldError(path=path, message=message, value=short(value), fix=fix)

@@ -1,0 +1,95 @@
+"""Pydantic's validation errors in Agon's form: the field's dotted path, what is wrong, and the fix."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from trainer.spec.errors import FIELDS, FieldError, short
+from trainer.spec.job import JobSpec
+from trainer.spec.paths import Kinds, descend, fields, models, tagged
+
+
+def explain(error: ValidationError, model: type[BaseModel] = JobSpec) -> list[FieldError]:
+    """Every wrong field of a value that was validated as `model`."""
+    return [found for item in error.errors(include_url=False) for found in _field_errors(dict(item), model)]
+
+
+def _field_errors(item: dict[str, Any], model: type[BaseModel]) -> list[FieldError]:
+    context = item.get("ctx", {})
+    path, parent = _place(item["loc"], model)
+    if item["type"] == FIELDS:
+        return [FieldError.model_validate(found) for found in context["errors"]]
+    if item["type"] == "union_tag_not_found":
+        return [FieldError(path=_join(path, _tag(context)), message="is required", fix=f"one of {_tags(path, model)}")]
+    if item["type"] == "union_tag_invalid":
+        given = short(context["tag"])
+        return [
+            FieldError(
+                path=_join(path, _tag(context)), message="is unknown", value=given, fix=f"one of {_tags(path, model)}"
+            )
+        ]
+    if item["type"] == "extra_forbidden":
+        fix = suggest(path[-1], fields(parent))
+        return [FieldError(path=_join(path), message="unknown field", value=short(item["input"]), fix=fix)]
+    description = _description(parent, path)
+    if item["type"] == "missing":
+        return [
+            FieldError(
+                path=_join(path), message="is required", fix=f"add it: {description}" if description else "add it"
+            )
+        ]
+    message = item["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    return [FieldError(path=_join(path), message=message, value=short(item["input"]), fix=description)]
+
+
+def suggest(name: str, known: Any) -> str:
+    """What a person may have meant by an unknown name."""
+    near = get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
+
+
+def _place(loc: tuple[int | str, ...], model: type[BaseModel]) -> tuple[tuple[str, ...], Kinds]:
+    """The path without the tags that Pydantic inserts for members of a union, and the kinds that hold its last part."""
+    kinds: Kinds = (model,)
+    parent: Kinds = ()
+    path: list[str] = []
+    for part in map(str, loc):
+        if len(models(kinds)) > 1:  # a union: this part says which member
+            kinds = _member(kinds, part)
+            continue
+        path.append(part)
+        parent, kinds = kinds, descend(kinds, part)
+    return tuple(path), parent
+
+
+def _member(kinds: Kinds, tag: str) -> Kinds:
+    return tagged(kinds, "family", tag) or tagged(kinds, "kind", tag)
+
+
+def _tag(context: dict[str, Any]) -> str:
+    return str(context["discriminator"]).strip("'")
+
+
+def _tags(path: tuple[str, ...], model: type[BaseModel]) -> str:
+    """The members of the union at `path`."""
+    kinds: Kinds = (model,)
+    for part in path:
+        kinds = descend(kinds, part)
+    defaults = [
+        m.model_fields[tag].default for m in models(kinds) for tag in ("family", "kind") if tag in m.model_fields
+    ]
+    return ", ".join(defaults)
+
+
+def _description(parent: Kinds, path: tuple[str, ...]) -> str:
+    """First sentence of the field's description."""
+    field = fields(parent).get(path[-1]) if path else None
+    text = (field.description or "") if field else ""
+    return " ".join(text.split()).split(". ")[0].rstrip(".")
+
+
+def _join(path: tuple[str, ...], *more: str) -> str:
+    return ".".join((*path, *more))
