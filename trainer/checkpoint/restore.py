@@ -1,0 +1,102 @@
+"""Going on from a checkpoint: of the same training only, and the same one on every rank."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from trainer.checkpoint.files import DAMAGED, clear_leftovers, read, step_path, survey
+from trainer.engine.distributed import Distributed
+from trainer.engine.state import TrainState
+from trainer.errors import CheckpointError
+from trainer.spec import JobSpec, SpecError
+from trainer.spec.files import parse_spec
+
+LOG = logging.getLogger("agon.checkpoint")
+NONE = -1
+
+
+@dataclass(frozen=True)
+class Restored:
+    """path: the checkpoint the state now is, or None for a fresh start. warnings: damaged ones that were passed over."""
+
+    path: Path | None
+    warnings: tuple[str, ...] = ()
+
+
+def restore(state: TrainState, directory: Path, distributed: Distributed) -> Restored:
+    """Load the newest undamaged checkpoint into `state`, on every rank the one that rank 0 finds.
+
+    Damaged ones are renamed to `damaged-step-…`: they stay for whoever wants to look, and are in no one's way.
+    Raises CheckpointError if the checkpoint is of another training (naming the differing fields), or if there are
+    checkpoints and all are damaged: starting over silently would hide that work was lost.
+    """
+    step, warnings = NONE, list[str]()
+    if distributed.is_main:
+        clear_leftovers(directory)
+        step, warnings = _choose(directory)
+    step = int(distributed.sum(torch.tensor(step if distributed.is_main else 0, device=distributed.device)))
+    if step == NONE:
+        return Restored(None, tuple(warnings))
+    path = step_path(directory, step)
+    tensors, meta = read(path)
+    refuse_other(state.spec, state.extras, meta, path)
+    state.load(tensors, meta)
+    distributed.assert_same({name: player.net for name, player in state.players.items()}, f"after loading {path}")
+    return Restored(path, tuple(warnings))
+
+
+def _choose(directory: Path) -> tuple[int, list[str]]:
+    found, damaged = survey(directory)
+    warnings = []
+    for path, reason in damaged.items():
+        kept = path.with_name(DAMAGED + path.name)
+        if not kept.exists():
+            path.rename(kept)
+        warnings.append(f"a damaged checkpoint is passed over and kept as {kept}: {reason}")
+        LOG.warning("%s", warnings[-1])
+    return (NONE if found is None else steps_of(found)), warnings
+
+
+def steps_of(path: Path) -> int:
+    """The step of a checkpoint's folder."""
+    return int(path.name.rpartition("-")[2])
+
+
+def refuse_other(spec: JobSpec, extras: dict[str, Any], meta: dict[str, Any], path: Path) -> None:
+    """Raise CheckpointError, naming the fields, if the checkpoint belongs to a training that would have gone another way."""
+    try:
+        theirs = identity(parse_spec(meta["spec"]), meta["extras"])
+    except (SpecError, KeyError) as error:
+        raise CheckpointError(f"{path} has a spec that this version can't read: {error}") from error
+    ours = identity(spec, extras)
+    differing = [
+        f"{field} is {theirs.get(field)!r} in the checkpoint and {ours.get(field)!r} now"
+        for field in sorted(ours.keys() | theirs.keys())
+        if ours.get(field) != theirs.get(field)
+    ]
+    if differing:
+        raise CheckpointError(
+            f"{path} is of another training: {'; '.join(differing)}; start afresh (--fresh) or in another folder"
+        )
+
+
+def identity(spec: JobSpec, extras: dict[str, Any]) -> dict[str, Any]:
+    """The fields that decide what a training computes, by path. Length, cadences, resources, micro-batches and what is
+    reported, kept or published may change between two starts; so may the place of the data, but not the data."""
+    raw = spec.model_dump(mode="json")
+    chosen = {key: raw[key] for key in ("spec_version", "arch", "objective", "optimizers", "ema")}
+    chosen["train"] = {key: raw["train"][key] for key in ("batch", "precision", "seed")}
+    chosen["data"] = {key: raw["data"][key] for key in ("lanes", "mirror")}
+    chosen["data"]["digest"] = extras.get("dataset")
+    return dict(_flat(chosen, ""))
+
+
+def _flat(value: Any, path: str) -> list[tuple[str, Any]]:
+    if isinstance(value, dict):
+        return [pair for key, child in value.items() for pair in _flat(child, f"{path}.{key}" if path else key)]
+    return [(path, value)]
