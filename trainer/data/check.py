@@ -1,0 +1,72 @@
+"""Proves a dataset whole: every shard there, unaltered, readable, with the labels that the manifest counts."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from trainer.data.fetch import locate
+from trainer.data.manifest import DatasetManifest, manifest_at
+from trainer.data.reader import Reader
+from trainer.data.shards import ShardStore
+from trainer.errors import BadDataError
+from trainer.schema import Frozen
+
+CHUNK = 512
+
+
+class Checked(Frozen):
+    """What a check found. `problems` is empty for a whole dataset."""
+
+    url: str
+    manifest: DatasetManifest
+    problems: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether the dataset can be trained on."""
+        return not self.problems
+
+
+def check(
+    url: str,
+    roots: Sequence[str] = (),
+    *,
+    decode: bool = False,
+    progress: Callable[[int, int], None] = lambda done, all: None,
+) -> Checked:
+    """Read every shard, whatever a cache may say, and compare it with the manifest; with `decode` decode every image.
+
+    progress: called with shards done and shards in all. Remote shards pass through a temporary folder, one by one.
+    Raises BadDataError if the manifest itself can't be read.
+    """
+    location = locate(url, roots)
+    manifest = manifest_at(location)
+    problems: list[str] = []
+    counts = np.zeros(max(1, len(manifest.classes)), dtype=np.int64)
+    first = 0
+    for number, shard in enumerate(manifest.shards):
+        with tempfile.TemporaryDirectory(prefix="agon-check-") as folder:
+            store = ShardStore(location, manifest, Path(folder))
+            try:
+                counts += np.bincount(store.open(number).labels, minlength=len(counts))
+                if decode:
+                    _decode(store, first, shard.samples)
+            except BadDataError as error:
+                problems.append(str(error))
+            shutil.rmtree(folder, ignore_errors=True)
+        first += shard.samples
+        progress(number + 1, len(manifest.shards))
+    if not problems and manifest.classes and tuple(counts.tolist()) != manifest.class_counts:
+        problems.append(f"{location.url}: the shards' labels don't add up to class_counts; pack the data again")
+    return Checked(url=url, manifest=manifest, problems=tuple(problems))
+
+
+def _decode(store: ShardStore, first: int, samples: int) -> None:
+    reader = Reader(store, skip=False, memory=0)
+    for start in range(first, first + samples, CHUNK):
+        reader.read(np.arange(start, min(start + CHUNK, first + samples)), lambda row: ())

@@ -1,0 +1,125 @@
+"""`dataset.json`: what a dataset is. Torch-free; the control plane reads it too."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Literal
+
+from pydantic import Field, ValidationError, model_validator
+
+from trainer.data.fetch import Location, locate, read_file
+from trainer.errors import BadDataError
+from trainer.schema import Frozen
+from trainer.spec import FieldError, JobSpec, explain
+
+MANIFEST = "dataset.json"
+MAX_MANIFEST = 64 << 20
+HASH = r"^[0-9a-f]{64}$"
+
+
+class Shard(Frozen):
+    """One WebDataset tar."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,199}\.tar$")
+    """File name beside `dataset.json`; never a path."""
+    samples: int = Field(ge=1, le=100_000_000)
+    size: int = Field(ge=1)
+    """Bytes."""
+    sha256: str = Field(pattern=HASH)
+
+
+class DatasetManifest(Frozen):
+    """Facts about a packed dataset. Validation proves them consistent, and the digest right."""
+
+    format: Literal[1] = 1
+    name: str = Field(min_length=1, max_length=200)
+    resolution: int = Field(ge=1, le=4096)
+    """Height and width in pixels."""
+    channels: Literal[1, 3]
+    """1 grey, 3 RGB."""
+    classes: tuple[str, ...]
+    """Class names in label order; empty for images without labels."""
+    class_counts: tuple[int, ...]
+    """Images of each class."""
+    samples: int = Field(ge=1)
+    shards: tuple[Shard, ...] = Field(min_length=1)
+    digest: str = Field(pattern=HASH)
+    """See :func:`dataset_digest`."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> DatasetManifest:
+        if len({shard.name for shard in self.shards}) != len(self.shards):
+            raise ValueError("two shards have the same name")
+        if sum(shard.samples for shard in self.shards) != self.samples:
+            raise ValueError(f"samples ({self.samples}) is not the sum over the shards")
+        if len(self.class_counts) != len(self.classes) or any(count < 0 for count in self.class_counts):
+            raise ValueError("class_counts doesn't fit classes")
+        if self.classes and sum(self.class_counts) != self.samples:
+            raise ValueError(f"class_counts doesn't sum to samples ({self.samples})")
+        if self.digest != dataset_digest(self.resolution, self.channels, self.classes, self.class_counts, self.shards):
+            raise ValueError("digest doesn't fit the facts and the shards' hashes: the file was altered")
+        return self
+
+
+def dataset_digest(
+    resolution: int, channels: int, classes: Sequence[str], class_counts: Sequence[int], shards: Sequence[Shard]
+) -> str:
+    """SHA-256 (hex) of canonical JSON of the facts and, in order, each shard's samples, size and SHA-256.
+
+    The dataset's name and the shards' file names are not part of it: renaming changes no training.
+    """
+    facts = {
+        "format": 1,
+        "resolution": resolution,
+        "channels": channels,
+        "classes": list(classes),
+        "class_counts": list(class_counts),
+        "shards": [[shard.samples, shard.size, shard.sha256] for shard in shards],
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def read_manifest(url: str, roots: Sequence[str] = ()) -> DatasetManifest:
+    """The manifest of the dataset at `url` (a folder or its dataset.json; not `builtin:`).
+
+    Raises BadDataError if it can't be read, isn't valid, or lies outside `roots`.
+    """
+    return manifest_at(locate(url, roots))
+
+
+def manifest_at(location: Location) -> DatasetManifest:
+    """As :func:`read_manifest`, for a folder that was located."""
+    content = read_file(location, MANIFEST, MAX_MANIFEST)
+    try:
+        return DatasetManifest.model_validate_json(content)
+    except ValidationError as error:
+        lines = "; ".join(item.line() for item in explain(error, DatasetManifest)[:5])
+        raise BadDataError(
+            f"{location.describe(MANIFEST)}: {lines}; pack the data again with `agon data pack`"
+        ) from error
+
+
+def mismatches(manifest: DatasetManifest, spec: JobSpec) -> list[FieldError]:
+    """Every field of the spec that this dataset does not fit; empty if it does."""
+    arch, found = spec.arch, []
+    if arch.resolution != manifest.resolution:
+        fix = f"use {manifest.resolution}, or pack the data again with --resolution {arch.resolution}"
+        found.append(_mismatch("arch.resolution", arch.resolution, f"the data has {manifest.resolution} px", fix))
+    if arch.channels != manifest.channels:
+        fix = f"use {manifest.channels}, or pack the data again with --channels {arch.channels}"
+        found.append(_mismatch("arch.channels", arch.channels, f"the data has {manifest.channels}", fix))
+    if arch.classes not in (0, len(manifest.classes)):
+        fix = (
+            f"use {len(manifest.classes)}, or 0 for no labels" if manifest.classes else "use 0: the data has no labels"
+        )
+        found.append(_mismatch("arch.classes", arch.classes, f"the data has {len(manifest.classes)} classes", fix))
+    if spec.data.digest not in (None, manifest.digest):
+        fix = "use the data that the spec was written for, or null to accept what is there"
+        found.append(_mismatch("data.digest", spec.data.digest, f"the data's digest is {manifest.digest}", fix))
+    return found
+
+
+def _mismatch(path: str, value: object, message: str, fix: str) -> FieldError:
+    return FieldError(path=path, message=message, value=json.dumps(value), fix=fix)

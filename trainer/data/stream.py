@@ -1,0 +1,153 @@
+"""From shards to batches on the training thread: deterministic, decoded ahead, uint8 until the device.
+
+Shape legend: B batch, C channels, H height, W width.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from trainer.data.builtin import ensure_digits
+from trainer.data.fetch import Location, locate
+from trainer.data.manifest import DatasetManifest, manifest_at, mismatches
+from trainer.data.order import Order
+from trainer.data.reader import Reader
+from trainer.data.shards import ShardStore
+from trainer.errors import BadDataError, BadSpecError
+from trainer.spec import JobSpec
+
+AHEAD = 2
+"""Batches decoded ahead per thread."""
+HORIZON = 64
+"""Batches ahead of which remote shards are fetched."""
+
+
+@dataclass(frozen=True)
+class RealBatch:
+    """One worker's share of a global batch, on the CPU, pinned when there is a GPU.
+
+    images: uint8 BCHW. labels: int64 B; zeros where the data has none. index: number t of the global batch.
+    """
+
+    images: Tensor
+    labels: Tensor
+    index: int
+
+
+class Dataset:
+    """A packed dataset, open for training and evaluation."""
+
+    def __init__(self, location: Location, manifest: DatasetManifest, spec: JobSpec, cache_dir: Path) -> None:
+        self.manifest = manifest
+        self._data = spec.data
+        self._store = ShardStore(location, manifest, cache_dir)
+        self._reader = Reader(self._store, skip=spec.data.on_bad_shard == "skip")
+
+    @property
+    def skipped(self) -> dict[str, str]:
+        """Unreadable shards (`name`) and samples (`name#number`) that were skipped so far → why."""
+        return dict(self._reader.skipped)
+
+    @property
+    def replaced(self) -> int:
+        """Times that another sample stood in for a skipped one."""
+        return self._reader.replaced
+
+    def stream(self, batch: int, seed: int, rank: int, world: int, start: int) -> Iterator[RealBatch]:
+        """Rank `rank`'s rows of the global batches start, start + 1, … without end.
+
+        batch: images of a global batch. Concatenated over the ranks, batch t is the same for every world size.
+        The iterator raises BadDataError when it comes to data that can't be read; close it to stop its threads.
+        Raises ValueError if world doesn't divide the lanes, or the lanes don't divide the batch.
+        """
+        lanes = self._data.lanes
+        if not 0 <= rank < world or lanes % world or start < 0:
+            raise ValueError(f"rank {rank} of {world} with {lanes} lanes from batch {start}: is not possible")
+        order = Order(self.manifest.digest, [shard.samples for shard in self.manifest.shards], seed, lanes, batch)
+        own = range(rank * lanes // world, (rank + 1) * lanes // world)
+        return self._batches(order, own, start)
+
+    def images(self, indices: Sequence[int] | NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        """Images uint8 BCHW and labels int64 B of these sample numbers, 0 to manifest.samples - 1. Raises BadDataError."""
+        samples = np.asarray(indices, dtype=np.int64)
+        if samples.size and not 0 <= samples.min() <= samples.max() < self.manifest.samples:
+            raise IndexError(f"sample numbers run from 0 to {self.manifest.samples - 1}")
+        order = Order(self.manifest.digest, [shard.samples for shard in self.manifest.shards], 0, 1, 1)
+        images, labels = self._reader.read(samples, lambda row: order.substitutes(int(samples[row])))
+        return torch.from_numpy(images), torch.from_numpy(labels)
+
+    def _batches(self, order: Order, lanes: range, start: int) -> Iterator[RealBatch]:
+        make = partial(self._make, order, lanes)
+        if self._data.decode_threads == 0:
+            while True:
+                yield make(start)
+                start += 1
+        pool = ThreadPoolExecutor(self._data.decode_threads, "decode")
+        fetcher = ThreadPoolExecutor(1, "fetch") if self._store.remote else None
+        waiting: deque[Future[RealBatch]] = deque()
+        try:
+            for ahead in range(AHEAD * self._data.decode_threads):
+                waiting.append(pool.submit(make, start + ahead))
+            while True:
+                ready = waiting.popleft().result()
+                following = ready.index + AHEAD * self._data.decode_threads
+                waiting.append(pool.submit(make, following))
+                if fetcher:
+                    fetcher.submit(self._fetch, order.rows(following + HORIZON, lanes))
+                yield ready
+        finally:
+            for executor in filter(None, (pool, fetcher)):
+                executor.shutdown(wait=False, cancel_futures=True)
+
+    def _make(self, order: Order, lanes: range, t: int) -> RealBatch:
+        positions = order.positions(t, lanes)
+
+        def substitutes(row: int) -> Iterable[int]:
+            return order.substitutes(int(positions[row]))
+
+        images, labels = self._reader.read(order.at(positions), substitutes)
+        if self._data.mirror:
+            flipped = order.mirrored(positions)
+            images[flipped] = images[flipped][..., ::-1]
+        return RealBatch(_tensor(images), _tensor(labels), t)
+
+    def _fetch(self, samples: NDArray[np.int64]) -> None:
+        for shard in self._reader.shards_of(samples):
+            try:
+                self._store.open(shard)
+            except BadDataError:
+                continue  # remembered; raised or skipped when a batch needs it
+
+
+def _tensor(array: NDArray[np.uint8] | NDArray[np.int64]) -> Tensor:
+    tensor = torch.from_numpy(array)
+    return tensor.pin_memory() if torch.cuda.is_available() else tensor
+
+
+def open_dataset(spec: JobSpec, *, cache_dir: Path, roots: Sequence[str] = ()) -> Dataset:
+    """The spec's dataset, checked against the spec. `builtin:digits` is packed into `cache_dir` on first use.
+
+    roots: folders that local paths must lie in; none allows any.
+    Raises BadDataError if the manifest can't be read or has another digest than `data.digest`, BadSpecError if the
+    arch doesn't fit it. Shards are read, and proven, when a batch first needs them.
+    """
+    if spec.data.url == "builtin:digits":
+        location = locate(str(ensure_digits(cache_dir, spec.arch.resolution)))
+    else:
+        location = locate(spec.data.url, roots)
+    manifest = manifest_at(location)
+    wrong = mismatches(manifest, spec)
+    if wrong:
+        lines = "; ".join(error.line() for error in wrong)
+        raise (BadDataError if wrong[-1].path == "data.digest" else BadSpecError)(f"{spec.data.url}: {lines}")
+    return Dataset(location, manifest, spec, cache_dir)
