@@ -25,20 +25,30 @@ class Reporter:
     def __init__(self, job: JobFile) -> None:
         self._job = job
         self._spool = Spool(Path(job.job_dir))
-        self._pusher = Pusher(self._spool, job) if job.api_url else None
-        self._started = False
+        self._pusher: Pusher | None = None
+
+    @property
+    def last_seq(self) -> int:
+        """Highest event number when this reporter last wrote."""
+        return self._spool.last_seq
 
     @property
     def desired(self) -> Literal["run", "stop"]:
         """What the control plane wanted when it last answered this reporter."""
         return self._pusher.desired if self._pusher else "run"
 
-    def say(self, kind: EventKind, **data: Any) -> None:
+    def say(self, event: EventKind, **data: Any) -> None:
         """Spool one event and see to it that it is delivered soon."""
-        self._spool.append(self._job.attempt, kind, data=data)
-        if self._pusher and not self._started:
-            self._started = True
+        self._spool.append(self._job.attempt, event, data=data)
+        if self._job.api_url and self._pusher is None:
+            self._pusher = Pusher(self._spool, self._job)
             self._pusher.start()
+
+    def rest(self) -> None:
+        """Stop delivering until there is something to say again: the workers deliver now."""
+        if self._pusher is not None:
+            self._pusher.close(0.0)
+            self._pusher = None
 
     def finished(self, outcome: Literal["completed", "stopped"]) -> None:
         """The run ended as it should."""
@@ -50,7 +60,7 @@ class Reporter:
 
     def close(self) -> None:
         """Deliver what is left: to the control plane first, then to MLflow."""
-        if self._pusher and self._started:
+        if self._pusher is not None:
             self._pusher.close(PUSH_SECONDS)
         if self._job.mlflow_uri:
             sink = MlflowSink(self._spool, self._job)

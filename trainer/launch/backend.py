@@ -1,0 +1,63 @@
+"""The process group of Ray Train's workers.
+
+Ray's own `TorchTrainer` differs from its base class by this alone, but its module imports torch; that would cost the
+driver and the controller, which train nothing, two seconds of every job's start. Here torch is imported on the
+workers only.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from typing import Any
+
+from ray.train._internal.utils import get_address_and_port
+from ray.train.backend import Backend, BackendConfig
+
+COLLECTIVE_TIMEOUT = timedelta(minutes=30)
+"""How long a collective waits for a rank before it is an error."""
+
+
+class ProcessGroup(BackendConfig):  # type: ignore[misc]
+    """Sets up torch.distributed on the workers: NCCL if they have GPUs, else gloo."""
+
+    @property
+    def backend_cls(self) -> type[Backend]:
+        return _ProcessGroupBackend
+
+
+class _ProcessGroupBackend(Backend):  # type: ignore[misc]
+    share_cuda_visible_devices = True  # NCCL needs to see the other workers' devices of its node
+
+    def on_start(self, worker_group: Any, backend_config: BackendConfig) -> None:
+        gpus = worker_group.get_resources_per_worker().get("GPU", 0)
+        address, port = worker_group.execute_single(0, get_address_and_port)
+        worker_group.execute(_join, address, port, "nccl" if gpus else "gloo")
+
+    def on_shutdown(self, worker_group: Any, backend_config: BackendConfig) -> None:
+        """Nothing to do: the workers are processes and end; leaving a group whose peer has died would only hang."""
+
+
+def _join(address: str, port: int, backend: str) -> None:
+    """On a worker: describe its place in the environment, as torchrun would, and join the group."""
+    import ray.train
+    import torch
+    import torch.distributed as dist
+
+    place = ray.train.get_context()
+    os.environ.update(
+        MASTER_ADDR=address,
+        MASTER_PORT=str(port),
+        RANK=str(place.get_world_rank()),
+        WORLD_SIZE=str(place.get_world_size()),
+        LOCAL_RANK=str(place.get_local_rank()),
+        LOCAL_WORLD_SIZE=str(place.get_local_world_size()),
+        NODE_RANK=str(place.get_node_rank()),
+    )
+    if backend == "nccl":
+        import ray.train.torch
+
+        device = ray.train.torch.get_device()
+        torch.cuda.set_device(device)
+        os.environ["ACCELERATE_TORCH_DEVICE"] = str(device)
+    dist.init_process_group(backend, init_method="env://", timeout=COLLECTIVE_TIMEOUT)

@@ -1,0 +1,131 @@
+"""Entry point of a Ray job: `python -m trainer.launch.driver JOB_DIR/job.json`.
+
+Connects to the cluster, trains through Ray Train, and reports what only it can know: that the job waits for resources
+(Ray calls that running), and how it ended. Exit code 0 if the run completed or was stopped, 1 if it failed, 2 if the
+job file can't be read.
+
+This process trains nothing, so it imports no torch.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from trainer.sinks.report import Reporter
+from trainer.sinks.spool import SpoolReader
+from trainer.wire import EventKind, FailureKind, JobFile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LOOK_SECONDS = 1.0
+PATIENCE_SECONDS = 2.0
+"""A start that waits longer than this for resources is reported as waiting."""
+
+
+class Launch:
+    """One attempt: trains in a thread while the main thread listens to signals and watches for the start."""
+
+    def __init__(self, job: JobFile, reporter: Reporter) -> None:
+        self._job, self._reporter = job, reporter
+        self._done = threading.Event()
+        self._failure: tuple[FailureKind, str] | None = None
+        self._outcome = "completed"
+        self._stop_signal: str | None = None
+        self._reader = SpoolReader(Path(job.job_dir))
+        self._seen = reporter.last_seq
+        self._waiting: str | None = None
+
+    def run(self) -> int:
+        """Train; report the end; return the exit code."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+        training = threading.Thread(target=self._train, name="ray-train", daemon=True)
+        training.start()
+        self._watch()
+        if self._failure is not None:
+            kind, reason = self._failure
+            self._reporter.failed(kind, reason)
+            print(f"failed ({kind}): {reason}", file=sys.stderr, flush=True)  # noqa: T201 — the job's log
+            return 1
+        self._reporter.finished("stopped" if self._outcome == "stopped" else "completed")
+        return 0
+
+    def _train(self) -> None:
+        from trainer.launch import ray_train
+
+        try:
+            self._outcome = ray_train.run(self._job)
+        except ray_train.WorkerFailedError as error:
+            self._failure = (error.kind, error.reason)
+        except Exception as error:
+            self._failure = (FailureKind.INTERNAL, f"{type(error).__name__}: {error}")
+        finally:
+            self._done.set()
+
+    def _watch(self) -> None:
+        """Until training has ended: say what it waits for, and pass a stop on."""
+        from trainer.launch.stop import stop_file
+
+        began, started = time.monotonic(), False
+        while not self._done.wait(LOOK_SECONDS if started else LOOK_SECONDS / 2):
+            started = started or self._has_started()
+            wish = self._stop_signal or ("asked to by the control plane" if self._reporter.desired == "stop" else None)
+            if wish and not started:
+                self._outcome = "stopped"  # nothing runs yet, so there is nothing to save
+                return
+            if wish:
+                stop_file(self._job).write_text(wish)
+            if not started and time.monotonic() - began > PATIENCE_SECONDS:
+                self._say_waiting()
+
+    def _has_started(self) -> bool:
+        while events := self._reader.after(self._seen, 100):
+            self._seen = events[-1].seq
+            if any(event.kind is EventKind.STARTED for event in events):
+                self._reporter.rest()
+                return True
+        return False
+
+    def _say_waiting(self) -> None:
+        from trainer.launch.capacity import shortage
+
+        reason = shortage(self._job.spec.resources)
+        if reason and reason != self._waiting:
+            self._waiting = reason
+            self._reporter.say(EventKind.WAITING, reason=reason)
+            print(f"waiting: {reason}", flush=True)  # noqa: T201 — the job's log
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self._stop_signal = f"the driver got {signal.Signals(number).name}"
+
+
+def main(arguments: list[str], connect: Callable[[], None] | None = None) -> int:
+    """Run the job whose file is named. `connect` joins the cluster; default: the one in RAY_ADDRESS."""
+    if len(arguments) != 1:
+        print("usage: python -m trainer.launch.driver JOB_DIR/job.json", file=sys.stderr)  # noqa: T201
+        return 2
+    try:
+        job = JobFile.model_validate_json(Path(arguments[0]).read_bytes())
+    except (OSError, ValueError) as error:
+        print(f"{arguments[0]} can't be read: {error}", file=sys.stderr)  # noqa: T201
+        return 2
+    with Reporter(job) as reporter:
+        (connect or _connect)()
+        return Launch(job, reporter).run()
+
+
+def _connect() -> None:
+    import ray
+
+    ray.init(address="auto", log_to_driver=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,174 @@
+"""Runs a job on Ray Train: N workers, each `compose.train`; what fails for good fails at once.
+
+Ray Train restarts the worker group when a worker dies, and every worker then restores our newest checkpoint. It would
+also restart after an error of the job itself (altered data, NaN), to no use: those are told apart on the worker, where
+the exception is whole, and end the run from the controller.
+"""
+
+from __future__ import annotations
+
+import os
+import traceback
+from pathlib import Path
+from typing import Any
+
+import ray.train
+from ray.exceptions import RayActorError
+from ray.train import FailureConfig, RunConfig, ScalingConfig, UserCallback
+from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
+
+from trainer.launch.backend import ProcessGroup
+from trainer.launch.stop import StopFile
+from trainer.sinks.spool import Spool
+from trainer.wire import JOB_FILE, EventKind, FailureKind, JobFile
+
+FINAL = frozenset(
+    {
+        FailureKind.BAD_SPEC,
+        FailureKind.BAD_DATA,
+        FailureKind.OUT_OF_MEMORY,
+        FailureKind.NON_FINITE,
+        FailureKind.DISK_FULL,
+    }
+)
+"""Failures that another try would only repeat."""
+
+# Read by Ray Train in this process and handed on to the controller and the workers; the environment wins.
+SETTINGS = {
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "1",  # how late a death or the end is noticed
+    # A placement group that waits for resources is asked for once, not again every minute; `WAITING` says why.
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "604800",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths in a spec mean the same on every launcher
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+}
+
+
+class WorkerFailedError(Exception):
+    """What went wrong on a worker, classified there. Crosses process borders whole."""
+
+    def __init__(self, kind: str, reason: str) -> None:
+        super().__init__(kind, reason)
+        self.kind = FailureKind(kind)
+        self.reason = reason
+
+
+def run(job: JobFile) -> str:
+    """Train the job on the cluster that this process is connected to. Blocks. Returns the outcome.
+
+    Raises WorkerFailedError with the kind and reason for a person.
+    """
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
+    try:
+        return str(_trainer(job).fit().return_value)
+    except (WorkerGroupError, ControllerError) as error:
+        raise WorkerFailedError(*verdict(error)) from error
+
+
+def _trainer(job: JobFile) -> DataParallelTrainer:
+    resources = job.spec.resources
+    needs: dict[str, float] = {"CPU": resources.cpus_per_worker}
+    if resources.gpus_per_worker:
+        needs["GPU"] = resources.gpus_per_worker
+    return DataParallelTrainer(
+        train_worker,
+        train_loop_config={"job_file": str(Path(job.job_dir) / JOB_FILE)},
+        backend_config=ProcessGroup(),
+        scaling_config=ScalingConfig(
+            num_workers=resources.workers, use_gpu=resources.gpus_per_worker > 0, resources_per_worker=needs
+        ),
+        run_config=RunConfig(
+            name=f"attempt-{job.attempt}",
+            storage_path=str(Path(job.job_dir).resolve() / "ray"),
+            failure_config=FailureConfig(
+                max_failures=job.spec.retry.worker_failures, controller_failure_limit=job.spec.retry.worker_failures
+            ),
+            callbacks=[Verdicts(job.job_dir, job.attempt, job.spec.retry.worker_failures)],
+        ),
+    )
+
+
+def train_worker(config: dict[str, Any]) -> str:
+    """On each worker: train. Raises WorkerFailedError for every failure."""
+    from trainer.errors import classify
+
+    try:
+        from trainer.launch.compose import train
+
+        from trainer.engine.distributed import Distributed
+
+        job = JobFile.model_validate_json(Path(config["job_file"]).read_bytes())
+        place = ray.train.get_context()
+        distributed = Distributed.create(job.spec, world=place.get_world_size())
+        return train(job, distributed, [StopFile(job)] if distributed.is_main else [])
+    except Exception as error:
+        traceback.print_exc()
+        kind, reason = classify(error)
+        raise WorkerFailedError(kind, reason) from None
+
+
+class Verdicts(UserCallback):  # type: ignore[misc]
+    """On the controller: ends the run at a failure that a restart would repeat; else says that there is a restart."""
+
+    def __init__(self, job_dir: str, attempt: int, budget: int) -> None:
+        self._job_dir, self._attempt, self._budget = job_dir, attempt, budget
+        self._failures = 0
+        self._last: str | None = None
+
+    def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
+        """Raising here makes Ray Train give up without spending the restarts that are left."""
+        kind, reason = blame(worker_exceptions)
+        repeats = kind is FailureKind.INTERNAL and reason == self._last
+        if kind in FINAL or repeats:
+            raise WorkerFailedError(kind, reason)
+        self._last = reason
+        self._failures += 1
+        if self._failures <= self._budget:
+            spool = Spool(Path(self._job_dir))
+            spool.append(self._attempt, EventKind.RESTARTED, data={"reason": reason})
+            spool.close()
+
+
+def blame(failures: dict[int, Exception]) -> tuple[FailureKind, str]:
+    """The failure that explains the others.
+
+    An error of the job comes first. A death comes before errors of the workers that live, which lost their peer.
+    """
+    causes = {rank: _cause(error) for rank, error in sorted(failures.items())}
+    for rank, error in causes.items():
+        if isinstance(error, WorkerFailedError) and error.kind in FINAL:
+            return error.kind, error.reason if len(causes) == 1 else f"worker {rank}: {error.reason}"
+    for rank, error in causes.items():
+        if not isinstance(error, WorkerFailedError):
+            return FailureKind.WORKER_LOST, f"worker {rank} was lost: {_first_line(error)}"
+    return next(
+        (error.kind, f"worker {rank}: {error.reason}")
+        for rank, error in causes.items()
+        if isinstance(error, WorkerFailedError)
+    )
+
+
+def verdict(error: Exception) -> tuple[FailureKind, str]:
+    """Kind and reason of how `fit` failed."""
+    if isinstance(error, WorkerGroupError):
+        kind, reason = blame(error.worker_failures)
+        return kind, f"{reason}; the restarts are used up"
+    inner = getattr(error, "controller_failure", error)
+    if isinstance(inner, WorkerFailedError):
+        return inner.kind, inner.reason
+    if type(inner).__name__ == "InsufficientClusterResourcesError":
+        return FailureKind.NO_CAPACITY, _first_line(inner)
+    if type(inner).__name__ == "WorkerGroupStartupFailedError":
+        return FailureKind.WORKER_LOST, f"the workers died while they started: {_first_line(inner)}"
+    return FailureKind.INTERNAL, f"{type(inner).__name__}: {inner}"
+
+
+def _cause(error: Exception) -> Exception:
+    inner = getattr(error, "health_check_failure", error)
+    return inner if isinstance(inner, (WorkerFailedError, RayActorError)) else error
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
