@@ -22,9 +22,8 @@ Critic = Callable[..., Tensor]
 
 def input_gradients(critic: Critic, x_BCHW: Tensor, labels_B: Tensor | None) -> Tensor:
     """∇ₓ D(x) of each sample, differentiable by D's parameters: [B, C, H, W]. D must not mix samples."""
-    with torch.enable_grad():
-        x = x_BCHW.detach().requires_grad_(True)
-        (gradient,) = torch.autograd.grad(critic(x, labels_B).sum(), x, create_graph=True)
+    x = x_BCHW.detach().requires_grad_(True)
+    (gradient,) = torch.autograd.grad(critic(x, labels_B).sum(), x, create_graph=True)
     return gradient
 
 
