@@ -27,7 +27,7 @@ class Snapshots:
         for name, tensor in tensors.items():
             buffers[name].copy_(tensor, non_blocking=True)
         if any(tensor.is_cuda for tensor in tensors.values()):
-            event = torch.cuda.Event()
+            event = torch.cuda.Event()  # type: ignore[no-untyped-call]
             event.record()
         return Snapshot(buffers, event)
 

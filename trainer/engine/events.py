@@ -4,7 +4,7 @@ The loop calls every listener on every rank, in the order they were attached, in
 return fast and must not synchronise with the device on `StepDone`. Collective work (evaluation) is allowed on any
 event, because every rank sees the same events in the same order. An exception from `handle` ends the run.
 
-    RunStarted · (StepDone · [Tick])* · RunFinished            listeners may emit in between:
+    RunStarted · ([Tick] · StepDone)* · RunFinished            listeners may emit in between:
     SamplesDrawn · CheckpointWritten · Scored · Published · Warned
 """
 

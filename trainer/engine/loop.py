@@ -90,9 +90,9 @@ class Loop:
             if done or alone or clock.step % log_steps == 0:
                 tick, stop = self._tick()
             with self._watch.part("listeners"):
-                self.emit(StepDone(*self._now(), last=done or stop))
                 if tick is not None:
                     self.emit(tick)
+                self.emit(StepDone(*self._now(), last=done or stop))
             if done or stop:
                 return "completed" if done else "stopped"
 

@@ -1,0 +1,51 @@
+"""All the wiring of one training, the same for a laptop and for a Ray worker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from trainer import sinks
+from trainer.checkpoint import Checkpointer, restore
+from trainer.data.stream import Dataset, open_dataset
+from trainer.engine.distributed import Distributed
+from trainer.engine.events import Listener, Outcome
+from trainer.engine.loop import Loop
+from trainer.engine.state import TrainState
+from trainer.wire import JobFile
+
+CHECKPOINTS = "checkpoints"
+
+
+def train(job: JobFile, distributed: Distributed, extra: Sequence[Listener] = ()) -> Outcome:
+    """Train the job in this process, one of `distributed.world`, from its newest checkpoint or from the start.
+
+    In order: open the data (rank 0 first, because a builtin set is packed on first use) · build the state · restore ·
+    attach the listeners (sinks, Checkpointer, Evaluator, Publisher, `extra`) · run the loop · close every listener, also
+    after a failure. Raises TrainingError and whatever a listener raises; `trainer.errors.classify` names the kind.
+    """
+    spec, directory = job.spec, Path(job.job_dir) / CHECKPOINTS
+    with distributed.main_first():
+        dataset = open_dataset(spec, cache_dir=Path(job.cache_dir), roots=job.data_roots)
+    state = TrainState.create(spec, distributed)
+    state.extras["dataset"] = dataset.manifest.digest
+    restored = restore(state, directory, distributed)
+    checkpointer = Checkpointer(directory, spec, restored.warnings)
+    with closing([*sinks.for_job(job, distributed), checkpointer, *_late(job, dataset), *extra]) as listeners:
+        return Loop(spec, state, distributed, dataset, listeners).run()
+
+
+def _late(job: JobFile, dataset: Dataset) -> list[Listener]:
+    from trainer.evaluate import Evaluator
+
+    return [Evaluator(job.spec, dataset, Path(job.cache_dir), job.data_roots)]
+
+
+@contextmanager
+def closing(listeners: Sequence[Listener]) -> Iterator[Sequence[Listener]]:
+    """Close every listener at the end, the last first, even if another's `close` raises."""
+    with ExitStack() as stack:
+        for listener in listeners:
+            stack.callback(listener.close)
+        yield listeners
