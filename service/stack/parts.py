@@ -30,6 +30,8 @@ class Config:
     """Address that the API binds to. Ray and MLflow stay on loopback."""
     cpus: int | None = None
     """CPUs that Ray gives to jobs; None: all."""
+    data_roots: tuple[str, ...] = ()
+    """Folders that jobs may read datasets from, beside AGON_DATA_ROOTS and `data` in home."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,9 @@ def _api(config: Config, env: dict[str, str]) -> Part:
         "AGON_MLFLOW_URI": f"http://{LOOPBACK}:{ports.mlflow}",
         "AGON_API_URL": url,
     }
+    if config.data_roots:
+        own = env.get("AGON_DATA_ROOTS") or str(layout.home / "data")
+        env["AGON_DATA_ROOTS"] = os.pathsep.join((own, *config.data_roots))
     return Part("api", "API", command, env, url, (f"{url}/healthz",))
 
 

@@ -1,0 +1,18 @@
+"""The `agon` command. It talks to the REST API alone; verbs that train or sample run `python -m trainer.…` in its place.
+
+app       the command, and how errors become messages and exit codes
+stack     up, down, status
+specs     recipes, init, validate
+jobs      submit, jobs, show, watch, events, logs, cancel
+children  data, train, pull, sample
+watch     live progress; view: what of a job's events is shown
+commented specs as YAML with the schema's descriptions as comments
+output    tables, JSON, sizes and times
+"""
+
+
+def main() -> None:
+    """Entry point of `agon`."""
+    from service.cli.app import run
+
+    run()

@@ -1,0 +1,83 @@
+"""agon data, train, pull, sample: what needs torch runs as `python -m trainer.…` in this process's place and terminal."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import NoReturn
+
+import typer
+
+from service.cli.output import Exit, fail, note
+
+PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+
+
+def data(context: typer.Context) -> None:
+    """Pack images into shards (`agon data pack SOURCE OUT`) and check shards (`agon data check URL`).
+
+    Examples:
+
+    - `agon data pack photos/ shards/ --resolution 64`
+    - `agon data pack builtin:digits shards/`
+    - `agon data check shards/`
+    """
+    _become("trainer.data", context.args)
+
+
+def train(context: typer.Context) -> None:
+    """Train in this process, without any service; resumes where it was stopped.
+
+    Examples:
+
+    - `agon train dcgan-digits --set train.images=20000 --out runs/try`
+    - `agon train job.yaml`
+    """
+    _become("trainer.launch.local", context.args)
+
+
+def pull(context: typer.Context) -> None:
+    """Download a model from the registry: `agon pull MODEL[@alias] OUT`.
+
+    Examples:
+
+    - `agon pull demo@champion ./demo`
+    - `agon pull demo ./demo`
+    """
+    _become("trainer.publish", ["pull", *context.args])
+
+
+def sample(context: typer.Context) -> None:
+    """Draw images from a registered model: `agon sample MODEL[@alias] -n 64 --out grid.png`.
+
+    Examples:
+
+    - `agon sample demo@champion -n 64 --seed 7 --out grid.png`
+    - `agon sample demo@champion --labels 0,1,2 --out grid.png`
+    """
+    _become("trainer.publish", ["sample", *context.args])
+
+
+def _become(module: str, arguments: list[str]) -> NoReturn:
+    """Replace this process by `python -m module`, so that terminal, signals and exit code are the child's own."""
+    env = dict(os.environ)
+    if module == "trainer.publish" and not env.get("MLFLOW_TRACKING_URI") and not {"-h", "--help"} & set(arguments):
+        env["MLFLOW_TRACKING_URI"] = tracking_uri()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execve(sys.executable, [sys.executable, "-m", module, *arguments], env)  # noqa: S606 — an argument list, no shell
+
+
+def tracking_uri() -> str:
+    """MLflow's address: AGON_MLFLOW_URI, or the local stack's."""
+    from service.stack import record as records
+    from service.stack.layout import Layout, home_from_env
+
+    if uri := os.environ.get("AGON_MLFLOW_URI"):
+        return uri
+    found = records.read(Layout(home_from_env()).record)
+    if found is None or "mlflow" not in found.parts:
+        fail("no model registry is known: start one with `agon up`, or set MLFLOW_TRACKING_URI", Exit.UNREACHABLE)
+    if not found.parts["mlflow"].alive:
+        note("MLflow of the local stack does not run; `agon up` starts it again")
+    return found.parts["mlflow"].url

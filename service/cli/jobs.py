@@ -1,0 +1,262 @@
+"""agon submit, jobs, show, watch, events, logs, cancel."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.text import Text
+
+from service.cli.output import Exit, ago, err, note, out, print_json, print_table, seconds, state
+from service.cli.specs import Json, Set, Source
+
+if TYPE_CHECKING:
+    from service.client import Client, Job
+
+JobArgument = Annotated[
+    str, typer.Argument(metavar="JOB", help="A job's id, or its name (then the newest of that name).")
+]
+LOG_POLL_SECONDS = 1.0
+
+
+def submit(
+    source: Source,
+    set_: Set = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Follow the job until it has ended.")] = False,
+    json_: Json = False,
+) -> None:
+    """Submit a job. With --wait: live progress, and exit code 1 unless it succeeds; Ctrl-C leaves the job running.
+
+    Without --wait the job's id alone goes to stdout. Relative data paths are taken from the current folder.
+
+    Examples:
+
+    - `agon submit job.yaml --wait`
+    - `agon submit dcgan-digits --set train.images=50000 --set publish.model=digits`
+    """
+    from service.cli.source import read
+    from service.client import Client
+
+    found = read(source, set_ or ())
+    with Client() as client:
+        job = client.submit(found.body())
+        if not wait:
+            _print_submitted(job, json_)
+            return
+        err.print(Text.assemble("submitted ", (job.id, "bold")))
+        _follow(client, job, json_)
+
+
+def watch(job: JobArgument, json_: Json = False) -> None:
+    """Follow a job until it has ended, with live progress. Ctrl-C leaves it running.
+
+    Exit code 1 unless it succeeds. With --json the job as it ended is printed.
+
+    Examples:
+
+    - `agon watch dcgan-digits`
+    - `agon watch j-0123456789`
+    """
+    with _client() as client:
+        _follow(client, find(client, job), json_)
+
+
+def jobs(
+    state_: Annotated[str | None, typer.Option("--state", help="Only jobs in this state.")] = None,
+    name: Annotated[str | None, typer.Option(help="Only jobs of this name.")] = None,
+    family: Annotated[str | None, typer.Option(help="Only jobs of this family.")] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="At most so many.")] = 20,
+    json_: Json = False,
+) -> None:
+    """List jobs, newest first.
+
+    Examples:
+
+    - `agon jobs`
+    - `agon jobs --state running`
+    - `agon jobs -n 100 --json | jq '.[].id'`
+    """
+    from itertools import islice
+
+    with _client() as client:
+        every = client.every_job(state=state_, name=name, family=family, limit=min(limit, 100))
+        found = list(islice(every, limit))
+    if json_:
+        print_json([job.model_dump(mode="json") for job in found])
+        return
+    rows = [(job.id, job.name, state(job.state), _done(job), _score(job), ago(job.created_at)) for job in found]
+    print_table(
+        ("job", "name", "state", "done", "score", "submitted"), rows, "no jobs; submit one: agon submit dcgan-digits"
+    )
+
+
+def show(job: JobArgument, json_: Json = False) -> None:
+    """Show one job: state, progress, scores, model, and why it waits or failed.
+
+    Examples:
+
+    - `agon show dcgan-digits`
+    - `agon show j-0123456789 --json | jq .spec`
+    """
+    with _client() as client:
+        found = find(client, job)
+    if json_:
+        print_json(found.model_dump(mode="json"))
+        return
+    rows = [(key, value) for key, value in _facts(found) if value]
+    width = max(len(key) for key, _ in rows)
+    for key, value in rows:
+        out.print(Text.assemble((f"{key:<{width}}  ", "bold"), value))
+
+
+def events(
+    job: JobArgument, after: Annotated[str | None, typer.Option(help="Only events behind this id.")] = None
+) -> None:
+    """Print a job's events as JSON lines, from the first, until it has ended.
+
+    Examples:
+
+    - `agon events dcgan-digits`
+    - `agon events dcgan-digits | jq 'select(.kind == "scores")'`
+    """
+    with _client() as client:
+        found = find(client, job)
+        with _leaving(found):
+            for event in client.events(found.id, after=after):
+                sys.stdout.write(event.model_dump_json() + "\n")
+                sys.stdout.flush()
+
+
+def logs(
+    job: JobArgument,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job has ended.")] = False,
+    tail: Annotated[int | None, typer.Option(min=1, help="Only so many last lines.")] = None,
+) -> None:
+    """Print the log of a job's driver and workers.
+
+    Examples:
+
+    - `agon logs dcgan-digits`
+    - `agon logs dcgan-digits -f --tail 50`
+    """
+    with _client() as client:
+        found = find(client, job)
+        text = client.logs(found.id, tail=tail)
+        sys.stdout.write(text)
+        if not follow:
+            return
+        seen = len(text) if tail is None else len(client.logs(found.id))
+        with _leaving(found):
+            while True:
+                ended = client.job(found.id).ended  # asked before the log, so that its last lines are not missed
+                text = client.logs(found.id)
+                sys.stdout.write(text[seen:] if len(text) >= seen else text)  # a new attempt begins a new log
+                sys.stdout.flush()
+                seen = len(text)
+                if ended:
+                    return
+                time.sleep(LOG_POLL_SECONDS)
+
+
+def cancel(job: JobArgument, json_: Json = False) -> None:
+    """Ask a job to write a checkpoint and stop. Exit code 4 if it has ended already.
+
+    Examples:
+
+    - `agon cancel dcgan-digits`
+    """
+    with _client() as client:
+        found = client.cancel(find(client, job).id)
+    if json_:
+        print_json(found.model_dump(mode="json"))
+    else:
+        err.print(Text.assemble("job ", (found.id, "bold"), " is ", state(found.state)))
+
+
+def find(client: Client, text: str) -> Job:
+    """A job by id, or the newest by name. Raises NotFound."""
+    from service.client import Invalid, NotFound
+
+    try:
+        return client.job(text)
+    except (NotFound, Invalid) as error:
+        named = client.jobs(name=text, limit=1).items
+        if not named:
+            raise error
+        return named[0]
+
+
+def _follow(client: Client, job: Job, json_: bool) -> None:
+    from service.cli.watch import watch as follow
+
+    with _leaving(job):
+        ended = follow(client, job)
+    if json_:
+        print_json(ended.model_dump(mode="json"))
+    elif ended.model and ended.model.champion:
+        out.print(f"models:/{ended.model.name}@champion")
+    elif ended.model:
+        out.print(f"models:/{ended.model.name}/{ended.model.version}")
+    if ended.state != "succeeded":
+        raise typer.Exit(Exit.FAILED)
+
+
+@contextmanager
+def _leaving(job: Job) -> Iterator[None]:
+    """Ctrl-C ends the command and says that it did not end the job."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        err.print(f"\njob {job.id} goes on. Follow it: agon watch {job.id}   Stop it: agon cancel {job.id}")
+        raise typer.Exit(Exit.INTERRUPTED) from None
+
+
+def _client() -> Client:
+    from service.client import Client
+
+    return Client()
+
+
+def _print_submitted(job: Job, json_: bool) -> None:
+    if json_:
+        print_json(job.model_dump(mode="json"))
+        return
+    out.print(job.id)
+    note(f"follow it: agon watch {job.id}   its log: agon logs {job.id} -f   stop it: agon cancel {job.id}")
+
+
+def _done(job: Job) -> str:
+    return f"{job.progress.share:.0%}" if job.progress else "–"
+
+
+def _score(job: Job) -> str:
+    return ", ".join(f"{name} {value:.4g}" for name, value in job.progress.scores.items()) if job.progress else ""
+
+
+def _facts(job: Job) -> Iterator[tuple[str, Text | str]]:
+    yield "job", job.id
+    yield "name", job.name
+    yield "state", state(job.state)
+    yield "reason", job.reason or ""
+    yield "failure", f"{job.failure.kind}: {job.failure.reason}" if job.failure else ""
+    if progress := job.progress:
+        total = progress.total_images or 0
+        yield "progress", f"{progress.share:.0%}: step {progress.step}, {progress.images:,} of {total:,} images"
+        if not job.ended:
+            speed = f"{progress.images_per_second:,.0f} images/s" if progress.images_per_second else ""
+            yield "speed", f"{speed}, ETA {seconds(progress.eta_seconds)}" if speed else ""
+        yield "losses", ", ".join(f"{name} {value:.4g}" for name, value in progress.metrics.items())
+        yield "scores", _score(job)
+    if job.model:
+        champion = " (champion)" if job.model.champion else ""
+        yield "model", f"models:/{job.model.name}/{job.model.version}{champion}: {job.model.verdict}"
+    yield "attempt", str(job.attempt)
+    yield "mlflow run", job.mlflow_run_id or ""
+    yield "submitted", f"{ago(job.created_at)}"
+    if job.started_at and job.finished_at:
+        yield "took", seconds((job.finished_at - job.started_at).total_seconds())
+    yield "digest", job.spec_digest

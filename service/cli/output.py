@@ -1,0 +1,102 @@
+"""How the command prints: data on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from enum import IntEnum
+from typing import Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from trainer.spec import FieldError
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+STATE_STYLES = {
+    "submitted": "cyan", "queued": "cyan", "starting": "cyan", "running": "blue", "stopping": "yellow",
+    "succeeded": "green", "failed": "red", "cancelled": "yellow", "stopped": "dim", "unresponsive": "red",
+}  # fmt: skip
+
+
+class Exit(IntEnum):
+    """Exit codes."""
+
+    OK = 0
+    FAILED = 1  # the thing itself failed: a job, a part of the stack, a child process
+    USAGE = 2  # a wrong argument or an invalid spec; nothing was done
+    UNREACHABLE = 3  # no API, or no token for it
+    REFUSED = 4  # the API refused: not found, not in this state, not allowed
+    INTERRUPTED = 130
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on stdout, and nothing else."""
+    sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], empty: str) -> None:
+    """A plain table; `empty` goes to stderr if there are no rows."""
+    if not rows:
+        err.print(empty, style="dim")
+        return
+    table = Table(*columns, box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+    for row in rows:
+        table.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
+    out.print(table)
+
+
+def state(name: str) -> Text:
+    """A state in its colour."""
+    return Text(name, STATE_STYLES.get(name, ""))
+
+
+def note(text: str) -> None:
+    """Something to know, on stderr."""
+    err.print(Text(text, "dim"))
+
+
+def fail(message: str, code: Exit, errors: Sequence[FieldError] = ()) -> NoReturn:
+    """One clear line, the wrong fields below it, and out."""
+    err.print(Text.assemble(("error: ", "bold red"), message))
+    for error in errors:
+        err.print(Text.assemble("  ", (error.path or "spec", "bold"), f": {error.message}", *_given(error)))
+        if error.fix:
+            err.print(Text.assemble("      → ", error.fix))
+    raise typer.Exit(code)
+
+
+def _given(error: FieldError) -> tuple[tuple[str, str], ...]:
+    return ((f" (got {error.value})", "dim"),) if error.value else ()
+
+
+def seconds(value: float | None) -> str:
+    """`45 s`, `3:07`, `2:05:09`; `–` for None."""
+    if value is None or value != value or value < 0 or value == float("inf"):
+        return "–"
+    whole = round(value)
+    if whole < 60:
+        return f"{whole} s"
+    hours, rest = divmod(whole, 3600)
+    minutes, left = divmod(rest, 60)
+    return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"
+
+
+def size(count: float) -> str:
+    """Bytes for a person: `812 MB`."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit in ("B", "kB", "MB") else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def ago(moment: datetime | None) -> str:
+    """How long ago; `–` for None."""
+    return "–" if moment is None else f"{seconds((datetime.now(UTC) - moment).total_seconds())} ago"

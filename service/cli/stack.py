@@ -1,0 +1,202 @@
+"""agon up, down, status."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import RenderableType
+from rich.live import Live
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from service.cli.output import Exit, ago, err, fail, note, out, print_json, print_table, size, state
+from service.stack.parts import LOOPBACK
+
+TITLES = {"ray": "Ray", "mlflow": "MLflow", "api": "API"}
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+class Board:
+    """The parts as they start or stop: live on a terminal, a line each elsewhere."""
+
+    def __init__(self) -> None:
+        self.states: dict[str, tuple[str, float]] = {}
+        self.spinner = Spinner("dots", style="cyan")
+        self.live = Live(console=err, refresh_per_second=8, get_renderable=self.render) if err.is_terminal else None
+
+    def __enter__(self) -> Board:
+        if self.live:
+            self.live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.live:
+            self.live.stop()
+
+    def report(self, part: str, what: str, seconds: float) -> None:
+        """A part has changed."""
+        self.states[part] = (what, seconds)
+        if not self.live:
+            err.print(f"{TITLES[part]}: {what}" + (f" after {seconds:.0f} s" if what in ("ready", "stopped") else ""))
+
+    def render(self) -> RenderableType:
+        """The board as it is now."""
+        grid = Table.grid(padding=(0, 1))
+        for part, (what, seconds) in self.states.items():
+            done = what in ("ready", "stopped")
+            mark: RenderableType = Text("✓", "green") if done else self.spinner
+            grid.add_row(mark, TITLES[part], Text(f"{what} after {seconds:.0f} s" if done else what, "dim"))
+        return grid
+
+
+def up(
+    api_port: Annotated[int, typer.Option(help="Port of the API; 0 takes a free one.")] = 8700,
+    mlflow_port: Annotated[int, typer.Option(help="Port of MLflow; 0 takes a free one.")] = 8701,
+    dashboard_port: Annotated[
+        int, typer.Option(help="Port of Ray's dashboard and Jobs API; 0 takes a free one.")
+    ] = 8265,
+    gcs_port: Annotated[int, typer.Option(help="Port of Ray's control store; 0 takes a free one.")] = 6379,
+    cpus: Annotated[int | None, typer.Option(min=1, help="CPUs that jobs may use.", show_default="all")] = None,
+    host: Annotated[str, typer.Option(help="Address the API binds to. Ray and MLflow stay on loopback.")] = LOOPBACK,
+    data_root: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Another folder that jobs may read datasets from, beside AGON_HOME/data. Repeatable.",
+            file_okay=False,
+            exists=True,
+        ),
+    ] = None,
+    foreground: Annotated[
+        bool, typer.Option("--foreground", help="Stay, and stop everything on SIGTERM or Ctrl-C.")
+    ] = False,
+    json_: Json = False,
+) -> None:
+    """Start the embedded stack: Ray, MLflow and the API on this machine.
+
+    State lies under AGON_HOME (~/.agon). Does nothing if it runs already; starts again what has died.
+    With --foreground (for containers) it ends with status 1 as soon as a part dies.
+
+    Examples:
+
+    - `agon up`
+    - `agon up --api-port 9000 --cpus 4`
+    - `AGON_HOME=/data/agon agon up --foreground`
+    """
+    from service import local
+    from service.stack.layout import Layout, home_from_env
+    from service.stack.parts import Config
+    from service.stack.ports import Ports
+    from service.stack.processes import interrupts_raised
+
+    layout = Layout(home_from_env())
+    ports = Ports(api_port, mlflow_port, dashboard_port, gcs_port)
+    roots = tuple(str(path.absolute()) for path in data_root or ())
+    with interrupts_raised(), Board() as board:
+        done = local.up(Config(layout, ports, host, cpus, roots), board.report)
+    if done.cleaned:
+        note(f"killed {done.cleaned} processes left by a start that ended without `agon down`")
+    record = done.record
+    if json_:
+        print_json({"started": list(done.started), **record.model_dump(mode="json")})
+    elif not done.started:
+        err.print(f"already up since {ago(record.started_at)}; nothing was started")
+        _explain_kept_ports(ports, Ports(**record.ports))
+    else:
+        err.print(Text(f"up after {done.seconds:.0f} s", "bold green"))
+    if not json_:
+        out.print(f"API        {record.api_url}   (docs: {record.api_url}/docs, token: {layout.token})")
+        out.print(f"MLflow     {record.parts['mlflow'].url}")
+        out.print(f"Ray        {record.parts['ray'].url}   (token: {layout.ray_token})")
+    if foreground:
+        _stay(layout)
+
+
+def _explain_kept_ports(asked: object, running: object) -> None:
+    from service.stack.ports import Ports
+
+    asked_for, kept = asdict(asked), asdict(running)  # type: ignore[call-overload]
+    changed = [
+        name for name, port in asked_for.items() if port not in (0, kept[name]) and port != asdict(Ports())[name]
+    ]
+    if changed:
+        note(
+            f"its ports stay as they are ({', '.join(f'{name} {kept[name]}' for name in changed)}); `agon down` first to change them"
+        )
+
+
+def _stay(layout: object) -> None:
+    from service import local
+    from service.stack.layout import Layout
+
+    assert isinstance(layout, Layout)  # noqa: S101
+    with local.stop_on_signals() as asked:
+        happened = local.supervise(layout, asked)
+    with Board() as board:
+        local.down(layout, board.report)
+    if happened:
+        fail(f"{happened}; the rest was stopped. Logs: {layout.logs}", Exit.FAILED)
+
+
+def down() -> None:
+    """Stop the embedded stack. Data, models and jobs stay under AGON_HOME.
+
+    Jobs that are running are interrupted; they go on from their last checkpoint after the next `agon up`.
+
+    Examples:
+
+    - `agon down`
+    - `AGON_HOME=/data/agon agon down`
+    """
+    from service import local
+    from service.stack.layout import Layout, home_from_env
+
+    layout = Layout(home_from_env())
+    with Board() as board:
+        stopped = local.down(layout, board.report)
+    err.print("down" if stopped else f"nothing runs from {layout.home}")
+
+
+def status(json_: Json = False) -> None:
+    """Show what runs of the embedded stack. Exit code 1 unless all of it does.
+
+    Examples:
+
+    - `agon status`
+    - `agon status --json | jq .parts`
+    """
+    from service import local
+    from service.stack.layout import Layout, home_from_env
+
+    found = local.status(Layout(home_from_env()))
+    if json_:
+        print_json(
+            {
+                "home": str(found.home),
+                "running": found.running,
+                "started_at": found.started_at,
+                "parts": [asdict(part) for part in found.parts],
+            }
+        )
+    else:
+        rows = [
+            (
+                TITLES[part.name],
+                state(part.state),
+                part.url or "–",
+                part.pid or "–",
+                size(part.memory) if part.pid else "–",
+                part.log or "–",
+            )
+            for part in found.parts
+        ]
+        print_table(("part", "state", "url", "pid", "memory", "log"), rows, "")
+        note(
+            f"home {found.home}"
+            + (f", up since {ago(found.started_at)}" if found.started_at else "; start it: agon up")
+        )
+    if not found.running:
+        raise typer.Exit(Exit.FAILED)

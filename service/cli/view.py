@@ -1,0 +1,114 @@
+"""What of a job's events is shown: a pure reduction, so that the terminal and the tests see the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from service.cli.output import seconds
+from service.client import TERMINAL, Event, Job
+
+SHOWN_METRICS = 6
+
+
+@dataclass
+class JobView:
+    """The latest of everything about one job. `apply` returns the lines that should stay on the screen."""
+
+    name: str
+    id: str
+    state: str = "submitted"
+    reason: str = ""
+    """Where it waits and why; empty while it runs."""
+    step: int = 0
+    images: int = 0
+    total_images: int = 0
+    images_per_second: float | None = None
+    eta_seconds: float | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    doing: str = ""
+    """What it does beside training steps, e.g. publishing."""
+
+    @classmethod
+    def of(cls, job: Job) -> JobView:
+        """The view before any event."""
+        total = job.spec.get("train", {}).get("images", 0)
+        return cls(job.name, job.id, job.state, job.reason or "", total_images=int(total))
+
+    @property
+    def share(self) -> float:
+        """Done, in [0, 1]."""
+        return min(1.0, self.images / self.total_images) if self.total_images else 0.0
+
+    def apply(self, event: Event) -> list[str]:
+        """Take in one event."""
+        if event.kind == "progress":  # after a restart it goes back to the checkpoint, and so does the bar
+            self.step, self.images = event.step, event.images
+        handler = getattr(self, f"_on_{event.kind}", None)
+        lines: list[str] = handler(event.data) if handler else []
+        return lines
+
+    def numbers(self) -> str:
+        """One line of figures: step, images/s, ETA, losses."""
+        parts = [f"step {self.step}"]
+        if self.images_per_second is not None:
+            parts.append(f"{self.images_per_second:,.0f} images/s")
+        if self.eta_seconds is not None and self.state not in TERMINAL:
+            parts.append(f"ETA {seconds(self.eta_seconds)}")
+        parts += [f"{name} {value:.4g}" for name, value in list(self.metrics.items())[:SHOWN_METRICS]]
+        return " · ".join(parts)
+
+    def _on_state(self, data: dict[str, Any]) -> list[str]:
+        before, self.state = self.state, str(data.get("state", self.state))
+        self.reason = str(data.get("reason") or "") if self.state != "running" else ""
+        failure = data.get("failure") or {}
+        if self.state == "failed":
+            return [
+                f"failed ({failure.get('kind', 'unknown')}): {failure.get('reason') or self.reason or 'no reason given'}"
+            ]
+        return [self.state + (f": {self.reason}" if self.reason else "")] if self.state != before else []
+
+    def _on_waiting(self, data: dict[str, Any]) -> list[str]:
+        changed = data.get("reason") != self.reason
+        self.reason = str(data.get("reason", ""))
+        return [f"waiting: {self.reason}"] if changed else []
+
+    def _on_started(self, data: dict[str, Any]) -> list[str]:
+        self.reason = ""
+        self.total_images = int(data.get("total_images") or self.total_images)
+        workers, device = data.get("workers", 1), data.get("device", "cpu")
+        resumed = data.get("resumed_from")
+        where = f"on {workers} worker{'s' if workers != 1 else ''} ({device})"
+        return [f"training {where}" + (f", resumed from step {resumed}" if resumed is not None else "")]
+
+    def _on_progress(self, data: dict[str, Any]) -> list[str]:
+        self.reason = self.doing = ""
+        self.metrics = {name: float(value) for name, value in data.get("metrics", {}).items()}
+        self.images_per_second = data.get("images_per_second")
+        self.eta_seconds = data.get("eta_seconds")
+        self.total_images = int(data.get("total_images") or self.total_images)
+        if self.total_images and self.images >= self.total_images:
+            self.doing = "all images shown; evaluating and publishing"
+        return []
+
+    def _on_scores(self, data: dict[str, Any]) -> list[str]:
+        scores = ", ".join(f"{name} {value:.4g}" for name, value in data.get("scores", {}).items())
+        return [f"scores: {scores}"]
+
+    def _on_published(self, data: dict[str, Any]) -> list[str]:
+        alias = " as champion" if data.get("champion") else ""
+        return [
+            f"published {data.get('model')} version {data.get('version')}{alias}: {data.get('verdict', '')}".rstrip(
+                ": "
+            )
+        ]
+
+    def _on_warning(self, data: dict[str, Any]) -> list[str]:
+        return [f"warning: {data.get('message', '')}"]
+
+    def _on_restarted(self, data: dict[str, Any]) -> list[str]:
+        return [f"worker group restarted: {data.get('reason', '')}"]
+
+    def _on_failed(self, data: dict[str, Any]) -> list[str]:
+        self.reason = str(data.get("reason", ""))
+        return []
