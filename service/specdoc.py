@@ -1,0 +1,135 @@
+"""Writes docs/spec.md from JobSpec's JSON schema: `python -m service.specdoc` (`--check`: fail if it is not up to date)."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from trainer.families.table import recipes
+from trainer.spec import JobSpec
+
+TARGET = Path(__file__).parent.parent / "docs" / "spec.md"
+HEAD = """\
+# Job spec, version {version}
+
+Everything that a job is. Generated from the schema of `JobSpec` by `make docs`; don't edit it by hand.
+
+A spec is YAML or JSON. Start from a recipe: `agon init dcgan-digits > job.yaml`, or override its fields where it is used:
+`agon submit dcgan-digits --set train.batch=128 --set optimizers.G.lr=1e-4`. Unknown fields and impossible combinations are refused
+with the field's path and the fix. The JSON schema itself is served by `GET /v1/schema`.
+"""
+
+
+def render() -> str:
+    """The whole page."""
+    schema = JobSpec.model_json_schema()
+    definitions: dict[str, Any] = schema["$defs"]
+    parts = [
+        HEAD.format(version=schema["properties"]["spec_version"]["const"]),
+        _recipes(),
+        "## JobSpec\n",
+        _table(schema, definitions),
+    ]
+    for name in _order(schema, definitions):
+        parts += [f"## {name}\n", _summary(definitions[name]), _table(definitions[name], definitions)]
+    return "\n".join(parts)
+
+
+def _recipes() -> str:
+    rows = [f"| `{name}` | {(recipe.__doc__ or '').strip().splitlines()[0]} |" for name, recipe in recipes().items()]
+    return "\n".join(["## Recipes\n", "| recipe | what it trains |", "|---|---|", *rows]) + "\n"
+
+
+def _order(schema: dict[str, Any], definitions: dict[str, Any]) -> list[str]:
+    """Definitions in the order in which a reader meets them."""
+    found: list[str] = []
+
+    def visit(node: Any) -> None:
+        if isinstance(node, dict):
+            name = str(node.get("$ref", "")).removeprefix("#/$defs/")
+            if name in definitions and name not in found:
+                found.append(name)
+            for value in node.values():
+                visit(value)
+        elif isinstance(node, list):
+            for value in node:
+                visit(value)
+
+    visit(schema["properties"])
+    for name in found:  # grows while it is read: sections inside sections come behind
+        visit(definitions[name].get("properties", {}))
+    return found
+
+
+def _summary(definition: dict[str, Any]) -> str:
+    return " ".join(str(definition.get("description", "")).split()) + "\n"
+
+
+def _table(definition: dict[str, Any], definitions: dict[str, Any]) -> str:
+    required = set(definition.get("required", ()))
+    rows = ["| field | type | default | meaning |", "|---|---|---|---|"]
+    for name, field in definition.get("properties", {}).items():
+        default = "required" if name in required else _default(field)
+        section = definitions.get(str(field.get("$ref", "")).removeprefix("#/$defs/"), {})
+        meaning = " ".join(str(field.get("description") or section.get("description", "")).split())
+        rows.append(f"| `{name}` | {_type(field)} | {default} | {_escape(meaning)} |")
+    return "\n".join(rows) + "\n"
+
+
+def _default(field: dict[str, Any]) -> str:
+    if "default" not in field:
+        return "see there"
+    text = json.dumps(field["default"])
+    return "see there" if isinstance(field["default"], dict) else f"`{_escape(text)}`"
+
+
+def _type(field: dict[str, Any]) -> str:
+    if "$ref" in field:
+        name = field["$ref"].removeprefix("#/$defs/")
+        return f"[{name}](#{name.lower()})"
+    for key in ("anyOf", "oneOf"):
+        if key in field:
+            return " or ".join(_type(option) for option in field[key])
+    if "const" in field:
+        return f"`{json.dumps(field['const'])}`"
+    if "enum" in field:
+        return ", ".join(f"`{json.dumps(value)}`" for value in field["enum"])
+    return _plain(field)
+
+
+def _plain(field: dict[str, Any]) -> str:
+    kind = field.get("type", "any")
+    if kind == "array":
+        return f"list of {_type(field.get('items', {}))}" if "items" in field else "list"
+    if kind == "object" and isinstance(field.get("additionalProperties"), dict):
+        return f"mapping to {_type(field['additionalProperties'])}"
+    bounds = [
+        f"{sign} {field[key]}"
+        for key, sign in (("minimum", "≥"), ("exclusiveMinimum", ">"), ("maximum", "≤"), ("exclusiveMaximum", "<"))
+        if key in field
+    ]
+    if "pattern" in field:
+        bounds.append(f"`{_escape(field['pattern'])}`")
+    return " ".join([str(kind), ", ".join(bounds)]).strip()
+
+
+def _escape(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="fail if docs/spec.md is not what would be written")
+    wanted, page = parser.parse_args(), render()
+    if not wanted.check:
+        TARGET.write_text(page, encoding="utf-8")
+    elif not TARGET.exists() or TARGET.read_text(encoding="utf-8") != page:
+        sys.exit(f"{TARGET} is not up to date; run `make docs`")
+
+
+if __name__ == "__main__":
+    main()
