@@ -1,0 +1,98 @@
+"""The stack's files are private, its tokens stable, its ports explained."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+from pathlib import Path
+
+import pytest
+
+from service.stack import record as records
+from service.stack.layout import RAY_SOCKET_TAIL, UNIX_SOCKET_LIMIT, Layout, ensure_token
+from service.stack.ports import Ports, busy, free_ports
+from service.stack.record import PartRecord, StackRecord
+
+
+def _mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_home_and_tokens_can_be_read_by_their_owner_alone(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        layout = Layout(tmp_path / "home")
+        layout.create()
+    finally:
+        os.umask(before)
+    assert _mode(layout.home) == 0o700
+    assert _mode(layout.token) == _mode(layout.ray_token) == 0o600
+    assert layout.token.read_text() != layout.ray_token.read_text()
+    assert len(layout.token.read_text()) >= 43, "256 bits in base64"
+
+
+def test_a_token_stays_the_same_and_is_closed_again_if_it_was_opened(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    first = ensure_token(path)
+    path.chmod(0o644)
+    assert ensure_token(path) == first
+    assert _mode(path) == 0o600
+
+
+def test_an_empty_token_is_refused_and_not_used(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    path.touch()
+    with pytest.raises(ValueError, match="is empty"):
+        ensure_token(path)
+
+
+def test_rays_sockets_fit_wherever_home_is(tmp_path: Path) -> None:
+    short, long = Layout(Path("/srv/agon")), Layout(tmp_path / ("x" * 120))
+    assert short.ray_temp == short.home / "ray"
+    for layout in (short, long):
+        assert len(os.fsencode(layout.ray_temp)) + RAY_SOCKET_TAIL <= UNIX_SOCKET_LIMIT
+    assert Layout(tmp_path / ("y" * 120)).ray_temp != long.ray_temp
+
+
+def test_a_busy_port_is_reported_with_its_owner_and_the_option_that_changes_it() -> None:
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        held.listen()
+        port = held.getsockname()[1]
+        found = busy(Ports(api=port, mlflow=free_ports(1)[0]), ["api", "mlflow"])
+    assert [item.name for item in found] == ["api"]
+    assert str(port) in found[0].line()
+    assert "--api-port" in found[0].line()
+    assert str(os.getpid()) in found[0].line()
+
+
+def test_port_zero_takes_free_and_different_ports() -> None:
+    chosen = Ports(0, 0, 0, 1234).resolved()
+    assert chosen.gcs == 1234
+    assert len({chosen.api, chosen.mlflow, chosen.dashboard}) == 3
+    assert 0 not in (chosen.api, chosen.mlflow, chosen.dashboard)
+
+
+def test_a_damaged_record_counts_as_none(tmp_path: Path) -> None:
+    path = tmp_path / "stack.json"
+    assert records.read(path) is None
+    path.write_text('{"stack_id": 3')
+    assert records.read(path) is None
+
+
+def test_the_record_is_private_and_reads_back(tmp_path: Path) -> None:
+    path = tmp_path / "stack.json"
+    part = PartRecord(pid=1, create_time=2.0, url="http://127.0.0.1:1", log="x")
+    record = StackRecord(
+        stack_id="i",
+        started_at="2026-01-01T00:00:00Z",
+        host="127.0.0.1",
+        ports={"api": 1},
+        cpus=None,
+        parts={"api": part},
+    )  # type: ignore[arg-type]
+    records.write(path, record)
+    assert records.read(path) == record
+    assert _mode(path) == 0o600
+    assert list(tmp_path.iterdir()) == [path], "nothing is left aside"
