@@ -1,0 +1,101 @@
+"""The composition root of the API: `uvicorn service.app:create_app --factory`."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+from fastapi import FastAPI
+from starlette.concurrency import run_in_threadpool
+
+from service import errors, health
+from service.auth import routes as auth_routes
+from service.auth import store as tokens
+from service.auth.tokens import read_or_create
+from service.cluster import routes as cluster_routes
+from service.context import Context
+from service.datasets import routes as dataset_routes
+from service.db.migrate import upgrade
+from service.db.session import Database
+from service.gateway.ray_jobs import HttpRayJobs, RayJobs
+from service.gateway.registry import HttpRegistry, Registry
+from service.http import Guard
+from service.jobs import routes as job_routes
+from service.jobs.stream import Hub
+from service.logs import configure
+from service.models import routes as model_routes
+from service.recipes import routes as recipe_routes
+from service.reconciler.loop import Reconciler
+from service.reconciler.owner import new_owner
+from service.settings import Settings
+
+DESCRIPTION = """Agon trains generative adversarial networks as a service: post a job, follow it, pull the model.
+
+Every call but the health checks needs `Authorization: Bearer TOKEN`. Errors are RFC 9457 problem documents
+(`application/problem+json`) that name every wrong field and the fix."""
+
+
+def create_app(
+    settings: Settings | None = None, ray: RayJobs | None = None, registry: Registry | None = None
+) -> FastAPI:
+    """The application. Gateways default to the real ones of the settings, settings to the environment."""
+    settings = settings or Settings()
+    configure(settings.log_level)
+    db = Database(settings.database_url)
+    registry = registry or (HttpRegistry(settings.mlflow_uri) if settings.mlflow_uri else None)
+    ctx = Context(settings=settings, db=db, ray=ray or ray_gateway(settings), registry=registry, hub=Hub(db))
+    app = FastAPI(title="Agon", version="1", description=DESCRIPTION, lifespan=_lifespan(ctx), redoc_url=None)
+    app.state.context = ctx
+    errors.install(app)
+    for module in (job_routes, recipe_routes, dataset_routes, model_routes, cluster_routes, auth_routes, health):
+        app.include_router(module.router, responses=errors.RESPONSES)
+    app.add_middleware(Guard, max_body=settings.max_body_bytes, hosts=settings.allowed_hosts)
+    return app
+
+
+def ray_gateway(settings: Settings) -> HttpRayJobs:
+    """Ray as the settings name it."""
+    return HttpRayJobs(settings.ray_address, settings.ray_token_file)
+
+
+def _lifespan(ctx: Context) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        await run_in_threadpool(_prepare, ctx)
+        hub = asyncio.create_task(ctx.hub.run())
+        stop = _start_reconciler(ctx) if ctx.settings.reconciler else None
+        try:
+            yield
+        finally:
+            hub.cancel()
+            if stop is not None:
+                await run_in_threadpool(stop)
+            ctx.ray.close()
+            if ctx.registry:
+                ctx.registry.close()
+            ctx.db.close()
+
+    return lifespan
+
+
+def _prepare(ctx: Context) -> None:
+    """Schema and token, before the first request."""
+    upgrade(ctx.db)
+    tokens.bootstrap(ctx.db, read_or_create(ctx.settings.token_file))
+
+
+def _start_reconciler(ctx: Context) -> Callable[[], None]:
+    """A thread beside the requests. Returns what stops it."""
+    stopping = threading.Event()
+    reconciler = Reconciler(ctx.db, ctx.ray, ctx.settings, new_owner(), changed=ctx.hub.poke)
+    thread = threading.Thread(target=reconciler.run, args=(ctx.bell, stopping), name="reconciler", daemon=True)
+    thread.start()
+
+    def stop() -> None:
+        stopping.set()
+        ctx.bell.set()
+        thread.join(timeout=15)
+
+    return stop

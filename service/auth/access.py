@@ -1,0 +1,55 @@
+"""Who may call what, as dependencies of the routes."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Depends, Request
+from fastapi.security import HTTPBearer
+from fastapi.security.http import HTTPAuthorizationCredentials
+
+from service.auth import store
+from service.auth.tokens import Principal, Scope
+from service.context import Ctx
+from service.errors import Forbidden, Unauthenticated
+
+_bearer = HTTPBearer(auto_error=False, description="The token in `AGON_HOME/token`, or one made from it.")
+
+
+def principal(ctx: Ctx, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> Principal:
+    """Whose token the request carries. Raises Unauthenticated."""
+    if credentials is None:
+        raise Unauthenticated("send `Authorization: Bearer TOKEN`; `agon up` writes the token to AGON_HOME/token")
+    found = store.find(ctx.db, credentials.credentials)
+    if found is None:
+        raise Unauthenticated("this token is not known here; it may have been revoked", invalid=True)
+    return found
+
+
+Caller = Annotated[Principal, Depends(principal)]
+
+
+def user(caller: Caller) -> Principal:
+    """A person's token. Raises Forbidden for a job's."""
+    if caller.scope is Scope.JOB:
+        raise Forbidden(f"this token may only report events of job {caller.job_id}")
+    return caller
+
+
+def admin(caller: Annotated[Principal, Depends(user)]) -> Principal:
+    """An administrator's token. Raises Forbidden."""
+    if caller.scope is not Scope.ADMIN:
+        raise Forbidden("only an administrator's token may do this")
+    return caller
+
+
+def own_job(request: Request, caller: Caller) -> Principal:
+    """The token of the job in the path. Raises Forbidden for any other."""
+    if caller.scope is not Scope.JOB or caller.job_id != request.path_params["job_id"]:
+        raise Forbidden("only the job's own token may do this")
+    return caller
+
+
+User = Annotated[Principal, Depends(user)]
+Admin = Annotated[Principal, Depends(admin)]
+OwnJob = Annotated[Principal, Depends(own_job)]

@@ -1,0 +1,68 @@
+"""All SQL on tokens."""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from sqlalchemy import delete, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from service.auth.tokens import Principal, Scope, digest, new_token
+from service.db.session import Database
+from service.db.tables import Token
+
+BOOTSTRAP = "bootstrap"
+
+
+def bootstrap(db: Database, token: str) -> None:
+    """Make the token file's token the one bootstrap token; a token that the file held before stops working."""
+    try:
+        with db.begin() as session:
+            row = session.get(Token, BOOTSTRAP)
+            if row is None:
+                row = Token(id=BOOTSTRAP, name=BOOTSTRAP, scope=Scope.ADMIN, attempt=0, created_at=datetime.now(UTC))
+                session.add(row)
+            row.digest = digest(token)
+    except IntegrityError:  # another process was first, with the same file
+        if find(db, token) is None:
+            raise
+
+
+def find(db: Database, token: str) -> Principal | None:
+    """Whose token it is; None if it isn't known."""
+    wanted = digest(token)
+    with db.read() as session:
+        row = session.scalar(select(Token).where(Token.digest == wanted))
+    if row is None or not hmac.compare_digest(row.digest, wanted):
+        return None
+    return Principal(row.id, row.name, Scope(row.scope), row.job_id, row.attempt)
+
+
+def create(session: Session, name: str, scope: Scope, job_id: str | None = None, attempt: int = 0) -> tuple[Token, str]:
+    """A new token; the second value is the only time that it is seen."""
+    token = new_token()
+    row = Token(
+        id=f"t-{secrets.token_hex(6)}",
+        name=name,
+        scope=scope,
+        digest=digest(token),
+        job_id=job_id,
+        attempt=attempt,
+        created_at=datetime.now(UTC),
+    )
+    session.add(row)
+    return row, token
+
+
+def people(session: Session) -> Sequence[Token]:
+    """Tokens of people, oldest first; the jobs' own aren't listed."""
+    return session.scalars(select(Token).where(Token.scope != Scope.JOB).order_by(Token.created_at, Token.id)).all()
+
+
+def revoke(session: Session, token_id: str) -> bool:
+    """Whether there was such a token."""
+    return session.execute(delete(Token).where(Token.id == token_id)).rowcount > 0  # type: ignore[attr-defined]

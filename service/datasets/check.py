@@ -1,0 +1,45 @@
+"""Reads every byte of a dataset and compares it with the manifest."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from service.datasets.schemas import CheckReport, ShardFault
+from trainer.data.fetch import Location, chunks, locate
+from trainer.data.manifest import Shard, manifest_at
+from trainer.errors import BadDataError
+
+MAX_FAULTS = 100
+
+
+def check(url: str, digest: str, roots: Sequence[str]) -> CheckReport:
+    """Every shard's size and SHA-256. Raises BadDataError if the manifest itself can't be read."""
+    location = locate(url, roots)
+    manifest = manifest_at(location)
+    faults: list[ShardFault] = []
+    if manifest.digest != digest:
+        message = f"the dataset was registered with digest {digest}, now it is {manifest.digest}; register it anew"
+        faults.append(ShardFault(shard="dataset.json", message=message))
+    for shard in manifest.shards:
+        if (message := _fault(location, shard)) and len(faults) < MAX_FAULTS:
+            faults.append(ShardFault(shard=shard.name, message=message))
+    size = sum(shard.size for shard in manifest.shards)
+    return CheckReport(
+        ok=not faults, checked_at=datetime.now(UTC), shards=len(manifest.shards), bytes=size, faults=faults
+    )
+
+
+def _fault(location: Location, shard: Shard) -> str:
+    """What is wrong with the shard; empty if nothing is."""
+    found, size = hashlib.sha256(), 0
+    try:
+        for chunk in chunks(location, shard.name, shard.size + 1):
+            found.update(chunk)
+            size += len(chunk)
+    except (BadDataError, OSError) as error:
+        return str(error)
+    if size != shard.size:
+        return f"has {size} bytes, not {shard.size}"
+    return "" if found.hexdigest() == shard.sha256 else "was altered: its SHA-256 is not the manifest's"

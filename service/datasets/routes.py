@@ -1,0 +1,65 @@
+"""Datasets by name."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path, Response
+
+from service.auth.access import user
+from service.context import Ctx
+from service.datasets import check as checking
+from service.datasets import store
+from service.datasets.schemas import CheckReport, DatasetReply, DatasetRequest, Facts
+from service.errors import Invalid
+from service.paging import Cursor, Limit, Page
+from trainer.data.manifest import read_manifest
+from trainer.errors import BadDataError
+from trainer.spec import FieldError
+
+router = APIRouter(prefix="/v1/datasets", tags=["datasets"], dependencies=[Depends(user)])
+Name = Annotated[str, Path(max_length=64, pattern=r"^[a-z0-9._-]+$")]
+
+
+@router.post("", status_code=201)
+def register(body: DatasetRequest, ctx: Ctx) -> DatasetReply:
+    """Register a packed dataset: its manifest is read now. Jobs name it as `data.url: dataset:NAME`."""
+    try:
+        manifest = read_manifest(body.url, ctx.settings.data_roots)
+    except BadDataError as error:
+        raise Invalid([FieldError(path="url", message=str(error), value=json.dumps(body.url))]) from error
+    return DatasetReply.of(store.create(ctx.db, body.name, body.url, Facts.of(manifest).model_dump(mode="json")))
+
+
+@router.get("")
+def list_datasets(ctx: Ctx, limit: Limit = 50, cursor: Cursor = None) -> Page[DatasetReply]:
+    """Registered datasets, newest first."""
+    with ctx.db.read() as session:
+        rows, following = store.page(session, limit, cursor)
+    return Page(items=[DatasetReply.of(row) for row in rows], next_cursor=following)
+
+
+@router.get("/{name}")
+def show(name: Name, ctx: Ctx) -> DatasetReply:
+    """One dataset."""
+    return DatasetReply.of(store.get(ctx.db, name))
+
+
+@router.post("/{name}/check")
+def check(name: Name, ctx: Ctx) -> CheckReport:
+    """Read every shard and compare its size and SHA-256 with the manifest."""
+    row = store.get(ctx.db, name)
+    try:
+        report = checking.check(row.url, row.manifest["digest"], ctx.settings.data_roots)
+    except BadDataError as error:
+        raise Invalid([FieldError(path="url", message=str(error), value=json.dumps(row.url))], "dataset") from error
+    store.save_check(ctx.db, name, report.model_dump(mode="json"))
+    return report
+
+
+@router.delete("/{name}", status_code=204)
+def remove(name: Name, ctx: Ctx) -> Response:
+    """Forget a dataset; its files stay."""
+    store.remove(ctx.db, name)
+    return Response(status_code=204)

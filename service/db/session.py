@@ -1,0 +1,67 @@
+"""Engine and sessions. Sync SQLAlchemy: endpoints run in FastAPI's thread pool, the reconciler in its own thread.
+
+Sync, because the work is short indexed statements, both drivers at hand are sync, and code without `await` between read and
+write is easier to check. The one thing that must not hold a thread per client, the event stream, shares one poller
+(`service.jobs.stream`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Engine, create_engine, event, make_url
+from sqlalchemy.orm import Session, sessionmaker
+
+BUSY_SECONDS = 15
+
+
+class Database:
+    """An engine and its sessions. Thread-safe; one per process."""
+
+    def __init__(self, url: str) -> None:
+        parsed = make_url(url)
+        self.is_sqlite = parsed.get_backend_name() == "sqlite"
+        options: dict[str, Any] = {"pool_pre_ping": True}
+        options |= {
+            "pool_size": 10,
+            "max_overflow": 40,
+            "pool_timeout": BUSY_SECONDS,
+        }  # as many as the thread pool has threads
+        if self.is_sqlite:
+            options["connect_args"] = {"timeout": BUSY_SECONDS}
+        self.engine: Engine = create_engine(parsed, **options)
+        if self.is_sqlite:
+            event.listen(self.engine, "connect", _sqlite_pragmas)
+            event.listen(self.engine, "begin", _sqlite_begin)
+        self._sessions = sessionmaker(self.engine, expire_on_commit=False)
+
+    @contextmanager
+    def begin(self) -> Iterator[Session]:
+        """A transaction that may write: committed at the end, rolled back by an exception."""
+        with self._sessions() as session, session.begin():
+            yield session
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """A transaction that only reads."""
+        with self._sessions(bind=self.engine.execution_options(agon_read=True)) as session, session.begin():
+            yield session
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.engine.dispose()
+
+
+def _sqlite_pragmas(connection: Any, _record: Any) -> None:
+    """WAL lets readers and the one writer work at once; FULL keeps an acknowledged job through a power cut."""
+    connection.isolation_level = None  # we emit BEGIN ourselves, below
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={BUSY_SECONDS * 1000}"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _sqlite_begin(connection: Any) -> None:
+    """Writers take the lock at once: a read that turns into a write later fails instead of waiting."""
+    read_only = connection.get_execution_options().get("agon_read", False)
+    connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")

@@ -1,0 +1,169 @@
+"""All tables. Times are UTC; JSON columns hold what the API returns, so that it needs no second shape.
+
+Who writes what in `jobs`, so that no two writers fight over a column: the API writes `desired`; event ingestion writes what the
+job reports (`acked` … `outcome`); the reconciler, under its lease, writes `state` and all that follows from it.
+Ingestion and the API bump `revision` when they change something that the reconciler decides by.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, DateTime, ForeignKey, Index, Integer, String, Text, UniqueConstraint
+from sqlalchemy.engine import Dialect
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import TypeDecorator
+
+BigId = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up INTEGER PRIMARY KEY alone
+
+
+class Utc(TypeDecorator[datetime]):
+    """A time with its zone on every database; SQLite stores none."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """To UTC; refuses a time without a zone."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"{value} has no time zone")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """From UTC."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Base(DeclarativeBase):
+    """Base of the tables."""
+
+    type_annotation_map = {datetime: Utc, dict[str, Any]: JSON(none_as_null=True)}  # noqa: RUF012 — SQLAlchemy's protocol
+
+
+class Job(Base):
+    """One training."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        UniqueConstraint("principal", "idempotency_key", name="uq_jobs_idempotency"),
+        Index("ix_jobs_state_due", "state", "due_at"),
+        Index("ix_jobs_name", "name"),
+    )
+
+    number: Mapped[int] = mapped_column(BigId, primary_key=True, autoincrement=True)
+    """Order of arrival: what lists and the queue sort by."""
+    id: Mapped[str] = mapped_column(String(40), unique=True)
+    name: Mapped[str] = mapped_column(String(64))
+    family: Mapped[str] = mapped_column(String(64))
+    spec: Mapped[dict[str, Any]]
+    spec_digest: Mapped[str] = mapped_column(String(64))
+    principal: Mapped[str] = mapped_column(String(64))
+    """Id of the token that created it."""
+    idempotency_key: Mapped[str | None] = mapped_column(String(255))
+    request_digest: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime]
+
+    desired: Mapped[str] = mapped_column(String(8), default="run")
+    revision: Mapped[int] = mapped_column(Integer, default=0)
+
+    acked: Mapped[int] = mapped_column(BigInteger, default=0)
+    """All events up to this seq are stored, and they alone are applied."""
+    progress: Mapped[dict[str, Any] | None]
+    mlflow_run_id: Mapped[str | None] = mapped_column(String(64))
+    model: Mapped[dict[str, Any] | None]
+    started_attempt: Mapped[int] = mapped_column(Integer, default=0)
+    """The newest attempt whose training has begun."""
+    outcome: Mapped[dict[str, Any] | None]
+    """How the job says that it ended: {attempt, seq, result: completed|stopped|failed, kind, reason}."""
+    waiting: Mapped[str] = mapped_column(Text, default="")
+    """What the job says that it waits for."""
+
+    state: Mapped[str] = mapped_column(String(16), default="submitted")
+    reason: Mapped[str] = mapped_column(Text, default="")
+    failure: Mapped[dict[str, Any] | None]
+    attempt: Mapped[int] = mapped_column(Integer, default=0)
+    submitted_at: Mapped[datetime | None]
+    """When Ray took the current attempt; None while that isn't certain."""
+    started_at: Mapped[datetime | None]
+    stop_at: Mapped[datetime | None]
+    """When the grace period of a cancelled job ends."""
+    finished_at: Mapped[datetime | None]
+
+    due_at: Mapped[datetime]
+    """When the reconciler looks next."""
+    lease_owner: Mapped[str | None] = mapped_column(String(64))
+    lease_until: Mapped[datetime | None]
+    fence: Mapped[int] = mapped_column(BigInteger, default=0)
+    """Counts leases; a write needs the number of its own lease."""
+
+
+class JobEvent(Base):
+    """One event that a job reported."""
+
+    __tablename__ = "job_events"
+
+    job_number: Mapped[int] = mapped_column(ForeignKey("jobs.number", ondelete="CASCADE"), primary_key=True)
+    seq: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    attempt: Mapped[int] = mapped_column(Integer)
+    time: Mapped[datetime]
+    kind: Mapped[str] = mapped_column(String(32))
+    step: Mapped[int] = mapped_column(BigInteger)
+    images: Mapped[int] = mapped_column(BigInteger)
+    data: Mapped[dict[str, Any]]
+
+
+class JobChange(Base):
+    """One change of a job's state, for the event stream and for whoever asks later what happened."""
+
+    __tablename__ = "job_changes"
+    __table_args__ = (Index("ix_job_changes_job", "job_number", "id"),)
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True, autoincrement=True)
+    job_number: Mapped[int] = mapped_column(ForeignKey("jobs.number", ondelete="CASCADE"))
+    time: Mapped[datetime]
+    state: Mapped[str] = mapped_column(String(16))
+    attempt: Mapped[int] = mapped_column(Integer)
+    reason: Mapped[str] = mapped_column(Text)
+
+
+class Token(Base):
+    """A bearer token, by the SHA-256 of its 256 random bits."""
+
+    __tablename__ = "tokens"
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    name: Mapped[str] = mapped_column(String(64))
+    scope: Mapped[str] = mapped_column(String(16))
+    digest: Mapped[str] = mapped_column(String(64), unique=True)
+    job_id: Mapped[str | None] = mapped_column(String(40), index=True)
+    """The one job that a token of scope `job` may report for."""
+    attempt: Mapped[int] = mapped_column(Integer, default=0)
+    """The attempt that the token was given to; when a newer one runs, its reports no longer count."""
+    created_at: Mapped[datetime]
+
+
+class Dataset(Base):
+    """A dataset by name."""
+
+    __tablename__ = "datasets"
+
+    number: Mapped[int] = mapped_column(BigId, primary_key=True, autoincrement=True)
+    name: Mapped[str] = mapped_column(String(64), unique=True)
+    url: Mapped[str] = mapped_column(Text)
+    manifest: Mapped[dict[str, Any]]
+    check_report: Mapped[dict[str, Any] | None]
+    created_at: Mapped[datetime]
+
+
+class Lock(Base):
+    """A row that a transaction updates to take its turn; `admission` is the queue's."""
+
+    __tablename__ = "locks"
+
+    name: Mapped[str] = mapped_column(String(32), primary_key=True)
+    turns: Mapped[int] = mapped_column(BigInteger, default=0)

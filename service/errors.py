@@ -1,0 +1,196 @@
+"""Errors that reach a client, as RFC 9457 problem documents. Endpoints raise them; nothing else formats errors.
+
+Problem
+├── BadRequest            400  the request can't be read
+├── Unauthenticated       401  no token, or an unknown one
+├── Forbidden             403  the token may not do this
+├── NotFound              404
+├── Conflict              409  not in this state, or the name or key is taken
+├── TooLarge              413
+├── Invalid               422  names every wrong field, with the fix
+└── Unavailable           503  Ray, MLflow or the database can't be reached
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+from sqlalchemy.exc import OperationalError
+from starlette.exceptions import HTTPException
+
+from trainer.spec import FieldError
+
+MEDIA_TYPE = "application/problem+json"
+logger = logging.getLogger("agon.api")
+
+
+class Problem(Exception):
+    """Base. `detail` says what was wrong and what to do; `errors` names the fields."""
+
+    status: ClassVar[int] = 500
+    name: ClassVar[str] = "internal"
+    title: ClassVar[str] = "Internal error"
+
+    def __init__(
+        self, detail: str, errors: Sequence[FieldError] = (), headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.errors = list(errors)
+        self.headers = dict(headers or {})
+
+    def document(self) -> dict[str, Any]:
+        """The problem document."""
+        return {
+            "type": f"urn:agon:problem:{self.name}",
+            "title": self.title,
+            "status": self.status,
+            "detail": self.detail,
+            "errors": [error.model_dump() for error in self.errors],
+        }
+
+
+class BadRequest(Problem):
+    """The request can't be read."""
+
+    status, name, title = 400, "bad-request", "Bad request"
+
+
+class Unauthenticated(Problem):
+    """No token, or one that isn't known."""
+
+    status, name, title = 401, "unauthenticated", "Token required"
+
+    def __init__(self, detail: str, *, invalid: bool = False) -> None:
+        challenge = 'Bearer realm="agon"' + (', error="invalid_token"' if invalid else "")
+        super().__init__(detail, headers={"WWW-Authenticate": challenge})
+
+
+class Forbidden(Problem):
+    """The token may not do this."""
+
+    status, name, title = 403, "forbidden", "Not allowed"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, headers={"WWW-Authenticate": 'Bearer realm="agon", error="insufficient_scope"'})
+
+
+class NotFound(Problem):
+    """No such thing."""
+
+    status, name, title = 404, "not-found", "Not found"
+
+
+class Conflict(Problem):
+    """The thing's state, or another thing with that name, forbids it."""
+
+    status, name, title = 409, "conflict", "Conflict"
+
+
+class TooLarge(Problem):
+    """The body is larger than allowed."""
+
+    status, name, title = 413, "too-large", "Body too large"
+
+
+class Invalid(Problem):
+    """Fields are wrong; `errors` names them all."""
+
+    status, name, title = 422, "invalid", "Invalid"
+
+    def __init__(self, errors: Sequence[FieldError], what: str = "request") -> None:
+        lines = "; ".join(error.line() for error in errors[:3])
+        more = f" (and {len(errors) - 3} more)" if len(errors) > 3 else ""
+        super().__init__(f"the {what} is not valid: {lines}{more}", errors)
+
+
+class Unavailable(Problem):
+    """A part that this request needs can't be reached."""
+
+    status, name, title = 503, "unavailable", "Unavailable"
+
+
+class Document(BaseModel):
+    """RFC 9457 problem document."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: list[FieldError] = []
+    request_id: str = ""
+
+
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    "4XX": {"description": "Problem", "model": Document, "content": {MEDIA_TYPE: {}}},
+    "5XX": {"description": "Problem", "model": Document, "content": {MEDIA_TYPE: {}}},
+}
+"""What every endpoint may answer, for the OpenAPI document."""
+
+
+def _respond(request: Request, document: dict[str, Any], headers: Mapping[str, str] | None = None) -> JSONResponse:
+    document["request_id"] = getattr(request.state, "request_id", "")
+    return JSONResponse(document, document["status"], dict(headers or {}), media_type=MEDIA_TYPE)
+
+
+async def _on_problem(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, Problem)  # noqa: S101 — registered for Problem alone
+    return _respond(request, error.document(), error.headers)
+
+
+async def _on_http(request: Request, error: Exception) -> JSONResponse:
+    """Starlette's own: no route, wrong method, unreadable body."""
+    assert isinstance(error, HTTPException)  # noqa: S101
+    document = {
+        "type": "about:blank",
+        "title": str(error.detail),
+        "status": error.status_code,
+        "detail": f"{request.method} {request.url.path}: {error.detail}",
+        "errors": [],
+    }
+    return _respond(request, document, error.headers)
+
+
+async def _on_validation(request: Request, error: Exception) -> JSONResponse:
+    """A query, path or body that doesn't fit the endpoint's schema."""
+    assert isinstance(error, RequestValidationError)  # noqa: S101
+    fields = [
+        FieldError(path=".".join(str(part) for part in item["loc"][1:]), message=item["msg"], value=_short(item))
+        for item in error.errors()
+    ]
+    return _respond(request, Invalid(fields).document())
+
+
+async def _on_database(request: Request, error: Exception) -> JSONResponse:
+    """The database is down or locked: the client may try again. Its message can hold SQL, so it goes to the log only."""
+    logger.error("database", exc_info=error)
+    problem = Unavailable("the database can't be reached or is busy; try again", headers={"Retry-After": "1"})
+    return _respond(request, problem.document(), problem.headers)
+
+
+async def _on_crash(request: Request, error: Exception) -> JSONResponse:
+    logger.error("unhandled", exc_info=error)
+    return _respond(request, Problem("something went wrong here; the server's log has the request id").document())
+
+
+def _short(item: Mapping[str, Any]) -> str:
+    value = item.get("input")
+    if value is None or isinstance(value, bytes | dict | list):
+        return ""
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def install(app: FastAPI) -> None:
+    """Register the handlers."""
+    app.add_exception_handler(Problem, _on_problem)
+    app.add_exception_handler(HTTPException, _on_http)
+    app.add_exception_handler(RequestValidationError, _on_validation)
+    app.add_exception_handler(OperationalError, _on_database)
+    app.add_exception_handler(Exception, _on_crash)

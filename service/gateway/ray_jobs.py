@@ -1,0 +1,208 @@
+"""Ray as the reconciler sees it: the Jobs API and the cluster's capacity, over plain HTTP (this process has no Ray).
+
+Read in ray 2.60: `dashboard/modules/job/job_head.py`, `…/node/node_head.py`, `…/reporter/reporter_head.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import quote
+
+import httpx
+
+
+class RayUnreachable(Exception):
+    """Ray didn't answer, or not as Ray does: nothing is known, the call may even have worked. Try again."""
+
+
+class RayRefused(Exception):
+    """Ray answered that it won't; trying the same again is pointless."""
+
+
+class RayStatus(StrEnum):
+    """Status of a Ray job."""
+
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    STOPPED = "STOPPED"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+
+    @property
+    def ended(self) -> bool:
+        """Whether the status is final."""
+        return self not in (RayStatus.PENDING, RayStatus.RUNNING)
+
+
+@dataclass(frozen=True)
+class RayJob:
+    """What Ray knows of one submission."""
+
+    submission_id: str
+    status: RayStatus
+    message: str = ""
+    exit_code: int | None = None
+
+
+@dataclass(frozen=True)
+class Node:
+    """One living node: what it has and what of it is free (Ray's report of use is up to some seconds old)."""
+
+    id: str
+    cpus: float
+    cpus_free: float
+    gpus: float = 0.0
+    gpus_free: float = 0.0
+    memory: float = 0.0
+    memory_free: float = 0.0
+
+
+class RayJobs(Protocol):
+    """Calls raise RayUnreachable when nothing is known of their effect."""
+
+    def submit(self, submission_id: str, entrypoint: str, metadata: dict[str, str]) -> None:
+        """Start a driver. An id that Ray knows already is success: the job was submitted before. Raises RayRefused."""
+
+    def status(self, submission_id: str) -> RayJob | None:
+        """None if Ray doesn't know it."""
+
+    def stop(self, submission_id: str) -> None:
+        """SIGTERM, later SIGKILL. A job that has ended, or that Ray doesn't know, is success."""
+
+    def logs(self, submission_id: str) -> str | None:
+        """The driver's whole output; None if Ray doesn't know the job or its node is gone."""
+
+    def submissions(self) -> list[RayJob]:
+        """All jobs that came through the Jobs API."""
+
+    def nodes(self) -> list[Node]:
+        """All living nodes."""
+
+    def ping(self) -> None:
+        """Whether Ray answers."""
+
+    def close(self) -> None:
+        """Release connections."""
+
+
+class HttpRayJobs:
+    """The real one. Thread-safe."""
+
+    def __init__(self, address: str, token_file: Path | None = None, *, timeout: float = 10.0) -> None:
+        self.address = address
+        self._token_file = token_file
+        self._client = httpx.Client(
+            base_url=address,
+            timeout=httpx.Timeout(timeout, connect=2.0),
+            trust_env=False,  # no proxy between us and Ray, and no .netrc
+        )
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def submit(self, submission_id: str, entrypoint: str, metadata: dict[str, str]) -> None:
+        """See RayJobs. The driver takes no CPU of its own, and no runtime_env keeps it from a fresh worker process."""
+        body = {
+            "submission_id": submission_id,
+            "entrypoint": entrypoint,
+            "entrypoint_num_cpus": 0,
+            "metadata": metadata,
+        }
+        response = self._call("POST", "/api/jobs/", json=body)
+        if response.is_success:
+            return
+        # A duplicate is a 400 of the agent that the head turns into a 500, so ask rather than read the text.
+        if self.status(submission_id) is not None:
+            return
+        if response.status_code == 400 or "status code 400" in response.text:
+            raise RayRefused(_last_line(response.text))
+        raise RayUnreachable(f"Ray at {self.address} answered {response.status_code}: {_last_line(response.text)}")
+
+    def status(self, submission_id: str) -> RayJob | None:
+        """See RayJobs."""
+        response = self._call("GET", f"/api/jobs/{quote(submission_id, safe='')}")
+        return None if response.status_code == 404 else _job(self._json(response))
+
+    def stop(self, submission_id: str) -> None:
+        """See RayJobs."""
+        response = self._call("POST", f"/api/jobs/{quote(submission_id, safe='')}/stop")
+        if response.status_code != 404:
+            self._json(response)
+
+    def logs(self, submission_id: str) -> str | None:
+        """See RayJobs."""
+        response = self._call("GET", f"/api/jobs/{quote(submission_id, safe='')}/logs")
+        return None if response.status_code in (404, 500) else str(self._json(response)["logs"])
+
+    def submissions(self) -> list[RayJob]:
+        """See RayJobs."""
+        return [_job(item) for item in self._json(self._call("GET", "/api/jobs/")) if item["type"] == "SUBMISSION"]
+
+    def nodes(self) -> list[Node]:
+        """See RayJobs. Totals are live; use is what the autoscaler's monitor last reported (every 5 s)."""
+        listed = self._json(self._call("GET", "/api/v0/nodes", params={"limit": 10_000, "detail": 1}))
+        status = self._json(self._call("GET", "/api/cluster_status"))["data"].get("clusterStatus") or {}
+        usage = (status.get("loadMetricsReport") or {}).get("usageByNode") or {}
+        alive = [item for item in listed["data"]["result"]["result"] if item["state"] == "ALIVE"]
+        return [_node(item, usage.get(item["node_id"], {})) for item in alive]
+
+    def ping(self) -> None:
+        """See RayJobs."""
+        self._json(self._call("GET", "/api/version"))
+
+    def _call(self, method: str, path: str, **options: Any) -> httpx.Response:
+        try:
+            response = self._client.request(method, path, headers=self._headers(), **options)
+        except httpx.HTTPError as error:
+            raise RayUnreachable(f"Ray at {self.address} can't be reached ({error or type(error).__name__})") from error
+        if response.status_code in (401, 403):
+            raise RayUnreachable(
+                f"Ray at {self.address} refuses the token in {self._token_file}: {response.text[:200]}"
+            )
+        return response
+
+    def _headers(self) -> dict[str, str]:
+        """Read each time: the cluster may have been restarted with a new token."""
+        try:
+            token = self._token_file.read_text().strip() if self._token_file else ""
+        except OSError:
+            token = ""
+        return {"Authorization": f"Bearer {token}"} if token else {}
+
+    def _json(self, response: httpx.Response) -> Any:
+        if not response.is_success:
+            raise RayUnreachable(f"Ray at {self.address} answered {response.status_code}: {_last_line(response.text)}")
+        try:
+            return response.json()
+        except ValueError as error:
+            raise RayUnreachable(f"{self.address} does not answer as Ray does") from error
+
+
+def _job(item: dict[str, Any]) -> RayJob:
+    return RayJob(
+        submission_id=item["submission_id"],
+        status=RayStatus(item["status"]),
+        message=item.get("message") or "",
+        exit_code=item.get("driver_exit_code"),
+    )
+
+
+def _node(item: dict[str, Any], usage: dict[str, list[float]]) -> Node:
+    total = item["resources_total"]
+
+    def pair(name: str) -> tuple[float, float]:
+        amount = float(total.get(name, 0.0))
+        return amount, max(0.0, amount - float(usage.get(name, (0.0, 0.0))[0]))
+
+    (cpus, cpus_free), (gpus, gpus_free), (memory, memory_free) = pair("CPU"), pair("GPU"), pair("memory")
+    return Node(item["node_id"], cpus, cpus_free, gpus, gpus_free, memory, memory_free)
+
+
+def _last_line(text: str) -> str:
+    """A traceback's last words."""
+    lines = [line for line in text.splitlines() if line.strip(" .")]
+    return lines[-1][:500] if lines else ""

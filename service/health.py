@@ -1,0 +1,65 @@
+"""Whether this process lives, and whether it can do its work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+from sqlalchemy import text
+
+from service.context import Context, Ctx
+
+router = APIRouter(tags=["health"])
+
+
+class Part(BaseModel):
+    """One part that the API depends on."""
+
+    state: Literal["ok", "unreachable", "off"]
+    reason: str = ""
+
+
+class Readiness(BaseModel):
+    """`ready`: the database answers. Without Ray or MLflow the API still takes jobs, so they don't count."""
+
+    ready: bool
+    database: Part
+    ray: Part
+    mlflow: Part
+
+
+@router.get("/healthz")
+async def healthz() -> dict[str, str]:
+    """The process is alive."""
+    return {"status": "ok"}
+
+
+@router.get("/readyz", responses={503: {"model": Readiness}})
+def readyz(ctx: Ctx) -> JSONResponse:
+    """Each part with its state; 503 while the database is away."""
+    database = _part(lambda: _ping_database(ctx))
+    if database.state != "ok":
+        database.reason = "the database can't be reached; the server's log says why"
+    found = Readiness(
+        ready=database.state == "ok",
+        database=database,
+        ray=_part(ctx.ray.ping),
+        mlflow=_part(ctx.registry.ping) if ctx.registry else Part(state="off", reason="AGON_MLFLOW_URI is not set"),
+    )
+    return JSONResponse(found.model_dump(), 200 if found.ready else 503)
+
+
+def _ping_database(ctx: Context) -> None:
+    with ctx.db.read() as session:
+        session.execute(text("SELECT 1"))
+
+
+def _part(ping: Callable[[], object]) -> Part:
+    try:
+        ping()
+    except Exception as error:
+        return Part(state="unreachable", reason=str(error)[:500])
+    return Part(state="ok")

@@ -1,0 +1,127 @@
+"""From a request to a spec that may run: recipe and overrides, dataset names, validity, and whether the data fits."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from pydantic import JsonValue
+
+from service.datasets import store as datasets
+from service.db.session import Database
+from service.db.tables import Dataset
+from service.errors import Invalid
+from service.jobs.schemas import JobRequest
+from service.recipes.catalog import recipe_spec
+from service.settings import Settings
+from trainer.data.manifest import mismatches, read_manifest
+from trainer.errors import BadDataError
+from trainer.spec import FieldError, JobSpec, SpecError, parse_spec, with_overrides
+
+DATASET = "dataset:"
+LOCAL_SCHEMES = ("", "file")
+MAX_PATH = 200
+MAX_TEXT = 4000
+
+
+def digest(request: JobRequest) -> str:
+    """SHA-256 of the request in canonical form: what an idempotency key stands for."""
+    text = json.dumps(request.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def resolve(request: JobRequest, db: Database, settings: Settings) -> JobSpec:
+    """The full spec that the request means, checked against its data. Raises Invalid with every wrong field."""
+    try:
+        spec = _from_recipe(request, db) if request.spec is None else parse_spec(_with_dataset(request.spec, db))
+        spec = _on_the_nodes(spec, settings.data_roots)
+    except SpecError as error:
+        raise Invalid(error.errors, "spec") from error
+    if errors := [*_check_data(spec, settings), *_check_extractor(spec, settings)]:
+        raise Invalid(errors, "spec")
+    return spec
+
+
+def _from_recipe(request: JobRequest, db: Database) -> JobSpec:
+    values = dict(request.set)
+    if isinstance(url := values.get("data.url"), str) and url.startswith(DATASET):
+        found = _dataset(url, db)
+        values = {"data.digest": found.manifest["digest"], **values, "data.url": found.url}
+    return with_overrides(recipe_spec(request.recipe or ""), [_assignment(*item) for item in values.items()])
+
+
+def _assignment(path: str, value: JsonValue) -> str:
+    """As on the command line. A string may be YAML there, so its aliases, which can grow without bound, are refused."""
+    if "=" in path or len(path) > MAX_PATH:
+        raise SpecError([FieldError(path=path[:MAX_PATH], message="is no path", fix="write e.g. train.images")])
+    if isinstance(value, str):
+        if len(value) > MAX_TEXT or ("&" in value and "*" in value):
+            raise SpecError([FieldError(path=path, message="is too long or holds & and *", fix="send the whole spec")])
+        return f"{path}={value}"
+    return f"{path}={json.dumps(value)}"
+
+
+def _with_dataset(raw: Mapping[str, Any], db: Database) -> dict[str, Any]:
+    """`data.url: dataset:NAME` becomes the registered URL and, unless one is given, the registered digest."""
+    data = raw.get("data")
+    url = data.get("url") if isinstance(data, Mapping) else None
+    if not isinstance(data, Mapping) or not isinstance(url, str) or not url.startswith(DATASET):
+        return dict(raw)
+    found = _dataset(url, db)
+    return {**raw, "data": {**data, "url": found.url, "digest": data.get("digest") or found.manifest["digest"]}}
+
+
+def _dataset(url: str, db: Database) -> Dataset:
+    found = datasets.find(db, url.removeprefix(DATASET))
+    if found is None:
+        fix = "register it with POST /v1/datasets, or give its URL"
+        raise SpecError([FieldError(path="data.url", message="no such dataset", value=json.dumps(url), fix=fix)])
+    return found
+
+
+def _on_the_nodes(spec: JobSpec, roots: Sequence[str]) -> JobSpec:
+    """A relative path is meant below a data root; workers run elsewhere, so it becomes absolute."""
+    if (url := _absolute(spec.data.url, roots)) == spec.data.url:
+        return spec
+    raw = spec.model_dump(mode="json")
+    return parse_spec({**raw, "data": {**raw["data"], "url": url}})
+
+
+def _absolute(url: str, roots: Sequence[str]) -> str:
+    if urlsplit(url).scheme or not url or "\0" in url or Path(url).is_absolute() or not roots:
+        return url
+    candidates = [Path(root) / url for root in roots]
+    return str(next((path for path in candidates if path.exists()), candidates[0]))
+
+
+def _check_data(spec: JobSpec, settings: Settings) -> list[FieldError]:
+    if spec.data.url.startswith("builtin:"):
+        return []
+    try:
+        manifest = read_manifest(spec.data.url, settings.data_roots)
+    except BadDataError as error:
+        message = str(error).removeprefix(f"data.url {spec.data.url!r}: ")
+        return [FieldError(path="data.url", message=message, value=json.dumps(spec.data.url))]
+    return mismatches(manifest, spec)
+
+
+def _check_extractor(spec: JobSpec, settings: Settings) -> list[FieldError]:
+    """A feature extractor is a program: from the local disk it may only come out of the data roots."""
+    source = spec.evaluation.extractor
+    parts = urlsplit(source)
+    if source == "classifier" or parts.scheme not in LOCAL_SCHEMES or not settings.data_roots:
+        return []
+    path = Path(parts.path).resolve()
+    if any(path.is_relative_to(Path(root).resolve()) for root in settings.data_roots):
+        return []
+    allowed = ", ".join(settings.data_roots)
+    fix = f"put the file below {allowed}, or add its folder to AGON_DATA_ROOTS"
+    return [
+        FieldError(
+            path="evaluation.extractor", message="lies outside the data roots", value=json.dumps(source), fix=fix
+        )
+    ]

@@ -1,0 +1,128 @@
+"""Takes in the events that a job reports: at-least-once, in any order, with gaps; each counts once and in order.
+
+Every event is stored when it comes, but applied only when all before it are there (`acked`). So a late batch can't
+overwrite what a newer one said, and applying twice is impossible. A gap fills: the job sends again from `acked`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from service.auth.tokens import Principal
+from service.db.tables import Job, JobEvent
+from service.errors import Invalid
+from service.http import MAX_INTEGER
+from service.jobs import store
+from service.jobs.fold import Report, fold
+from service.jobs.lifecycle import State
+from trainer.spec import FieldError
+from trainer.wire import EventKind, EventReply, WireEvent
+
+
+def accept(
+    session: Session, caller: Principal, job_id: str, events: Sequence[WireEvent]
+) -> tuple[EventReply, bool, int]:
+    """Store a batch from the job's own token: the reply, whether the reconciler should look, and the job's number.
+
+    An attempt that a newer one has replaced is told to stop, and what it says is not stored. Raises Invalid.
+    """
+    job = store.get(session, job_id, lock=True)
+    if caller.attempt < job.attempt:
+        return reply(job, caller.attempt), False, job.number
+    _check(job, events)
+    urgent = take(session, job, events)
+    return reply(job, caller.attempt), urgent, job.number
+
+
+def reply(job: Job, attempt: int) -> EventReply:
+    """What is wanted of that attempt."""
+    stop = job.desired == "stop" or State(job.state).ended or attempt < job.attempt
+    return EventReply(acked=job.acked, desired="stop" if stop else "run")
+
+
+def take(session: Session, job: Job, events: Iterable[WireEvent]) -> bool:
+    """Store events and apply those that are complete; whether something changed that the reconciler decides by.
+
+    The caller holds the row's lock.
+    """
+    _insert(session, job, events)
+    ready = _contiguous(session, job)
+    if not ready:
+        return False
+    report = Report(
+        job.attempt, job.started_attempt, job.progress, job.model, job.mlflow_run_id, job.outcome, job.waiting
+    )
+    told = fold(report, ready)
+    urgent = (told.started_attempt, told.outcome) != (job.started_attempt, job.outcome)
+    job.acked = ready[-1].seq
+    job.started_attempt, job.progress, job.model = told.started_attempt, told.progress, told.model
+    job.mlflow_run_id, job.outcome, job.waiting = told.mlflow_run_id, told.outcome, told.waiting
+    if urgent:
+        job.revision, job.due_at = job.revision + 1, datetime.now(UTC)
+    return urgent
+
+
+def _check(job: Job, events: Sequence[WireEvent]) -> None:
+    for index, event in enumerate(events):
+        for name in ("seq", "attempt", "step", "images"):
+            if (value := getattr(event, name)) > MAX_INTEGER:
+                raise Invalid(
+                    [FieldError(path=f"events.{index}.{name}", message="does not fit 64 bits", value=str(value)[:40])]
+                )
+        if event.time.tzinfo is None:
+            raise Invalid(
+                [FieldError(path=f"events.{index}.time", message="has no time zone", fix="send UTC, e.g. …Z")]
+            )
+        if event.attempt > job.attempt:
+            message = f"is newer than the job's attempt ({job.attempt})"
+            raise Invalid([FieldError(path=f"events.{index}.attempt", message=message, value=str(event.attempt))])
+
+
+def _insert(session: Session, job: Job, events: Iterable[WireEvent]) -> None:
+    """An event that is known already is left as it is."""
+    rows: list[dict[str, Any]] = [
+        {
+            "job_number": job.number,
+            **event.model_dump(exclude={"data", "kind"}),
+            "kind": event.kind.value,
+            "data": event.data,
+        }
+        for event in events
+        if event.seq > job.acked
+    ]
+    if not rows:
+        return
+    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
+    session.execute(dialect.insert(JobEvent).on_conflict_do_nothing(), rows)
+
+
+def _contiguous(session: Session, job: Job) -> list[WireEvent]:
+    """The stored events behind `acked`, up to the first gap."""
+    statement = (
+        select(JobEvent).where(JobEvent.job_number == job.number, JobEvent.seq > job.acked).order_by(JobEvent.seq)
+    )
+    ready: list[WireEvent] = []
+    for row in session.scalars(statement):
+        if row.seq != job.acked + len(ready) + 1:
+            break
+        ready.append(wire(row))
+    return ready
+
+
+def wire(row: JobEvent) -> WireEvent:
+    """The event as it was sent."""
+    return WireEvent(
+        seq=row.seq,
+        attempt=row.attempt,
+        time=row.time,
+        kind=EventKind(row.kind),
+        step=row.step,
+        images=row.images,
+        data=row.data,
+    )

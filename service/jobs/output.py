@@ -1,0 +1,45 @@
+"""What a job leaves to look at: its log and its sample grids."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from service.db.tables import Job
+from service.errors import Unavailable
+from service.gateway.ray_jobs import RayJobs, RayUnreachable
+from service.jobs.lifecycle import State
+from service.reconciler import files
+from service.settings import Settings
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def log(settings: Settings, ray: RayJobs, job: Job, tail: int | None) -> str:
+    """The newest attempt's log: from Ray while it knows it, else the copy that was kept. Raises Unavailable."""
+    if job.attempt == 0:
+        return ""
+    text = files.saved_log(settings, job) if State(job.state).ended else None
+    if text is None:
+        try:
+            text = ray.logs(files.submission_id(job.id, job.attempt))
+        except RayUnreachable as error:
+            text = files.saved_log(settings, job)
+            if text is None:
+                raise Unavailable(f"{error}; the log lies with Ray") from error
+    if text is None:
+        text = files.saved_log(settings, job) or ""
+    return text if tail is None else "".join(text.splitlines(keepends=True)[-tail:])
+
+
+def newest_samples(settings: Settings, job: Job) -> Path | None:
+    """The newest grid, or None. Only regular PNG files that lie in the job's own folder are served."""
+    folder = (files.job_dir(settings, job.id) / "samples").resolve()
+    if not folder.is_relative_to(settings.jobs_root.resolve()):
+        return None
+    for path in sorted(folder.glob("step-*.png"), reverse=True):
+        if path.is_symlink() or not path.is_file():
+            continue
+        with path.open("rb") as file:
+            if file.read(len(PNG)) == PNG:
+                return path
+    return None

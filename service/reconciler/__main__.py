@@ -1,0 +1,37 @@
+"""`python -m service.reconciler`: a reconciler in a process of its own; any number may run beside each other."""
+
+from __future__ import annotations
+
+import signal
+import threading
+
+from service.app import ray_gateway
+from service.db.migrate import upgrade
+from service.db.session import Database
+from service.logs import configure
+from service.reconciler.loop import Reconciler
+from service.reconciler.owner import new_owner
+from service.settings import Settings
+
+
+def main() -> None:
+    """Run until SIGTERM or SIGINT; the round that is under way is finished."""
+    settings = Settings()
+    configure(settings.log_level)
+    db, ray = Database(settings.database_url), ray_gateway(settings)
+    upgrade(db)
+    bell, stopping = threading.Event(), threading.Event()
+
+    def stop(_signal: int, _frame: object) -> None:
+        stopping.set()
+        bell.set()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    Reconciler(db, ray, settings, new_owner()).run(bell, stopping)
+    ray.close()
+    db.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,149 @@
+"""One owned job: ask Ray, decide, act, write. The only place that changes a job on the cluster."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from service.auth import store as tokens
+from service.auth.tokens import Scope
+from service.db.session import Database
+from service.db.tables import Job
+from service.gateway.ray_jobs import RayJob, RayJobs, RayRefused, RayUnreachable
+from service.jobs import ingest
+from service.jobs.lifecycle import State, Trigger
+from service.reconciler import files, store
+from service.reconciler.decide import (
+    Action,
+    Confirm,
+    Ended,
+    Move,
+    Seen,
+    StopRay,
+    Submit,
+    Unreachable,
+    Wait,
+    decide_on_ray,
+    refused,
+)
+from service.reconciler.views import view_of
+from service.settings import Settings
+from trainer.wire import WireEvent
+
+TAIL_LINES = 15
+SILENT = timedelta(seconds=10)
+"""An event that old which nobody delivered is fetched from the job's own log."""
+logger = logging.getLogger("agon.reconciler")
+
+
+class Keeper:
+    """Looks after jobs that a lease of its reconciler covers."""
+
+    def __init__(self, db: Database, ray: RayJobs, settings: Settings, clock: Callable[[], datetime]) -> None:
+        self.db, self.ray, self.settings, self.clock = db, ray, settings, clock
+        self.events = files.EventLog()
+
+    def look_after(self, job: Job) -> None:
+        """Raises LostLease if the job has another owner by now, or changed: then nothing was written."""
+        seen = self._ask(job)
+        if seen is None or isinstance(seen, RayJob | Ended):
+            job = self._take_own_log(job, all_of_it=not isinstance(seen, RayJob))
+        grace = timedelta(seconds=self.settings.stop_grace_seconds)
+        self._act(job, decide_on_ray(view_of(job), seen, self.clock(), grace))
+
+    def postpone(self, job: Job, reason: str) -> None:
+        """Stay as it is and look again soon."""
+        try:
+            self._write(job, Wait(reason), as_decided=False)
+        except store.LostLease:
+            return
+
+    # -- what is
+
+    def _ask(self, job: Job) -> Seen:
+        name = files.submission_id(job.id, job.attempt)
+        try:
+            found = self.ray.status(name)
+            if found is None or not found.status.ended:
+                return found
+            log = self.ray.logs(name) or ""
+        except RayUnreachable as error:
+            return Unreachable(str(error))
+        files.save_log(self.settings, job, log)
+        return Ended(found, "\n".join(log.rstrip().splitlines()[-TAIL_LINES:]))
+
+    def _take_own_log(self, job: Job, *, all_of_it: bool) -> Job:
+        """Ingest what the job wrote down but could not deliver; the row after that."""
+        path = files.job_dir(self.settings, job.id) / files.EVENTS
+        events = [event for event in self.events.after(path, job.acked) if event.attempt <= job.attempt]
+        if not all_of_it and not _overdue(events, self.clock()):
+            return job
+        if all_of_it:
+            self.events.forget(path)
+        if not events:
+            return job
+        with store.owned(self.db, job, as_decided=False) as (session, row):
+            ingest.take(session, row, events)
+            session.flush()
+            return row
+
+    # -- what to do
+
+    def _act(self, job: Job, action: Action) -> None:
+        if isinstance(action, Submit):
+            action = self._submit(job)
+        elif isinstance(action, StopRay):
+            self._stop(job)
+        self._write(job, action, as_decided=isinstance(action, Move))
+
+    def _submit(self, job: Job) -> Action:
+        """Token, job.json, Ray: in that order, so that whoever reads the file finds its token known."""
+        with store.owned(self.db, job, as_decided=True) as (session, _):
+            _, token = tokens.create(session, job.id, Scope.JOB, job.id, job.attempt)
+        path = files.write_job_file(self.settings, job, token)
+        command = shlex.join([self.settings.driver_python, "-m", "trainer.launch.driver", str(path)])
+        name = files.submission_id(job.id, job.attempt)
+        try:
+            self.ray.submit(
+                name, command, {"agon_job": job.id, "agon_attempt": str(job.attempt), "agon_name": job.name}
+            )
+        except RayUnreachable as error:
+            return Wait(f"{error}; the job will be handed over as soon as it answers")
+        except RayRefused as error:
+            return refused(view_of(job), str(error))
+        logger.info("submitted", extra={"facts": {"job": job.id, "attempt": job.attempt}})
+        return Confirm()
+
+    def _stop(self, job: Job) -> None:
+        try:
+            self.ray.stop(files.submission_id(job.id, job.attempt))
+        except RayUnreachable:
+            return  # the next round tries again
+
+    # -- writing it down
+
+    def _write(self, job: Job, action: Action, *, as_decided: bool) -> None:
+        now = self.clock()
+        pause = timedelta(seconds=self.settings.poll_seconds)
+        with store.owned(self.db, job, as_decided=as_decided) as (session, row):
+            due = now if row.revision != job.revision else now + pause
+            if isinstance(action, Move):
+                failure = {"kind": action.failure.value, "reason": action.reason} if action.failure else None
+                store.move(session, row, action.trigger, action.reason, now, failure)
+                if action.trigger is Trigger.STOP:
+                    row.stop_at, due = now + (action.grace or timedelta()), now
+                elif action.trigger is Trigger.RETRY:
+                    due = now + action.delay
+                logger.info("moved", extra={"facts": {"job": row.id, "state": row.state, "reason": row.reason}})
+            elif isinstance(action, Confirm):
+                row.submitted_at, row.reason = now, row.reason or "the driver starts the workers"
+                due = now if State(row.state) is State.STOPPING else due
+            elif isinstance(action, Wait | StopRay) and row.reason != action.reason:
+                row.reason = action.reason
+            store.release(row, due)
+
+
+def _overdue(events: list[WireEvent], now: datetime) -> bool:
+    return bool(events) and now - events[0].time > SILENT

@@ -1,0 +1,196 @@
+"""What to do about a job: a pure function of its row, of what Ray says, and of the time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from service.gateway.ray_jobs import RayJob, RayStatus
+from service.jobs.lifecycle import State, Trigger
+from trainer.wire import FailureKind
+
+MAX_BACKOFF = timedelta(seconds=30)
+
+
+@dataclass(frozen=True)
+class View:
+    """The part of a job's row that decides."""
+
+    state: State
+    desired: Literal["run", "stop"]
+    attempt: int
+    attempts: int
+    """How many the spec allows."""
+    confirmed: bool
+    """Whether Ray surely took this attempt."""
+    started: bool
+    """Whether this attempt has reported that training began."""
+    outcome: dict[str, Any] | None
+    """How this attempt says that it ended."""
+    stop_at: datetime | None
+    waiting: str = ""
+
+
+@dataclass(frozen=True)
+class Unreachable:
+    """Ray didn't answer."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A Ray job that ended, with the last lines of its log."""
+
+    job: RayJob
+    tail: str = ""
+
+
+Seen = RayJob | Ended | Unreachable | None
+"""What Ray says of the attempt; None: it doesn't know it."""
+
+
+@dataclass(frozen=True)
+class Admit:
+    """Begin the next attempt."""
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Stay, for this reason."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Submit:
+    """Hand the attempt to Ray."""
+
+
+@dataclass(frozen=True)
+class Confirm:
+    """Note that Ray has the attempt."""
+
+
+@dataclass(frozen=True)
+class StopRay:
+    """Have Ray stop the attempt."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Move:
+    """Change the state."""
+
+    trigger: Trigger
+    reason: str = ""
+    failure: FailureKind | None = None
+    delay: timedelta = timedelta()
+    """Before a retry is admitted."""
+    grace: timedelta | None = None
+    """With STOP: how long the job may take to end by itself."""
+
+
+Action = Admit | Wait | Submit | Confirm | StopRay | Move
+
+
+def decide_queued(view: View, obstacle: str | None) -> Action:
+    """For a job that is not on the cluster. `obstacle`: why it can't start now."""
+    if view.desired == "stop":
+        return Move(Trigger.CANCEL, "cancelled before it started" if not view.attempt else "cancelled between attempts")
+    return Admit() if obstacle is None else Wait(obstacle)
+
+
+def decide_on_ray(view: View, seen: Seen, now: datetime, grace: timedelta) -> Action:
+    """For a job that may be on the cluster."""
+    if view.outcome is not None:
+        return _told(view, view.outcome, seen)
+    match seen:
+        case Unreachable(reason):
+            return Wait(f"{reason}; the state shown is the last one known")
+        case None if not view.confirmed:
+            return Move(Trigger.CANCEL, "cancelled before it started") if view.desired == "stop" else Submit()
+        case None:
+            return _lost(view, "Ray no longer knows the job: its head was restarted, or someone deleted the job")
+        case Ended(job, tail):
+            return _ended_silently(view, job, tail)
+        case RayJob():
+            return _alive(view, seen, now, grace)
+
+
+def _alive(view: View, job: RayJob, now: datetime, grace: timedelta) -> Action:
+    if view.desired == "stop":
+        if view.state is not State.STOPPING:
+            # Before training began there is nothing to save.
+            return Move(
+                Trigger.STOP, "cancelled: saves a checkpoint and ends", grace=grace if view.started else timedelta()
+            )
+        if view.stop_at is not None and now >= view.stop_at:
+            return StopRay(
+                "cancelled: did not end by itself, so Ray stops it" if view.started else "cancelled: Ray stops it"
+            )
+        return Wait("cancelled: saves a checkpoint and ends") if view.confirmed else Confirm()
+    if not view.confirmed:
+        return Confirm()
+    if view.started and view.state is State.STARTING:
+        return Move(Trigger.START)
+    if view.waiting:
+        return Wait(view.waiting)
+    if view.state is State.STARTING:
+        return Wait("Ray starts the driver" if job.status is RayStatus.PENDING else "the driver starts the workers")
+    return Wait("")
+
+
+def _told(view: View, outcome: dict[str, Any], seen: Seen) -> Action:
+    """The job said how it ended."""
+    if outcome["result"] == "completed":
+        return Move(Trigger.COMPLETE)
+    if outcome["result"] == "stopped":
+        return Move(Trigger.CANCEL, "cancelled" if view.desired == "stop" else "stopped from outside Agon")
+    kind, reason = FailureKind(outcome["kind"]), str(outcome["reason"])
+    if not kind.retryable:
+        return Move(Trigger.FAIL, reason, kind)
+    if isinstance(seen, Unreachable):
+        return Wait(f"{reason}; {seen.reason}")
+    if isinstance(seen, RayJob):  # the old driver must be gone before another one touches the same checkpoints
+        return StopRay(reason)
+    return _again(view, kind, reason)
+
+
+def _ended_silently(view: View, job: RayJob, tail: str) -> Action:
+    """The driver is gone and its last word, if there was one, is not in its log of events."""
+    if view.desired == "stop":
+        return Move(Trigger.CANCEL, "cancelled")
+    if job.status is RayStatus.STOPPED:
+        return Move(Trigger.CANCEL, "stopped through Ray, not through Agon")
+    if job.status is RayStatus.SUCCEEDED:
+        return Move(Trigger.COMPLETE, "Ray says that it succeeded; its final report never arrived")
+    code = "" if job.exit_code is None else f" (exit code {job.exit_code})"
+    said = "; its last lines:\n" + tail if tail else f"; Ray says: {job.message}"
+    return _lost(view, f"the driver died{code}{said}")
+
+
+def _lost(view: View, reason: str) -> Action:
+    if view.desired == "stop":
+        return Move(Trigger.CANCEL, "cancelled")
+    return _again(view, FailureKind.WORKER_LOST if view.started else FailureKind.START_FAILED, reason)
+
+
+def refused(view: View, reason: str) -> Action:
+    """Ray won't take the submission."""
+    return _again(view, FailureKind.START_FAILED, f"Ray refused the job: {reason}")
+
+
+def _again(view: View, kind: FailureKind, reason: str) -> Action:
+    """The next attempt, if the spec allows one and nobody wants the job to stop."""
+    if view.desired == "stop":
+        return Move(Trigger.CANCEL, "cancelled")
+    if view.attempt >= view.attempts:
+        total = f" (attempt {view.attempt} of {view.attempts})" if view.attempts > 1 else ""
+        return Move(Trigger.FAIL, reason + total, kind)
+    delay = min(MAX_BACKOFF, timedelta(seconds=2.0 ** min(view.attempt, 10) / 2))
+    return Move(
+        Trigger.RETRY, f"attempt {view.attempt} of {view.attempts} was lost, another follows: {reason}", delay=delay
+    )

@@ -1,0 +1,132 @@
+"""The job's folder as the reconciler uses it: job.json, the driver's log, and the log of events that the job writes."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from service.db.tables import Job
+from service.errors import BadRequest
+from service.http import strict_json
+from service.settings import Settings
+from trainer.spec import parse_spec
+from trainer.wire import JOB_FILE, JobFile, WireEvent
+
+EVENTS = "events.jsonl"
+MAX_LOG = 10_000_000
+MAX_EVENTS = 5_000
+
+
+def job_dir(settings: Settings, job_id: str) -> Path:
+    """The job's folder."""
+    return settings.jobs_root / job_id
+
+
+def submission_id(job_id: str, attempt: int) -> str:
+    """Ray's name for an attempt: the same whoever computes it, so nothing starts twice."""
+    return f"agon-{job_id}-{attempt}"
+
+
+def parse_submission_id(text: str) -> tuple[str, int] | None:
+    """Job and attempt; None for a name that isn't ours."""
+    prefix, _, rest = text.partition("-")
+    job_id, _, attempt = rest.rpartition("-")
+    return (job_id, int(attempt)) if prefix == "agon" and job_id and attempt.isdigit() else None
+
+
+def write_job_file(settings: Settings, job: Job, token: str) -> Path:
+    """`job.json`, readable by its owner alone, complete or not there at all. Returns its path. Raises OSError."""
+    folder = job_dir(settings, job.id)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    content = JobFile(
+        job_id=job.id,
+        attempt=job.attempt,
+        spec=parse_spec(job.spec),
+        job_dir=str(folder),
+        cache_dir=str(settings.cache_dir),
+        data_roots=settings.data_roots,
+        api_url=settings.api_url,
+        token=token,
+        mlflow_uri=settings.mlflow_uri,
+        mlflow_experiment=settings.mlflow_experiment,
+    )
+    path = folder / JOB_FILE
+    _replace(path, content.model_dump_json(indent=2))
+    return path
+
+
+def save_log(settings: Settings, job: Job, text: str) -> None:
+    """Keep the driver's log: Ray forgets it with its head."""
+    folder = job_dir(settings, job.id)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _replace(folder / f"driver-{job.attempt}.log", text[-MAX_LOG:])
+
+
+def saved_log(settings: Settings, job: Job) -> str | None:
+    """The newest attempt's kept log."""
+    try:
+        return (job_dir(settings, job.id) / f"driver-{job.attempt}.log").read_text(errors="replace")
+    except OSError:
+        return None
+
+
+def _replace(path: Path, text: str) -> None:
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+class EventLog:
+    """Reads the jobs' own logs of events from where it stopped, for jobs that can't reach the API."""
+
+    def __init__(self) -> None:
+        self._offsets: dict[Path, int] = {}
+
+    def after(self, path: Path, acked: int) -> list[WireEvent]:
+        """Events behind `acked`, in order; a line that is torn or damaged ends it."""
+        found: list[WireEvent] = []
+        offset = self._offsets.get(path, 0)
+        for line in _lines(path, offset):
+            event = _event(line)
+            if event is None or len(found) == MAX_EVENTS:
+                break
+            if event.seq > acked:
+                found.append(event)
+            elif not found:
+                offset += len(line)
+        self._offsets[path] = offset
+        return found
+
+    def forget(self, path: Path) -> None:
+        """The job has ended."""
+        self._offsets.pop(path, None)
+
+
+def _lines(path: Path, offset: int) -> Iterator[bytes]:
+    try:
+        with path.open("rb") as file:
+            if file.seek(0, os.SEEK_END) < offset:
+                offset = 0
+            file.seek(offset)
+            yield from file
+    except OSError:
+        return
+
+
+def _event(line: bytes) -> WireEvent | None:
+    try:
+        strict_json(line)  # what the API would refuse, the database can't hold
+        return WireEvent.model_validate_json(line) if line.endswith(b"\n") else None
+    except (BadRequest, ValidationError):
+        return None

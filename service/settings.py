@@ -1,0 +1,99 @@
+"""Settings of the control plane, all from environment variables `AGON_…`; docs/operations.md lists them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+class Settings(BaseSettings):
+    """What one API process (or a reconciler that runs apart) needs to know. Paths derive from `home` unless given."""
+
+    model_config = SettingsConfigDict(env_prefix="AGON_", env_ignore_empty=True, frozen=True)
+
+    home: Path = Path("~/.agon")
+    database_url: str = Field(default="", repr=False)
+    """SQLAlchemy URL: `sqlite:///…` or `postgresql://…`. Default: `agon.db` in `home`."""
+    jobs_root: Path = Path()
+    """Folder of the jobs' folders, on storage that the API and all nodes share."""
+    cache_dir: Path = Path()
+    """Shared folder for feature extractors and reference statistics."""
+    data_roots: Annotated[tuple[str, ...], NoDecode] = ()
+    """Local folders that datasets may lie in, separated by `:`. Default: `data` in `home`."""
+    ray_address: str = "http://127.0.0.1:8265"
+    """URL of the Ray dashboard."""
+    ray_token_file: Path = Path()
+    """Token of the Ray cluster; a file that doesn't exist means that the cluster asks for none."""
+    mlflow_uri: str | None = None
+    """Tracking and registry URI; None: jobs aren't tracked and nothing can be published."""
+    mlflow_experiment: str = "agon"
+    api_url: str = "http://127.0.0.1:8700"
+    """This API as the workers reach it."""
+    token_file: Path = Path()
+    """The administrator's token; created with mode 0600 if it is missing."""
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
+    """Host names that requests may be addressed to, separated by commas; `*`: any. Default: loopback and `api_url`'s host."""
+    driver_python: str = sys.executable
+    """Python interpreter on the Ray nodes that has the trainer installed."""
+    reconciler: bool = True
+    """Whether this process runs the reconciler; switch off if `python -m service.reconciler` runs apart."""
+    poll_seconds: float = Field(default=1.0, gt=0)
+    """How often the reconciler looks at what nobody woke it for."""
+    lease_seconds: float = Field(default=30.0, gt=1)
+    """How long a reconciler owns a job; must exceed the longest call to Ray."""
+    stop_grace_seconds: float = Field(default=60.0, ge=0)
+    """How long a cancelled job may take to checkpoint and end by itself before Ray stops it."""
+    max_body_bytes: int = Field(default=4 * 1024 * 1024, ge=1024)
+    """Largest request body."""
+    log_level: str = "INFO"
+
+    @field_validator("data_roots", mode="before")
+    @classmethod
+    def _split_roots(cls, value: object) -> object:
+        return tuple(part for part in value.split(os.pathsep) if part) if isinstance(value, str) else value
+
+    @field_validator("allowed_hosts", mode="before")
+    @classmethod
+    def _split_hosts(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("ray_address", "api_url")
+    @classmethod
+    def _http(cls, url: str) -> str:
+        if urlsplit(url).scheme not in ("http", "https"):
+            raise ValueError(f"{url!r} is no http:// or https:// URL")
+        return url.rstrip("/")
+
+    @field_validator("database_url")
+    @classmethod
+    def _driver(cls, url: str) -> str:
+        """`postgresql://` means psycopg 3, which is what is installed."""
+        for prefix in ("postgresql://", "postgres://"):
+            if url.startswith(prefix):
+                return "postgresql+psycopg://" + url.removeprefix(prefix)
+        return url
+
+    @model_validator(mode="after")
+    def _derive(self) -> Self:
+        home = self.home.expanduser().absolute()
+        derived: dict[str, object] = {
+            "database_url": f"sqlite:///{home / 'agon.db'}",
+            "jobs_root": home / "jobs",
+            "cache_dir": home / "cache",
+            "data_roots": (str(home / "data"),),
+            "ray_token_file": home / "ray-token",
+            "token_file": home / "token",
+            "allowed_hosts": (*LOOPBACK, urlsplit(self.api_url).hostname or "localhost"),
+        }
+        values = {name: value for name, value in derived.items() if name not in self.model_fields_set}
+        for name, value in {"home": home, **values}.items():
+            object.__setattr__(self, name, value)
+        return self
