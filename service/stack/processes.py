@@ -70,8 +70,8 @@ def stop(process: psutil.Process, grace: float) -> None:
     family = [process, *_below(process)]
     with contextlib.suppress(psutil.Error):
         process.terminate()
-    _, left = psutil.wait_procs([process], timeout=grace)
-    kill([*left, *family])
+    _wait([process], grace)
+    kill(family)
 
 
 def kill(processes: Iterable[psutil.Process], timeout: float = 5.0) -> None:
@@ -80,7 +80,7 @@ def kill(processes: Iterable[psutil.Process], timeout: float = 5.0) -> None:
     for process in targets:
         with contextlib.suppress(psutil.Error):
             process.kill()
-    psutil.wait_procs(targets, timeout=timeout)
+    _wait(targets, timeout)
 
 
 def kill_members(stack_id: str, part: str | None = None, patience: float = 10.0) -> int:
@@ -119,6 +119,14 @@ def interrupts_held() -> contextlib.AbstractContextManager[None]:
 def interrupts_raised() -> contextlib.AbstractContextManager[None]:
     """While the body runs, SIGTERM and SIGHUP raise KeyboardInterrupt as Ctrl-C does, so that `finally` runs."""
     return on_ending_signals(signal.default_int_handler)
+
+
+def _wait(processes: Iterable[psutil.Process], timeout: float) -> None:
+    """Until they have ended. A zombie has: in a container, nobody may ever reap those that lost their parent."""
+    until = time.monotonic() + timeout
+    left = list(processes)
+    while (left := [process for process in left if _running(process)]) and time.monotonic() < until:
+        time.sleep(0.02)
 
 
 def _below(process: psutil.Process) -> list[psutil.Process]:
