@@ -1,0 +1,151 @@
+"""The guidelines of Radford et al. 2016 (section 3), each checked on the built nets, and the paper's sizes."""
+
+from __future__ import annotations
+
+from itertools import pairwise, product
+
+import pytest
+import torch
+from pydantic import ValidationError
+from torch import nn
+
+from trainer.families.dcgan.arch import DcganArch
+from trainer.families.dcgan.nets import FAMILY
+from trainer.nets.norm import uses_batch_statistics
+
+RESOLUTIONS = (8, 16, 28, 32, 64, 128)
+ARCHS = [
+    DcganArch(resolution=resolution, classes=classes, g_width=8, d_width=8)
+    for resolution, classes in product(RESOLUTIONS, (0, 10))
+]
+SEQUENCE = (nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d, nn.ReLU, nn.LeakyReLU, nn.Tanh, nn.Sigmoid)
+
+each_arch = pytest.mark.parametrize("arch", ARCHS, ids=lambda arch: f"{arch.resolution}px-{arch.classes}")
+
+
+def layers(net: nn.Module) -> list[nn.Module]:
+    """The leaves that compute, in order. Fails on a kind that the guidelines don't speak of."""
+    leaves = [module for module in net.modules() if not list(module.children())]
+    assert all(isinstance(leaf, SEQUENCE) for leaf in leaves), leaves
+    return leaves
+
+
+@each_arch
+def test_guideline_1_strided_and_fractionally_strided_convolutions_instead_of_pooling(arch: DcganArch) -> None:
+    nets = FAMILY.build(arch)
+    g = [layer for layer in layers(nets["G"]) if isinstance(layer, nn.ConvTranspose2d)]
+    d = [layer for layer in layers(nets["D"]) if isinstance(layer, nn.Conv2d)]
+    assert all(layer.stride == (2, 2) for layer in (*g[1:], *d[:-1]))
+    assert not any(isinstance(layer, nn.Conv2d) for layer in layers(nets["G"]))
+
+
+@each_arch
+def test_guideline_2_batch_norm_in_both_nets_but_not_on_gs_output_and_ds_input(arch: DcganArch) -> None:
+    g, d = layers(FAMILY.build(arch)["G"]), layers(FAMILY.build(arch)["D"])
+    followed = [isinstance(g[i + 1], nn.BatchNorm2d) for i in range(len(g)) if isinstance(g[i], nn.ConvTranspose2d)]
+    assert followed == [True] * (len(followed) - 1) + [False]
+    followed = [isinstance((*d, None)[i + 1], nn.BatchNorm2d) for i in range(len(d)) if isinstance(d[i], nn.Conv2d)]
+    assert followed[0] is False  # input
+    assert all(followed[1:-1])
+    assert followed[-1] is False  # the logit
+
+
+@each_arch
+def test_guideline_3_no_fully_connected_hidden_layers(arch: DcganArch) -> None:
+    nets = FAMILY.build(arch)
+    assert not any(isinstance(module, nn.Linear) for net in nets.values() for module in net.modules())
+    # What stands for a matrix product is G's projection of z and D's logit, at the nets' ends.
+    base = 7 if arch.resolution == 28 else 4
+    g = [layer for layer in layers(nets["G"]) if isinstance(layer, nn.ConvTranspose2d)]
+    d = [layer for layer in layers(nets["D"]) if isinstance(layer, nn.Conv2d)]
+    assert g[0].kernel_size == d[-1].kernel_size == (base, base)
+    assert all(layer.kernel_size == (arch.kernel, arch.kernel) for layer in (*g[1:], *d[:-1]))
+
+
+@each_arch
+def test_guideline_4_relu_in_g_and_tanh_on_its_output(arch: DcganArch) -> None:
+    found = [layer for layer in layers(FAMILY.build(arch)["G"]) if isinstance(layer, SEQUENCE[3:])]
+    assert all(isinstance(layer, nn.ReLU) for layer in found[:-1])
+    assert isinstance(found[-1], nn.Tanh)
+
+
+@each_arch
+def test_guideline_5_leaky_relu_02_in_all_of_d(arch: DcganArch) -> None:
+    d = layers(FAMILY.build(arch)["D"])
+    found = [layer for layer in d if isinstance(layer, SEQUENCE[3:])]
+    assert all(isinstance(layer, nn.LeakyReLU) and layer.negative_slope == 0.2 for layer in found)
+    assert len(found) == sum(isinstance(layer, nn.Conv2d) for layer in d) - 1  # after each but the logit
+
+
+def test_initial_weights_are_n_0_002() -> None:
+    torch.manual_seed(0)
+    nets = FAMILY.build(DcganArch(resolution=32))
+    for net in nets.values():
+        weights = torch.cat(
+            [m.weight.flatten() for m in net.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)]
+        )
+        assert weights.std().item() == pytest.approx(0.02, rel=0.01)
+        scales = torch.cat([m.weight for m in net.modules() if isinstance(m, nn.BatchNorm2d)])
+        assert scales.mean().item() == pytest.approx(1.0, abs=0.005)
+        assert scales.std().item() == pytest.approx(0.02, rel=0.2)
+
+
+def test_g_at_64_px_has_the_papers_feature_maps() -> None:
+    """Figure 1: 100 → 1024 at 4 px → 512 → 256 → 128 → 3 at 64 px."""
+    with torch.device("meta"):
+        nets = FAMILY.build(DcganArch(resolution=64, channels=3, g_width=128, d_width=128))
+    g = [layer for layer in layers(nets["G"]) if isinstance(layer, nn.ConvTranspose2d)]
+    assert [layer.in_channels for layer in g] + [g[-1].out_channels] == [100, 1024, 512, 256, 128, 3]
+    d = [layer for layer in layers(nets["D"]) if isinstance(layer, nn.Conv2d)]
+    assert [layer.in_channels for layer in d] + [d[-1].out_channels] == [3, 128, 256, 512, 1024, 1]
+
+
+@pytest.mark.parametrize("resolution", RESOLUTIONS)
+def test_maps_double_from_the_base_to_the_resolution(resolution: int) -> None:
+    arch = DcganArch(resolution=resolution, g_width=4, d_width=4, latent=DcganArch().latent.replace(dim=5))
+    g = FAMILY.build(arch)["G"]
+    sizes: list[int] = []
+    for layer in g.modules():
+        if isinstance(layer, nn.ConvTranspose2d):
+            layer.register_forward_hook(lambda module, inputs, output: sizes.append(output.shape[-1]))
+    g(torch.zeros(2, 5))
+    assert sizes[0] == (7 if resolution == 28 else 4)
+    assert all(after == 2 * before for before, after in pairwise(sizes))
+    assert sizes[-1] == resolution
+
+
+@pytest.mark.parametrize("resolution", [9, 12, 30, 96, 256, 7])
+def test_impossible_resolutions_are_refused(resolution: int) -> None:
+    with pytest.raises(ValidationError):
+        DcganArch(resolution=resolution)
+
+
+def test_max_width_bounds_every_layer() -> None:
+    nets = FAMILY.build(DcganArch(resolution=64, g_width=16, d_width=16, max_width=32))
+    convolutions = [m for net in nets.values() for m in net.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)]
+    assert max(layer.out_channels for layer in convolutions) == 32
+
+
+def test_labels_join_every_layers_input_as_maps() -> None:
+    """As the authors' MNIST code does: each convolution's input has one map more per class."""
+    plain, conditional = (FAMILY.build(DcganArch(resolution=28, classes=classes)) for classes in (0, 10))
+    for name in ("G", "D"):
+        without = [m.in_channels for m in plain[name].modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)]
+        having = [m.in_channels for m in conditional[name].modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)]
+        assert having == [inputs + 10 for inputs in without]
+
+
+@pytest.mark.parametrize(("norm", "expected"), [("layer", nn.GroupNorm), ("none", nn.Identity)])
+def test_d_without_batch_norm_mixes_no_samples(norm: str, expected: type[nn.Module]) -> None:
+    d = FAMILY.build(DcganArch(resolution=16, d_norm=norm, d_width=4))["D"]
+    assert any(isinstance(module, expected) for module in d.modules())
+    assert not uses_batch_statistics(d)
+
+
+def test_channels_last_survives_the_forward() -> None:
+    arch = DcganArch(resolution=16, g_width=8, d_width=8, channels=3)
+    nets = {name: net.to(memory_format=torch.channels_last) for name, net in FAMILY.build(arch).items()}
+    images = nets["G"](torch.randn(4, 100))
+    assert images.is_contiguous(memory_format=torch.channels_last)
+    hidden = nets["D"].stages[0](images)
+    assert hidden.is_contiguous(memory_format=torch.channels_last)
