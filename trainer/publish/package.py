@@ -1,0 +1,200 @@
+"""A finished generator as a folder that runs where this project isn't installed.
+
+MLmodel · requirements.txt · …   written by MLflow: the folder is an MLflow model ("models from code")
+loader.py · generator.py         the code, self-contained
+config.json                      arch, pixel range, latent prior, classes and their names
+program.pt2 · model.safetensors  the net as a torch.export program, and its weights (they lie only here)
+card.md · samples.png            what it is, how good, where from
+spec.yaml · scores.json          the job's spec; scores, their provenance, lineage
+checksums.json                   SHA-256 of all the others; written last
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.torch import save_file
+from torch import nn
+
+from trainer.data.stream import Dataset
+from trainer.engine.sampling import sample
+from trainer.engine.state import TrainState
+from trainer.errors import TrainingError
+from trainer.images import grid, save_png
+from trainer.publish import portable
+from trainer.publish.card import Lineage, write_card
+from trainer.publish.portable.generator import FORMAT, Generator
+from trainer.publish.program import check_program, export_program
+from trainer.spec import JobSpec, dump_spec
+
+CHECKSUMS = "checksums.json"
+CODE = Path(portable.__file__).parent
+REQUIREMENTS = ("torch", "numpy", "safetensors", "mlflow")
+CELLS = 64
+
+
+def build_package(
+    state: TrainState,
+    out: Path,
+    *,
+    dataset: Dataset,
+    scores: Mapping[str, float],
+    provenance: Mapping[str, Any],
+    lineage: Lineage,
+) -> Path:
+    """Write the package of `state.generator` to `out`, which is replaced. Returns `out`.
+
+    Before it is put in place, the package is loaded with its own code and must give the net's images.
+    Raises TrainingError if it doesn't.
+    """
+    spec = state.spec
+    net = copy.deepcopy(state.generator).cpu().float().eval().requires_grad_(False)
+    aside = out.with_name(f".{out.name}.{os.getpid()}")
+    shutil.rmtree(aside, ignore_errors=True)
+    try:
+        _save_as_mlflow_model(aside, spec)
+        shutil.copyfile(CODE / "generator.py", aside / "generator.py")
+        config = describe(spec, dataset.manifest.classes)
+        (aside / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+        save_file(
+            {name: weight.clone().contiguous() for name, weight in net.state_dict().items()},
+            aside / "model.safetensors",
+        )
+        export_program(net, state.family, spec.arch, aside / "program.pt2")
+        generator = Generator(aside)
+        check_program(net, generator, state.family, spec.arch)
+        _check_images(generator, net, state)
+        picture(generator, aside / "samples.png")
+        (aside / "spec.yaml").write_text(dump_spec(spec))
+        record = {"scores": dict(scores), "provenance": dict(provenance), "lineage": lineage.as_dict()}
+        (aside / "scores.json").write_text(json.dumps(record, indent=2) + "\n")
+        write_card(aside / "card.md", spec, dataset.manifest, scores, provenance, lineage)
+        write_checksums(aside)
+        shutil.rmtree(out, ignore_errors=True)
+        aside.rename(out)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return out
+
+
+def describe(spec: JobSpec, class_names: tuple[str, ...]) -> dict[str, Any]:
+    """`config.json`: what the portable code must know."""
+    arch = spec.arch
+    return {
+        "format": FORMAT,
+        "name": spec.name,
+        "family": arch.family,
+        "resolution": arch.resolution,
+        "channels": arch.channels,
+        "classes": arch.classes,
+        "class_names": list(class_names) if arch.conditional else [],
+        "pixel_range": list(arch.pixel_range),
+        "latent": arch.latent.model_dump(),
+        "arch": arch.model_dump(mode="json"),
+    }
+
+
+def picture(generator: Generator, path: Path) -> None:
+    """A grid of samples of seed 0; a row is a class when the model has at most 64."""
+    classes = generator.config["classes"]
+    if 0 < classes <= CELLS:
+        columns = max(1, min(8, CELLS // classes))
+        images = generator.sample(labels=np.repeat(np.arange(classes), columns).tolist())
+    else:
+        columns, images = 8, generator.sample(n=CELLS)
+    save_png(path, grid(images, columns))
+
+
+def write_checksums(folder: Path) -> None:
+    """SHA-256 of every file of the folder by its relative path."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != CHECKSUMS)
+    table = {path.relative_to(folder).as_posix(): _digest(path) for path in files}
+    (folder / CHECKSUMS).write_text(json.dumps(table, indent=2) + "\n")
+
+
+def verify_checksums(folder: Path) -> None:
+    """Raise ValueError, naming the files, unless every file is there and as it was published."""
+    if not (folder / CHECKSUMS).is_file():
+        raise ValueError(f"{folder}: has no {CHECKSUMS}; it is no package, or its download broke off")
+    table: dict[str, str] = json.loads((folder / CHECKSUMS).read_text())
+    wrong = [
+        name for name, digest in table.items() if not (folder / name).is_file() or _digest(folder / name) != digest
+    ]
+    if wrong:
+        raise ValueError(f"{folder}: {', '.join(wrong)} missing or altered; download the model again")
+
+
+def _check_images(generator: Generator, net: nn.Module, state: TrainState) -> None:
+    """The package must sample as the engine does, latents included; a pixel may differ by the rounding of one level."""
+    ours = sample(state.family, state.spec.arch, net, n=8, seed=0)
+    theirs = generator.sample(n=8, seed=0)
+    off = int(np.abs(ours.astype(np.int16) - theirs).max())
+    if off > 1:
+        raise TrainingError(
+            f"the package of family {state.spec.arch.family} samples other images than the engine (pixels differ by up "
+            f"to {off}); it is not published. Does the family draw latents that config.json doesn't describe?"
+        )
+
+
+def _save_as_mlflow_model(folder: Path, spec: JobSpec) -> None:
+    """Let MLflow write its files: MLmodel with loader.py as code and a signature, and the pinned requirements."""
+    with _quiet_mlflow():
+        import mlflow.pyfunc
+        from mlflow.models import Model, ModelSignature
+        from mlflow.types import DataType, ParamSchema, ParamSpec, Schema, TensorSpec
+
+        size, channels = spec.arch.resolution, spec.arch.channels
+        parameters = ParamSchema(
+            [
+                ParamSpec("n", DataType.long, None),
+                ParamSpec("seed", DataType.long, 0),
+                ParamSpec("labels", DataType.long, [], shape=(-1,)),
+                ParamSpec("truncation", DataType.double, None),
+            ]
+        )
+        images = Schema([TensorSpec(np.dtype(np.uint8), (-1, size, size, channels))])
+        mlflow.pyfunc.save_model(
+            path=str(folder),
+            python_model=str(CODE / "loader.py"),
+            # No input schema: it would turn the dict into a DataFrame and let misspelt keys through with a warning.
+            signature=ModelSignature(outputs=images, params=parameters),
+            input_example={"n": 4, "seed": 0},
+            pip_requirements=[f"{name}=={version(name).partition('+')[0]}" for name in REQUIREMENTS],
+        )
+        model = Model.load(str(folder))
+        model.flavors["python_function"]["model_code_path"] = "loader.py"  # else a path of the machine that trained
+        model.save(str(folder / "MLmodel"))
+
+
+@contextmanager
+def _quiet_mlflow() -> Iterator[None]:
+    """MLflow would copy a uv project's files from the working folder into the model, and talk about each of its steps."""
+    before = os.environ.get("MLFLOW_UV_AUTO_DETECT")
+    os.environ["MLFLOW_UV_AUTO_DETECT"] = "false"
+    log = logging.getLogger("mlflow.pyfunc")
+    level = log.level
+    log.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+        if before is None:
+            del os.environ["MLFLOW_UV_AUTO_DETECT"]
+        else:
+            os.environ["MLFLOW_UV_AUTO_DETECT"] = before
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
