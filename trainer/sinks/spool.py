@@ -57,6 +57,7 @@ class Spool:
         self._floor = read_cursor(job_dir / ACKED_FILE)
         self._last_seq = 0
         self._last_step: dict[str, int] = {}
+        self._position = (0, 0)
         with self._locked() as fd:
             self._catch_up(fd)
 
@@ -66,15 +67,23 @@ class Spool:
         return max(self._last_seq, self._floor)
 
     def append(
-        self, attempt: int, kind: EventKind, *, step: int = 0, images: int = 0, data: Mapping[str, Any] | None = None
+        self,
+        attempt: int,
+        kind: EventKind,
+        *,
+        step: int | None = None,
+        images: int | None = None,
+        data: Mapping[str, Any] | None = None,
     ) -> WireEvent | None:
         """Number the event and write it; None if this step has its event of this kind already (`ONCE_PER_STEP`).
 
+        Without `step` and `images` it is where the newest event is: for a writer that does not train.
         The line survives the death of this process at once, and of the machine after `sync`. Raises OSError if the
         disk is full; the log then ends with the event before.
         """
         with self._locked() as fd:
             self._catch_up(fd)
+            step, images = self._position[0] if step is None else step, self._position[1] if images is None else images
             if kind in ONCE_PER_STEP and step <= self._last_step.get(kind, -1):
                 return None
             event = WireEvent(
@@ -87,7 +96,7 @@ class Spool:
                 data=dict(data or {}),
             )
             self._write(fd, event.model_dump_json().encode() + b"\n")
-            self._note(event.seq, kind, step)
+            self._note(event.seq, kind, step, images)
             return event
 
     def sync(self) -> None:
@@ -125,15 +134,16 @@ class Spool:
         for line in _lines(self.path, self._end):
             try:
                 raw = json.loads(line)
-                seq, kind, step = int(raw["seq"]), str(raw["kind"]), int(raw["step"])
+                seq, kind, step, images = int(raw["seq"]), str(raw["kind"]), int(raw["step"]), int(raw["images"])
             except (ValueError, KeyError, TypeError):
                 break
-            self._note(seq, kind, step)
+            self._note(seq, kind, step, images)
             self._end += len(line)
         if self._end < size:
             os.ftruncate(fd, self._end)
 
-    def _note(self, seq: int, kind: str, step: int) -> None:
+    def _note(self, seq: int, kind: str, step: int, images: int) -> None:
+        self._position = max(self._position, (step, images))
         self._last_seq = max(self._last_seq, seq)
         self._last_step[kind] = max(step, self._last_step.get(kind, -1))
 

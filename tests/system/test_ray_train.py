@@ -1,0 +1,242 @@
+"""Training on a real Ray cluster: what a killed worker costs, what is not tried again, what a waiting job says."""
+
+import hashlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+from trainer.checkpoint import latest
+from trainer.families.table import recipes
+from trainer.sinks.spool import SpoolReader
+from trainer.spec import with_overrides
+from trainer.wire import EventKind, JobFile, WireEvent
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
+
+TINY = [
+    "arch.g_hidden=32", "arch.d_hidden=32", "train.batch=16", "train.images=1600", "train.log_steps=5",
+    "checkpoint.every_steps=10", "samples.every_steps=1000", "samples.count=4", "evaluation.samples=32",
+    "resources.workers=2", "resources.cpus_per_worker=1",
+]  # fmt: skip
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class Cluster:
+    """One node with two CPUs."""
+
+    address: str
+    process: subprocess.Popen[bytes]
+    cache: Path
+
+    def workers(self) -> list[psutil.Process]:
+        """The training workers' processes."""
+        children = psutil.Process(self.process.pid).children(recursive=True)
+        return [child for child in children if _title(child).startswith("ray::RayTrainWorker")]
+
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, "RAY_ADDRESS": self.address, "OMP_NUM_THREADS": "1"}
+
+
+def _title(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    # Ray's sockets lie below its temp dir, and a socket's path has 107 characters at most: not pytest's deep folders.
+    folder = Path(tempfile.mkdtemp(prefix="agon-ray-"))
+    port = free_port()
+    command = [
+        sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--num-cpus", "2",
+        "--node-ip-address", "127.0.0.1", "--port", str(port), "--include-dashboard", "false",
+        "--min-worker-port", "0", "--max-worker-port", "0", "--dashboard-agent-listen-port", str(free_port()),
+        "--ray-client-server-port", str(free_port()), "--object-store-memory", str(100 * 2**20),
+        "--temp-dir", str(folder / "ray"), "--disable-usage-stats",
+    ]  # fmt: skip
+    with (folder / "log").open("wb") as log:
+        head = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        wait(lambda: "--block" in (folder / "log").read_text(), 60, "Ray's start")
+        yield Cluster(f"127.0.0.1:{port}", head, folder / "cache")
+    finally:
+        family = [head, *psutil.Process(head.pid).children(recursive=True)]
+        for process in family:
+            process.terminate()
+        psutil.wait_procs(family[1:], 5)
+        for process in family[1:]:
+            if process.is_running():
+                process.kill()
+        head.kill()
+        head.wait()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def wait(condition: Callable[[], object], seconds: float, what: str) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, f"{what} did not come in {seconds} s"
+        time.sleep(0.1)
+
+
+class Run:
+    """A driver, started as Ray's job agent starts it."""
+
+    def __init__(self, cluster: Cluster, folder: Path, *overrides: str) -> None:
+        self.folder = folder
+        folder.mkdir()
+        spec = with_overrides(recipes()["gan-digits"](), [*TINY, *overrides])
+        job = JobFile(job_id="j", attempt=1, spec=spec, job_dir=str(folder), cache_dir=str(cluster.cache))
+        (folder / "job.json").write_text(job.model_dump_json())
+        self.log = folder / "driver.log"
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "trainer.launch.driver", str(folder / "job.json")],
+                env=cluster.environment(),
+                stdout=log,
+                stderr=log,
+            )
+
+    def events(self, kind: EventKind | None = None) -> list[WireEvent]:
+        events = SpoolReader(self.folder).after(0, 10_000)
+        return [event for event in events if kind is None or event.kind is kind]
+
+    def step(self) -> int:
+        return max((event.step for event in self.events(EventKind.PROGRESS)), default=0)
+
+    def end(self, seconds: float = 90) -> int:
+        try:
+            return self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            pytest.fail(self.log.read_text()[-4000:])
+
+    def weights(self) -> str:
+        newest = latest(self.folder / "checkpoints")
+        assert newest is not None
+        return hashlib.sha256((newest / "state.safetensors").read_bytes()).hexdigest()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    run = Run(cluster, tmp_path_factory.mktemp("runs") / "undisturbed")
+    assert run.end() == 0, run.log.read_text()[-4000:]
+    return run
+
+
+def test_a_job_with_two_workers_finishes_and_reports_it(undisturbed: Run) -> None:
+    assert undisturbed.events()[-1].data == {"outcome": "completed"}
+    assert undisturbed.events()[-1].step == 100
+    assert undisturbed.events(EventKind.STARTED)[0].data["workers"] == 2
+    assert [event.seq for event in undisturbed.events()] == list(range(1, len(undisturbed.events()) + 1))
+    assert not undisturbed.events(EventKind.WAITING)
+
+
+def test_a_worker_killed_in_the_middle_changes_nothing_in_the_end(
+    cluster: Cluster, undisturbed: Run, tmp_path: Path
+) -> None:
+    run = Run(cluster, tmp_path / "killed")
+    wait(lambda: run.step() >= 40, 60, "step 40")
+    cluster.workers()[-1].send_signal(signal.SIGKILL)
+    assert run.end() == 0, run.log.read_text()[-4000:]
+    assert run.weights() == undisturbed.weights()
+    assert len(run.events(EventKind.RESTARTED)) == 1
+    assert "lost" in run.events(EventKind.RESTARTED)[0].data["reason"]
+    assert run.events(EventKind.STARTED)[1].data["resumed_from"] >= 20
+    steps = [(event.step, event.data["metrics"]) for event in run.events(EventKind.PROGRESS)]
+    assert steps == [(event.step, event.data["metrics"]) for event in undisturbed.events(EventKind.PROGRESS)]
+
+
+def test_altered_data_fails_at_once_and_says_which_shard(cluster: Cluster, undisturbed: Run, tmp_path: Path) -> None:
+    packed = next(cluster.cache.rglob("dataset.json")).parent
+    data = tmp_path / "data"
+    shutil.copytree(packed, data)
+    shard = min(data.glob("*.tar"))
+    with shard.open("r+b") as file:
+        file.seek(5000)
+        file.write(b"altered!")
+    run = Run(cluster, tmp_path / "bad", f"data.url={data}")
+    assert run.end() == 1
+    failed = run.events()[-1]
+    assert failed.kind is EventKind.FAILED
+    assert failed.data["kind"] == "bad-data"
+    assert shard.name in failed.data["reason"]
+    assert not run.events(EventKind.RESTARTED)
+
+
+def test_a_loss_that_is_not_finite_fails_at_once_and_names_it(
+    cluster: Cluster, undisturbed: Run, tmp_path: Path
+) -> None:
+    run = Run(cluster, tmp_path / "nan", "objective.loss=least-squares", "optimizers.G.lr=10", "optimizers.D.lr=10",
+              "optimizers.D.kind=sgd", "optimizers.G.kind=sgd")  # fmt: skip
+    assert run.end() == 1
+    failed = run.events()[-1]
+    assert (failed.kind, failed.data["kind"]) == (EventKind.FAILED, "non-finite")
+    assert "loss" in failed.data["reason"]
+    assert not run.events(EventKind.RESTARTED)
+
+
+def test_a_signal_to_the_driver_stops_all_workers_at_one_step_with_a_checkpoint(
+    cluster: Cluster, undisturbed: Run, tmp_path: Path
+) -> None:
+    run = Run(cluster, tmp_path / "stopped", "train.images=1600000")
+    wait(lambda: run.step() >= 10, 60, "step 10")
+    run.process.send_signal(signal.SIGINT)
+    assert run.end(30) == 0, run.log.read_text()[-4000:]
+    assert run.events()[-1].data == {"outcome": "stopped"}
+    newest = latest(run.folder / "checkpoints")
+    assert newest is not None
+    assert newest.name == f"step-{run.step():09d}"
+
+
+HOLDER = """
+import ray, sys
+ray.init(address=sys.argv[1], log_to_driver=False)
+hold = ray.remote(num_cpus=1)(type("Hold", (), {"here": lambda self: True})).remote()
+ray.get(hold.here.remote())
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_job_that_waits_says_for_what_and_starts_once_it_is_there(
+    cluster: Cluster, undisturbed: Run, tmp_path: Path
+) -> None:
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, cluster.address], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        run = Run(cluster, tmp_path / "waiting")
+        cancelled = Run(cluster, tmp_path / "cancelled")
+        for waiting in (run, cancelled):
+            wait(lambda waiting=waiting: waiting.events(EventKind.WAITING), 60, "word of waiting")
+            assert waiting.events(EventKind.WAITING)[0].data["reason"] == "needs 2 CPUs; 1 of 2 is free"
+        assert not run.events(EventKind.STARTED)
+        cancelled.process.send_signal(signal.SIGTERM)
+        assert cancelled.end(30) == 0
+        assert cancelled.events()[-1].data == {"outcome": "stopped"}
+    finally:
+        holder.communicate("")
+    assert run.end() == 0, run.log.read_text()[-4000:]
+    assert run.events()[-1].data == {"outcome": "completed"}
