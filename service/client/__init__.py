@@ -37,15 +37,17 @@ from service.client.replies import (
     JobModel,
     Model,
     ModelVersion,
+    NewToken,
     Page,
     Progress,
     Recipe,
     RecipeSummary,
+    Token,
 )
 
 __all__ = [
     "TERMINAL", "ApiError", "BadRequest", "Client", "ClientError", "Cluster", "Conflict", "Dataset", "DatasetCheck",
-    "Event", "Failure", "Forbidden", "Invalid", "Job", "JobFailed", "JobModel", "Model", "ModelVersion", "NotConfigured",
-    "NotFound", "Page", "Progress", "Recipe", "RecipeSummary", "TooLarge", "Unauthenticated", "Unavailable", "Unreachable",
+    "Event", "Failure", "Forbidden", "Invalid", "Job", "JobFailed", "JobModel", "Model", "ModelVersion", "NewToken", "NotConfigured",
+    "NotFound", "Page", "Progress", "Recipe", "RecipeSummary", "Token", "TooLarge", "Unauthenticated", "Unavailable", "Unreachable",
     "UnreadableReply",
 ]  # fmt: skip

@@ -21,9 +21,11 @@ from service.client.replies import (
     Job,
     Model,
     ModelVersion,
+    NewToken,
     Page,
     Recipe,
     RecipeSummary,
+    Token,
 )
 from trainer.spec import JobSpec
 
@@ -199,6 +201,20 @@ class Client:
         """Point an alias at a version."""
         path = f"/v1/models/{_part(model)}/aliases/{_part(alias)}"
         return self._read(Model, "PUT", path, body={"version": version})
+
+    # -- tokens, for administrators
+
+    def create_token(self, name: str, *, scope: str = "user") -> NewToken:
+        """Make a token (`scope`: user or admin). Its secret is in this answer and nowhere else."""
+        return self._read(NewToken, "POST", "/v1/tokens", body={"name": name, "scope": scope})
+
+    def tokens(self) -> tuple[Token, ...]:
+        """People's tokens, oldest first."""
+        return self._read(Page[Token], "GET", "/v1/tokens").items
+
+    def revoke_token(self, token_id: str) -> None:
+        """Revoke a token; it stops working at once."""
+        self._connection.call("DELETE", f"/v1/tokens/{_part(token_id)}")
 
     # -- the rest
 

@@ -34,8 +34,8 @@ class Progress(Reply):
     total_images: int | None = None
     images_per_second: float | None = None
     eta_seconds: float | None = None
-    metrics: dict[str, float] = Field(default_factory=dict)
-    scores: dict[str, float] = Field(default_factory=dict)
+    metrics: dict[str, Any] = Field(default_factory=dict)
+    scores: dict[str, Any] = Field(default_factory=dict)
 
     @property
     def share(self) -> float:
@@ -57,7 +57,7 @@ class JobModel(Reply):
     version: str
     champion: bool
     """Whether alias `champion` moved to it."""
-    verdict: str = ""
+    verdict: str
     """Why it did or didn't."""
 
 
@@ -69,8 +69,8 @@ class Job(Reply):
     state: State
     desired: Literal["run", "stop"]
     attempt: int
-    reason: str | None = None
-    """What a job that does not run yet waits for."""
+    reason: str
+    """Why it is in this state: what it waits for, why it ended."""
     failure: Failure | None = None
     spec: dict[str, Any]
     spec_digest: str
@@ -103,41 +103,112 @@ class RecipeSummary(Reply):
     """One recipe in the list."""
 
     name: str
+    family: str
     description: str
 
 
-class Recipe(Reply):
+class Recipe(RecipeSummary):
     """A recipe and the full spec that it stands for."""
 
-    name: str
-    description: str = ""
     spec: dict[str, Any]
 
 
-class Dataset(Reply):
-    """A registered dataset."""
+class DatasetFacts(Reply):
+    """What a dataset's manifest says, without the list of shards."""
 
-    name: str
-    url: str
+    resolution: int
+    channels: int
+    classes: tuple[str, ...]
+    class_counts: tuple[int, ...]
+    samples: int
+    shards: int
+    bytes: int
+    digest: str
+
+
+class ShardFault(Reply):
+    """A shard that is not what the manifest says."""
+
+    shard: str
+    message: str
 
 
 class DatasetCheck(Reply):
-    """Whether every shard is there and unaltered."""
+    """What a check of every shard found."""
+
+    ok: bool
+    checked_at: datetime
+    shards: int
+    bytes: int
+    faults: tuple[ShardFault, ...]
+
+
+class Dataset(Reply):
+    """A registered dataset; jobs name it as `data.url: dataset:NAME`."""
+
+    name: str
+    url: str
+    manifest: DatasetFacts
+    last_check: DatasetCheck | None = None
+    created_at: datetime
 
 
 class Model(Reply):
     """A registered model."""
 
     name: str
+    description: str
+    aliases: dict[str, str]
+    """Alias → version."""
+    tags: dict[str, str]
+    created_at: datetime
+    updated_at: datetime
 
 
 class ModelVersion(Reply):
     """A version of a registered model."""
 
     version: str
+    status: str
+    run_id: str
+    source: str
+    description: str
+    aliases: tuple[str, ...]
+    tags: dict[str, str]
+    created_at: datetime
+
+
+class Amount(Reply):
+    """How much there is of something."""
+
+    total: float
+    free: float
 
 
 class Cluster(Reply):
-    """What the Ray cluster has."""
+    """What the Ray cluster has; what is free may be some seconds old."""
 
     reachable: bool
+    reason: str = ""
+    """Why Ray can't be reached."""
+    nodes: int
+    cpus: Amount
+    gpus: Amount
+    memory: Amount
+    """Bytes."""
+
+
+class Token(Reply):
+    """A person's token, without its secret."""
+
+    id: str
+    name: str
+    scope: str
+    created_at: datetime
+
+
+class NewToken(Token):
+    """A token that was just made."""
+
+    token: str
+    """The secret; it is told this once."""
