@@ -30,7 +30,7 @@ MEDIA_TYPE = "application/problem+json"
 logger = logging.getLogger("agon.api")
 
 
-class Problem(Exception):
+class Problem(Exception):  # noqa: N818 — RFC 9457's word, and so are its children's
     """Base. `detail` says what was wrong and what to do; `errors` names the fields."""
 
     status: ClassVar[int] = 500

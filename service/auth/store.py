@@ -65,4 +65,5 @@ def people(session: Session) -> Sequence[Token]:
 
 def revoke(session: Session, token_id: str) -> bool:
     """Whether there was such a token."""
-    return session.execute(delete(Token).where(Token.id == token_id)).rowcount > 0  # type: ignore[attr-defined]
+    gone = session.scalar(delete(Token).where(Token.id == token_id).returning(Token.id))
+    return gone is not None

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from service.auth.access import user
 from service.context import Ctx
-from service.gateway.ray_jobs import RayUnreachable
+from service.gateway.ray_jobs import RayUnreachableError
 
 router = APIRouter(prefix="/v1/cluster", tags=["cluster"], dependencies=[Depends(user)])
 
@@ -37,7 +37,7 @@ def show(ctx: Ctx) -> ClusterReply:
     """Nodes, CPUs, GPUs and memory."""
     try:
         nodes = ctx.ray.nodes()
-    except RayUnreachable as error:
+    except RayUnreachableError as error:
         return ClusterReply(reachable=False, reason=str(error))
     return ClusterReply(
         reachable=True,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from threading import RLock
 
-from service.gateway.ray_jobs import Node, RayJob, RayRefused, RayStatus, RayUnreachable
+from service.gateway.ray_jobs import Node, RayJob, RayRefusedError, RayStatus, RayUnreachableError
 
 
 class FakeRay:
@@ -31,7 +31,7 @@ class FakeRay:
         self._enter("submit", submission_id)
         with self._lock:
             if self.refuse:
-                raise RayRefused(self.refuse)
+                raise RayRefusedError(self.refuse)
             if submission_id not in self.jobs:
                 self.jobs[submission_id] = RayJob(submission_id, RayStatus.PENDING, "Job has not started yet.")
                 self.entrypoints[submission_id] = entrypoint
@@ -92,4 +92,4 @@ class FakeRay:
         self.calls.append((call, submission_id))
         self.before(call, submission_id)
         if self.unreachable:
-            raise RayUnreachable("Ray at http://fake can't be reached (connection refused)")
+            raise RayUnreachableError("Ray at http://fake can't be reached (connection refused)")

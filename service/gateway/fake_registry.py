@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from service.gateway.registry import Model, RegistryMissing, RegistryRefused, RegistryUnreachable, Version
+from service.gateway.registry import (
+    Model,
+    RegistryMissingError,
+    RegistryRefusedError,
+    RegistryUnreachableError,
+    Version,
+)
 
 RESERVED = "latest"
 
@@ -39,7 +45,7 @@ class FakeRegistry:
         """See Registry."""
         self._enter()
         if name not in self._models:
-            raise RegistryMissing(f"Registered Model with name={name} not found")
+            raise RegistryMissingError(f"Registered Model with name={name} not found")
         return self._models[name]
 
     def versions(self, name: str, limit: int, cursor: str | None) -> tuple[list[Version], str | None]:
@@ -57,9 +63,9 @@ class FakeRegistry:
         """See Registry."""
         model = self.model(name)
         if alias == RESERVED or (alias[:1] in "vV" and alias[1:].isdigit()):
-            raise RegistryRefused(f"{alias} alias name is reserved")
+            raise RegistryRefusedError(f"{alias} alias name is reserved")
         if version not in [item.version for item in self._versions[name]]:
-            raise RegistryMissing(f"Model Version (name={name}, version={version}) not found")
+            raise RegistryMissingError(f"Model Version (name={name}, version={version}) not found")
         self._models[name] = replace(model, aliases={**model.aliases, alias: version})
 
     def ping(self) -> None:
@@ -71,12 +77,12 @@ class FakeRegistry:
 
     def _enter(self) -> None:
         if self.unreachable:
-            raise RegistryUnreachable("MLflow at http://fake can't be reached (connection refused)")
+            raise RegistryUnreachableError("MLflow at http://fake can't be reached (connection refused)")
 
 
 def _position(cursor: str | None) -> int:
     if cursor is None:
         return 0
     if not cursor.isdigit():
-        raise RegistryRefused("Invalid page token")
+        raise RegistryRefusedError("Invalid page token")
     return int(cursor)

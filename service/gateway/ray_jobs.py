@@ -14,11 +14,11 @@ from urllib.parse import quote
 import httpx
 
 
-class RayUnreachable(Exception):
+class RayUnreachableError(Exception):
     """Ray didn't answer, or not as Ray does: nothing is known, the call may even have worked. Try again."""
 
 
-class RayRefused(Exception):
+class RayRefusedError(Exception):
     """Ray answered that it won't; trying the same again is pointless."""
 
 
@@ -61,10 +61,10 @@ class Node:
 
 
 class RayJobs(Protocol):
-    """Calls raise RayUnreachable when nothing is known of their effect."""
+    """Calls raise RayUnreachableError when nothing is known of their effect."""
 
     def submit(self, submission_id: str, entrypoint: str, metadata: dict[str, str]) -> None:
-        """Start a driver. An id that Ray knows already is success: the job was submitted before. Raises RayRefused."""
+        """Start a driver. An id that Ray knows already is success: the job was submitted before. Raises RayRefusedError."""
 
     def status(self, submission_id: str) -> RayJob | None:
         """None if Ray doesn't know it."""
@@ -119,8 +119,8 @@ class HttpRayJobs:
         if self.status(submission_id) is not None:
             return
         if response.status_code == 400 or "status code 400" in response.text:
-            raise RayRefused(_last_line(response.text))
-        raise RayUnreachable(f"Ray at {self.address} answered {response.status_code}: {_last_line(response.text)}")
+            raise RayRefusedError(_last_line(response.text))
+        raise RayUnreachableError(f"Ray at {self.address} answered {response.status_code}: {_last_line(response.text)}")
 
     def status(self, submission_id: str) -> RayJob | None:
         """See RayJobs."""
@@ -158,9 +158,11 @@ class HttpRayJobs:
         try:
             response = self._client.request(method, path, headers=self._headers(), **options)
         except httpx.HTTPError as error:
-            raise RayUnreachable(f"Ray at {self.address} can't be reached ({error or type(error).__name__})") from error
+            raise RayUnreachableError(
+                f"Ray at {self.address} can't be reached ({error or type(error).__name__})"
+            ) from error
         if response.status_code in (401, 403):
-            raise RayUnreachable(
+            raise RayUnreachableError(
                 f"Ray at {self.address} refuses the token in {self._token_file}: {response.text[:200]}"
             )
         return response
@@ -175,11 +177,13 @@ class HttpRayJobs:
 
     def _json(self, response: httpx.Response) -> Any:
         if not response.is_success:
-            raise RayUnreachable(f"Ray at {self.address} answered {response.status_code}: {_last_line(response.text)}")
+            raise RayUnreachableError(
+                f"Ray at {self.address} answered {response.status_code}: {_last_line(response.text)}"
+            )
         try:
             return response.json()
         except ValueError as error:
-            raise RayUnreachable(f"{self.address} does not answer as Ray does") from error
+            raise RayUnreachableError(f"{self.address} does not answer as Ray does") from error
 
 
 def _job(item: dict[str, Any]) -> RayJob:

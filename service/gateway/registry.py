@@ -10,15 +10,15 @@ import httpx
 PAGE = 200
 
 
-class RegistryUnreachable(Exception):
+class RegistryUnreachableError(Exception):
     """MLflow didn't answer, or not as MLflow does."""
 
 
-class RegistryMissing(Exception):
+class RegistryMissingError(Exception):
     """No such model or version."""
 
 
-class RegistryRefused(Exception):
+class RegistryRefusedError(Exception):
     """MLflow says why the request is wrong."""
 
 
@@ -50,7 +50,7 @@ class Version:
 
 
 class Registry(Protocol):
-    """Calls raise RegistryUnreachable, RegistryMissing or RegistryRefused."""
+    """Calls raise RegistryUnreachableError, RegistryMissingError or RegistryRefusedError."""
 
     def models(self, limit: int, cursor: str | None) -> tuple[list[Model], str | None]:
         """By name, and the cursor of the next page."""
@@ -59,13 +59,13 @@ class Registry(Protocol):
         """One model."""
 
     def versions(self, name: str, limit: int, cursor: str | None) -> tuple[list[Version], str | None]:
-        """Newest first, and the cursor of the next page. Raises RegistryMissing for a model that doesn't exist."""
+        """Newest first, and the cursor of the next page. Raises RegistryMissingError for a model that doesn't exist."""
 
     def set_alias(self, name: str, alias: str, version: str) -> None:
         """Point an alias at a version."""
 
     def ping(self) -> None:
-        """Raises RegistryUnreachable."""
+        """Raises RegistryUnreachableError."""
 
     def close(self) -> None:
         """Release connections."""
@@ -118,7 +118,7 @@ class HttpRegistry:
         try:
             self._client.get("/health", timeout=2.0).raise_for_status()
         except httpx.HTTPError as error:
-            raise RegistryUnreachable(
+            raise RegistryUnreachableError(
                 f"MLflow at {self.uri} can't be reached ({error or type(error).__name__})"
             ) from error
 
@@ -127,7 +127,7 @@ class HttpRegistry:
             response = self._client.request(method, f"/api/2.0/mlflow/{path}", **options)
             body = response.json()
         except (httpx.HTTPError, ValueError) as error:
-            raise RegistryUnreachable(
+            raise RegistryUnreachableError(
                 f"MLflow at {self.uri} can't be reached ({error or type(error).__name__})"
             ) from error
         if response.is_success and isinstance(body, dict):
@@ -135,10 +135,10 @@ class HttpRegistry:
         code = body.get("error_code", "") if isinstance(body, dict) else ""
         message = str(body.get("message", response.text) if isinstance(body, dict) else response.text)[:500]
         if code == "RESOURCE_DOES_NOT_EXIST":
-            raise RegistryMissing(message)
+            raise RegistryMissingError(message)
         if response.is_client_error:
-            raise RegistryRefused(message)
-        raise RegistryUnreachable(f"MLflow at {self.uri} answered {response.status_code}: {message}")
+            raise RegistryRefusedError(message)
+        raise RegistryUnreachableError(f"MLflow at {self.uri} answered {response.status_code}: {message}")
 
 
 def _without_password(uri: str) -> str:

@@ -80,7 +80,7 @@ def _progress(before: dict[str, Any] | None, event: WireEvent, **values: Any) ->
 
 def _failure(event: WireEvent) -> dict[str, Any]:
     try:
-        kind = FailureKind(event.data.get("kind"))
+        kind = FailureKind(str(event.data.get("kind")))
     except ValueError:
         kind = FailureKind.INTERNAL
     return {

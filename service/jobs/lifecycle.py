@@ -65,7 +65,7 @@ TABLE: dict[State, dict[Trigger, State]] = {
 }
 
 
-class IllegalTransition(Exception):
+class IllegalTransitionError(Exception):
     """A trigger that the state doesn't allow."""
 
     def __init__(self, state: State, trigger: Trigger) -> None:
@@ -73,8 +73,8 @@ class IllegalTransition(Exception):
 
 
 def advance(state: State, trigger: Trigger) -> State:
-    """The state after `trigger`. Raises IllegalTransition."""
+    """The state after `trigger`. Raises IllegalTransitionError."""
     try:
         return TABLE[state][trigger]
     except KeyError:
-        raise IllegalTransition(state, trigger) from None
+        raise IllegalTransitionError(state, trigger) from None

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from service.db.tables import Job
 from service.errors import Unavailable
-from service.gateway.ray_jobs import RayJobs, RayUnreachable
+from service.gateway.ray_jobs import RayJobs, RayUnreachableError
 from service.jobs.lifecycle import State
 from service.reconciler import files
 from service.settings import Settings
@@ -22,7 +22,7 @@ def log(settings: Settings, ray: RayJobs, job: Job, tail: int | None) -> str:
     if text is None:
         try:
             text = ray.logs(files.submission_id(job.id, job.attempt))
-        except RayUnreachable as error:
+        except RayUnreachableError as error:
             text = files.saved_log(settings, job)
             if text is None:
                 raise Unavailable(f"{error}; the log lies with Ray") from error

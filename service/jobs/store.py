@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import Select, select
+from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -66,7 +66,7 @@ def page(
     session: Session, *, state: State | None, name: str | None, family: str | None, limit: int, cursor: str | None
 ) -> tuple[Sequence[Job], str | None]:
     """Newest first."""
-    statement: Select[tuple[Job]] = select(Job).order_by(Job.number.desc()).limit(limit + 1)
+    statement = select(Job).order_by(Job.number.desc()).limit(limit + 1)
     for column, value in ((Job.state, state), (Job.name, name), (Job.family, family)):
         if value is not None:
             statement = statement.where(column == value)

@@ -8,6 +8,7 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,10 +47,8 @@ class Hub:
                 await self._poked.wait()
             self._poked.clear()
             await self._look()
-            try:
+            with suppress(TimeoutError):
                 await asyncio.wait_for(self._poked.wait(), POLL_SECONDS)
-            except TimeoutError:
-                pass
 
     def poke(self, job_number: int) -> None:
         """From any thread: this job changed just now."""

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Path, Query
 from service.auth.access import user
 from service.context import Context, Ctx
 from service.errors import Invalid, NotFound, Unavailable
-from service.gateway.registry import Registry, RegistryMissing, RegistryRefused, RegistryUnreachable
+from service.gateway.registry import Registry, RegistryMissingError, RegistryRefusedError, RegistryUnreachableError
 from service.models.schemas import AliasRequest, ModelReply, VersionReply
 from service.paging import Limit, Page
 from trainer.spec import FieldError
@@ -60,9 +60,9 @@ def _registry(ctx: Context) -> Iterator[Registry]:
         raise Unavailable("no MLflow is configured; set AGON_MLFLOW_URI")
     try:
         yield ctx.registry
-    except RegistryMissing as error:
+    except RegistryMissingError as error:
         raise NotFound(str(error)) from error
-    except RegistryRefused as error:
+    except RegistryRefusedError as error:
         raise Invalid([FieldError(path="", message=str(error))]) from error
-    except RegistryUnreachable as error:
+    except RegistryUnreachableError as error:
         raise Unavailable(str(error)) from error

@@ -11,7 +11,7 @@ from service.auth import store as tokens
 from service.auth.tokens import Scope
 from service.db.session import Database
 from service.db.tables import Job
-from service.gateway.ray_jobs import RayJob, RayJobs, RayRefused, RayUnreachable
+from service.gateway.ray_jobs import RayJob, RayJobs, RayRefusedError, RayUnreachableError
 from service.jobs import ingest
 from service.jobs.lifecycle import State, Trigger
 from service.reconciler import files, store
@@ -46,7 +46,7 @@ class Keeper:
         self.events = files.EventLog()
 
     def look_after(self, job: Job) -> None:
-        """Raises LostLease if the job has another owner by now, or changed: then nothing was written."""
+        """Raises LostLeaseError if the job has another owner by now, or changed: then nothing was written."""
         seen = self._ask(job)
         if seen is None or isinstance(seen, RayJob | Ended):
             job = self._take_own_log(job, all_of_it=not isinstance(seen, RayJob))
@@ -57,7 +57,7 @@ class Keeper:
         """Stay as it is and look again soon."""
         try:
             self._write(job, Wait(reason), as_decided=False)
-        except store.LostLease:
+        except store.LostLeaseError:
             return
 
     # -- what is
@@ -69,7 +69,7 @@ class Keeper:
             if found is None or not found.status.ended:
                 return found
             log = self.ray.logs(name) or ""
-        except RayUnreachable as error:
+        except RayUnreachableError as error:
             return Unreachable(str(error))
         files.save_log(self.settings, job, log)
         return Ended(found, "\n".join(log.rstrip().splitlines()[-TAIL_LINES:]))
@@ -109,9 +109,9 @@ class Keeper:
             self.ray.submit(
                 name, command, {"agon_job": job.id, "agon_attempt": str(job.attempt), "agon_name": job.name}
             )
-        except RayUnreachable as error:
+        except RayUnreachableError as error:
             return Wait(f"{error}; the job will be handed over as soon as it answers")
-        except RayRefused as error:
+        except RayRefusedError as error:
             return refused(view_of(job), str(error))
         logger.info("submitted", extra={"facts": {"job": job.id, "attempt": job.attempt}})
         return Confirm()
@@ -119,7 +119,7 @@ class Keeper:
     def _stop(self, job: Job) -> None:
         try:
             self.ray.stop(files.submission_id(job.id, job.attempt))
-        except RayUnreachable:
+        except RayUnreachableError:
             return  # the next round tries again
 
     # -- writing it down

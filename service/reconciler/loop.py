@@ -17,11 +17,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from service.db.session import Database
 from service.db.tables import Job
-from service.gateway.ray_jobs import Node, RayJobs, RayUnreachable
-from service.jobs.lifecycle import IllegalTransition, State, Trigger
+from service.gateway.ray_jobs import Node, RayJobs, RayUnreachableError
+from service.jobs.lifecycle import IllegalTransitionError, State, Trigger
 from service.reconciler import files, store
 from service.reconciler.actions import Keeper
-from service.reconciler.admission import need_of, why_wait
+from service.reconciler.admission import Need, need_of, why_wait
 from service.reconciler.decide import Admit, Move, Wait, decide_queued
 from service.reconciler.views import view_of
 from service.settings import Settings
@@ -64,8 +64,8 @@ class Reconciler:
     def round(self) -> None:
         """Everything that is due now."""
         if store.anyone_waits(self.db):
-            for job in self._admit():
-                self._look_after(job)
+            for admitted in self._admit():
+                self._look_after(admitted)
         for number in store.due(self.db, self.clock(), BATCH):
             job = store.claim(self.db, number, self.owner, self.clock(), self.lease)
             if job is not None:
@@ -78,7 +78,7 @@ class Reconciler:
         """One owned job. Whatever goes wrong with it concerns no other."""
         try:
             self.keeper.look_after(job)
-        except (store.LostLease, IllegalTransition):
+        except (store.LostLeaseError, IllegalTransitionError):
             store.give_up(self.db, job, self.clock())
         except SQLAlchemyError:
             raise
@@ -94,7 +94,8 @@ class Reconciler:
         nodes = self._nodes()
         now, admitted, touched = self.clock(), [], []
         with store.queue(self.db) as (session, waiting, active):
-            taken, ahead = [need_of(job.spec) for job in active], []
+            taken = [need_of(job.spec) for job in active]
+            ahead: list[Need] = []
             for job in waiting:
                 if job.desired == "run" and job.due_at > now:
                     continue  # a lost attempt's pause
@@ -125,7 +126,7 @@ class Reconciler:
         """The cluster, or why nothing is known of it."""
         try:
             return self.ray.nodes()
-        except RayUnreachable as error:
+        except RayUnreachableError as error:
             return str(error)
 
     # -- leftovers
@@ -139,5 +140,5 @@ class Reconciler:
             for job_id, attempt in parsed:
                 if store.stale(self.db, {job_id: attempt}, self.clock() - grace):
                     self.ray.stop(files.submission_id(job_id, attempt))
-        except RayUnreachable:
+        except RayUnreachableError:
             return

@@ -24,7 +24,7 @@ ON_RAY = (State.STARTING, State.RUNNING, State.STOPPING)
 ADMISSION = "admission"
 
 
-class LostLease(Exception):
+class LostLeaseError(Exception):
     """Another reconciler owns the job now, or it changed meanwhile: decide anew."""
 
 
@@ -52,12 +52,12 @@ def claim(db: Database, number: int, owner: str, now: datetime, lease: timedelta
 
 @contextmanager
 def owned(db: Database, lease: Job, *, as_decided: bool) -> Iterator[tuple[Session, Job]]:
-    """A transaction on the job's newest row, locked. Raises LostLease if the lease is not ours any more or, with
+    """A transaction on the job's newest row, locked. Raises LostLeaseError if the lease is not ours any more or, with
     `as_decided`, if what the decision was based on has changed."""
     with db.begin() as session:
         job = session.scalar(select(Job).where(Job.number == lease.number).with_for_update())
         if job is None or job.fence != lease.fence or (as_decided and job.revision != lease.revision):
-            raise LostLease(lease.id)
+            raise LostLeaseError(lease.id)
         yield session, job
 
 
@@ -76,7 +76,7 @@ def give_up(db: Database, lease: Job, due_at: datetime) -> None:
 def move(
     session: Session, job: Job, trigger: Trigger, reason: str, now: datetime, failure: dict[str, Any] | None = None
 ) -> None:
-    """Change the state by the table and note it. Raises IllegalTransition."""
+    """Change the state by the table and note it. Raises IllegalTransitionError."""
     state = advance(State(job.state), trigger)
     job.state, job.reason, job.failure = state, reason, failure
     if state is State.RUNNING and job.started_at is None:
