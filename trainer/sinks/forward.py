@@ -101,9 +101,11 @@ class Forwarder:
             return
         self.spool.sync()  # the receiver must never know an event that this disk can still lose
         acked = self.deliver(events)
-        if acked != self.acked:
+        # A closing thread that nobody waited for must not undo what its successor has delivered meanwhile.
+        outrun = self._closing.is_set() and acked < read_cursor(self.cursor)
+        if acked != self.acked and not outrun:
             write_cursor(self.cursor, acked)
-            self.acked = acked
+        self.acked = acked
 
     def _failed(self, error: Exception, failures: int) -> None:
         if failures == COMPLAIN_AFTER_FAILURES:

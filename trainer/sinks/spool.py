@@ -101,9 +101,8 @@ class Spool:
 
     def sync(self) -> None:
         """Return when everything appended is on the disk. Blocks for the disk: not for the training thread."""
-        fd = self._fd
-        if fd is not None:
-            os.fsync(fd)
+        with self.path.open("rb") as file:  # its own, so that appending and closing need not wait
+            os.fsync(file.fileno())
 
     def close(self) -> None:
         """Sync and release the file; a second call does nothing."""

@@ -24,7 +24,7 @@ def events(folder: Path) -> list[WireEvent]:
     return SpoolReader(folder).after(0, 10_000)
 
 
-@pytest.fixture()
+@pytest.fixture
 def folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as path:
         yield Path(path)
