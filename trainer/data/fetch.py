@@ -138,8 +138,8 @@ def chunks(location: Location, name: str, limit: int) -> Iterator[bytes]:
         raise FetchError(f"can't be read ({type(error).__name__}: {error})") from error
 
 
-def retrying(attempt: Callable[[], T], what: str, between: Callable[[], None] = lambda: None) -> T:
-    """`attempt()`, repeated with growing delays while it raises FetchError; `between` runs before each repetition.
+def retrying(attempt: Callable[[], T], what: str) -> T:
+    """`attempt()`, repeated with growing delays while it raises FetchError.
 
     Raises BadDataError that names `what` and the last reason.
     """
@@ -152,7 +152,6 @@ def retrying(attempt: Callable[[], T], what: str, between: Callable[[], None] = 
                 raise BadDataError(f"{what}: {error}, after {len(DELAYS) + 1} attempts; {advice}") from error
             _log.info("%s: %s; another attempt in %.1f s", what, error, delay)
             time.sleep(delay)
-            between()
     raise AssertionError("unreachable")
 
 

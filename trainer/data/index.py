@@ -26,7 +26,7 @@ class BadShardError(ValueError):
 def build_index(path: Path, classes: int) -> NDArray[np.int64]:
     """int64 [samples, 3] with :data:`COLUMNS`, in the tar's order.
 
-    A sample is the consecutive members that share a name up to its first dot: one image (png, jpg, jpeg) and, if
+    A sample is the consecutive members that share a path up to the first dot of its last part: one image (png, jpg, jpeg) and, if
     `classes` > 0, a `cls` member with the label in ASCII. Other members are ignored, whatever they are: nothing is
     extracted or interpreted, so a member's name or type can do no harm.
     Raises BadShardError for a damaged tar, a sample without image or label, or a label out of range.
@@ -35,10 +35,11 @@ def build_index(path: Path, classes: int) -> NDArray[np.int64]:
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as tar:
         key, parts = b"", dict[str, tuple[int, int]]()
         for name, offset, size in _members(tar):
-            stem, _, extension = name.partition(b".")
-            if stem != key:
+            folder, slash, file = name.rpartition(b"/")
+            stem, _, extension = file.partition(b".")
+            if folder + slash + stem != key:
                 _append(rows, tar, key, parts, classes)
-                key, parts = stem, {}
+                key, parts = folder + slash + stem, {}
             kind = extension.lower().decode("ascii", "replace")
             if kind == "cls" or kind in EXTENSIONS:
                 parts["cls" if kind == "cls" else "image"] = (offset, size)
