@@ -224,6 +224,36 @@ def test_g_exports_with_a_dynamic_batch_and_computes_the_same(arch: Arch) -> Non
 
 
 @each_small
+@pytest.mark.parametrize("loss", LOSSES)
+def test_no_loss_waits_for_the_device(arch: Arch, loss: Any) -> None:
+    """On the meta device there is no value to wait for: `.item()`, `bool(tensor)` and the like raise."""
+    family = table.family(arch.family)
+    with torch.device("meta"):
+        nets = family.build(arch)
+    cpu = make_batch(family, arch)
+    to_meta = lambda value: None if value is None else value.to("meta")  # noqa: E731
+    batch = Batch(cpu.real.to("meta"), to_meta(cpu.labels), cpu.z.to("meta"), to_meta(cpu.fake_labels), 0)
+    for phase in family.phases(make_spec(arch, objective=Objective(loss=loss))):
+        result = phase.loss(nets, batch)
+        result.total.backward()
+        assert all(metric.is_meta and not metric.requires_grad for metric in result.metrics.values())
+
+
+@each_small
+def test_losses_under_bf16_autocast_are_float32_and_close(arch: Arch) -> None:
+    family, nets = build(arch)
+    batch = make_batch(family, arch, n=8)
+    for phase in family.phases(make_spec(arch)):
+        torch.manual_seed(0)
+        full = phase.loss(nets, batch).total
+        torch.manual_seed(0)
+        with torch.autocast("cpu", torch.bfloat16):
+            half = phase.loss(nets, batch).total
+        assert half.dtype == torch.float32
+        assert half.item() == pytest.approx(full.item(), rel=0.05, abs=0.05)
+
+
+@each_small
 def test_float64_nets_compute_in_float64(arch: Arch) -> None:
     """Gradient checks run in float64; a hard-wired float32 would spoil them silently."""
     family, nets = build(arch)

@@ -57,6 +57,22 @@ def test_every_penalty_of_the_spec_is_applied_somewhere(penalty: Any) -> None:
     assert len(terms(objective)) + len(projections(objective)) == 1
 
 
+@each_penalty
+def test_no_penalty_waits_for_the_device(penalty: Any) -> None:
+    """On the meta device `.item()`, `bool(tensor)` and the like raise."""
+    spec = make_spec(penalties=(penalty,))
+    with torch.device("meta"):
+        nets = family("dcgan").build(spec.arch)
+    cpu = make_batch()
+    assert cpu.labels is not None
+    assert cpu.fake_labels is not None
+    batch = Batch(cpu.real.to("meta"), cpu.labels.to("meta"), cpu.z.to("meta"), cpu.fake_labels.to("meta"), 0)
+    d, _ = adversarial(spec)
+    d.loss(nets, batch).total.backward()
+    for project in d.after_update:
+        project(nets["D"])
+
+
 @each_loss
 @each_penalty
 def test_every_loss_works_with_every_penalty_on_a_conditional_d(loss: Any, penalty: Any) -> None:

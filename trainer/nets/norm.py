@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from typing import Literal
+from weakref import WeakKeyDictionary
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 NormName = Literal["batch", "layer", "none"]
+
+_KNOWN: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
 
 
 def norm2d(kind: NormName, channels: int) -> nn.Module:
@@ -27,8 +30,13 @@ def uses_batch_statistics(module: object) -> bool:
     """Whether a training forward mixes samples: then D(real ++ fake) is not D(real) ++ D(fake).
 
     True if any submodule is a batch norm, or says so with an attribute `batch_statistics = True` (cross-replica norms,
-    minibatch features). It depends on the structure alone, not on the mode. Anything but a module: False.
+    minibatch features). It depends on the structure alone, not on the mode, and is looked up once for each module:
+    losses ask every step. Anything but a module: False.
     """
     if not isinstance(module, nn.Module):
         return False
-    return any(isinstance(part, _BatchNorm) or getattr(part, "batch_statistics", False) for part in module.modules())
+    if module not in _KNOWN:
+        _KNOWN[module] = any(
+            isinstance(part, _BatchNorm) or getattr(part, "batch_statistics", False) for part in module.modules()
+        )
+    return _KNOWN[module]

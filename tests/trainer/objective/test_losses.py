@@ -117,4 +117,6 @@ def test_loss_is_a_mean_so_micro_batches_average_to_the_batch(name: LossName) ->
     pair = LOSSES[name]
     parts = [pair.d(r, f) for r, f in zip(real.split(4), fake.split(4), strict=True)]
     assert torch.stack(parts).mean().item() == pytest.approx(pair.d(real, fake).item(), rel=1e-12)
-    assert torch.stack([pair.g(f) for f in fake.split(4)]).mean().item() == pytest.approx(pair.g(fake).item(), rel=1e-12)
+    assert torch.stack([pair.g(f) for f in fake.split(4)]).mean().item() == pytest.approx(
+        pair.g(fake).item(), rel=1e-12
+    )

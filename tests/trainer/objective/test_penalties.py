@@ -156,7 +156,9 @@ def test_the_spec_decides_terms_and_projections() -> None:
 
 @pytest.mark.parametrize(("interval", "weight"), product([1, 4], [10.0]))
 def test_terms_values_are_the_functions(interval: int, weight: float) -> None:
-    both = Objective(penalties=(GradientPenalty(weight=weight, interval=interval), R1(weight=weight, interval=interval)))
+    both = Objective(
+        penalties=(GradientPenalty(weight=weight, interval=interval), R1(weight=weight, interval=interval))
+    )
     w = torch.tensor([3.0, 0.0, -4.0, 0.0], dtype=F64)
     penalty, on_real = (term.value(Linear(w), images(), images(seed=1), None).item() for term in terms(both))
     assert penalty == pytest.approx(16.0)

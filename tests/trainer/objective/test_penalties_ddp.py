@@ -29,7 +29,9 @@ class Critic(nn.Module):
 
 def d_gradients(critic: nn.Module, rows: slice) -> list[Tensor]:
     spec = JobSpec(
-        arch=GanArch(), optimizers={"G": Adam(), "D": Adam()}, objective=Objective(loss="hinge", penalties=(R1(weight=3),))
+        arch=GanArch(),
+        optimizers={"G": Adam(), "D": Adam()},
+        objective=Objective(loss="hinge", penalties=(R1(weight=3),)),
     )
     generator = torch.Generator().manual_seed(1)
     real = torch.randn(4, 1, 2, 2, dtype=torch.float64, generator=generator)
