@@ -38,14 +38,15 @@ def _apply(report: Report, event: WireEvent) -> Report:
         case EventKind.WAITING if current:
             return replace(report, waiting=_text(data.get("reason")))
         case EventKind.STARTED:
-            run = data.get("mlflow_run_id")
             return replace(
                 report,
                 started_attempt=max(report.started_attempt, event.attempt),
                 waiting="" if current else report.waiting,
-                mlflow_run_id=run if isinstance(run, str) and len(run) <= 64 else report.mlflow_run_id,
                 progress=_progress(report.progress, event, total_images=_number(data.get("total_images"))),
             )
+        case EventKind.TRACKED:
+            run = data.get("mlflow_run_id")
+            return replace(report, mlflow_run_id=run) if isinstance(run, str) and len(run) <= 64 else report
         case EventKind.PROGRESS:
             return replace(
                 report,
