@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 
@@ -94,7 +95,10 @@ class Distributed:
 
     def prepare(self, net: nn.Module) -> nn.Module:
         """The net on the device behind a callable module: autocast if bf16, inside DDP if there are several workers."""
-        wrapped: nn.Module = self._accelerator.prepare_model(Forward(net.to(self.device)))
+        with warnings.catch_warnings():
+            # torch 2.13 prefers a new name for `broadcast_buffers` that Accelerate 1.15 can't pass on.
+            warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated")
+            wrapped: nn.Module = self._accelerator.prepare_model(Forward(net.to(self.device)))
         if self.world > 1 and not isinstance(wrapped, nn.parallel.DistributedDataParallel):
             raise TrainingError(f"{self.world} workers, but Accelerate did not wrap the net for them")
         return wrapped

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections import deque
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from typing import TYPE_CHECKING, cast
 
 from trainer.engine.distributed import Distributed
-from trainer.engine.events import Event, Listener, Outcome, RunFinished, RunStarted, StepDone, Tick
+from trainer.engine.events import Event, Listener, Outcome, RunFinished, RunStarted, StepDone, Tick, Warned
 from trainer.engine.metrics import Means, Stopwatch
 from trainer.engine.state import TrainState
 from trainer.engine.step import Stepper
@@ -16,7 +18,9 @@ from trainer.errors import NonFiniteError
 from trainer.spec import JobSpec
 
 if TYPE_CHECKING:
-    from trainer.data.stream import Dataset
+    from trainer.data.stream import Dataset, RealBatch
+
+LOG = logging.getLogger("agon.loop")
 
 
 class Loop:
@@ -37,6 +41,7 @@ class Loop:
         self._queue: deque[Event] = deque()
         self._emitting = False
         self._ticked = (state.clock.step, state.clock.images)
+        self._skipped: set[str] = set()
 
     def run(self) -> Outcome:
         """Train. Returns how it ended; every listener has then handled `RunFinished`.
@@ -80,21 +85,23 @@ class Loop:
         batches = self.dataset.stream(
             self.spec.train.batch, self.spec.train.seed, place.rank, place.world, clock.batches
         )
-        stepper = Stepper(self.state, place, batches, self._means, self._watch)
-        self._watch.read()
-        while True:
-            stepper.step()
-            alone = place.world == 1 and self.stop_reason is not None
-            done = self._complete()
-            tick, stop = None, False
-            if done or alone or clock.step % log_steps == 0:
-                tick, stop = self._tick()
-            with self._watch.part("listeners"):
-                if tick is not None:
-                    self.emit(tick)
-                self.emit(StepDone(*self._now(), last=done or stop))
-            if done or stop:
-                return "completed" if done else "stopped"
+        with closing(cast("Generator[RealBatch]", batches)):  # closing it ends its decoding threads
+            stepper = Stepper(self.state, place, batches, self._means, self._watch)
+            self._watch.read()
+            while True:
+                stepper.step()
+                done = self._complete()
+                stop_alone = place.world == 1 and self.stop_reason is not None
+                tick, stop = None, False
+                if done or stop_alone or clock.step % log_steps == 0:
+                    tick, stop = self._tick()
+                with self._watch.part("listeners"):
+                    if tick is not None:
+                        self.emit(tick)
+                        self._report_skips()
+                    self.emit(StepDone(*self._now(), last=done or stop))
+                if done or stop:
+                    return "completed" if done else "stopped"
 
     def _tick(self) -> tuple[Tick, bool]:
         """Metrics and agreement on a stop: one all-reduce, one transfer to the host. Raises NonFiniteError."""
@@ -113,6 +120,14 @@ class Loop:
         total = self.spec.train.images
         left = max(0, total - images) / speed if speed > 0 else 0.0
         return Tick(step, images, metrics, speed, left, total, shares), stop
+
+    def _report_skips(self) -> None:
+        """Warn of shards and samples that this rank has newly had to skip."""
+        skipped = self.dataset.skipped
+        for name in skipped.keys() - self._skipped:
+            LOG.warning("rank %d skips %s: %s", self.distributed.rank, name, skipped[name])
+            self.emit(Warned(*self._now(), f"{name} is skipped: {skipped[name]}"))
+        self._skipped = set(skipped)
 
     def _complete(self) -> bool:
         return self.state.clock.images >= self.spec.train.images

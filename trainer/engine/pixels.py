@@ -6,14 +6,15 @@ Shape legend: B batch, C channels, H height, W width.
 from __future__ import annotations
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 
 def from_bytes(images_BCHW: Tensor, pixel_range: tuple[float, float]) -> Tensor:
-    """uint8 images as float32 in `pixel_range`: 0 → low, 255 → high, linearly."""
+    """uint8 images as torch's default float type in `pixel_range`: 0 → low, 255 → high, linearly."""
     low, high = pixel_range
-    return images_BCHW.float().mul_((high - low) / 255.0).add_(low)
+    return images_BCHW.to(torch.get_default_dtype()).mul_((high - low) / 255.0).add_(low)
 
 
 def to_bytes(images_BCHW: Tensor, pixel_range: tuple[float, float]) -> Tensor:

@@ -1,0 +1,134 @@
+"""Several workers are one model: real processes, real gloo."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+import torch
+from engine_doubles import FixedDataset, Recorder, dcgan_spec, gan_spec, spawn, stepper
+
+from trainer.engine.distributed import Distributed
+from trainer.engine.events import RunFinished, StepDone, Tick
+from trainer.engine.loop import Loop
+from trainer.engine.state import TrainState
+from trainer.errors import BadSpecError, TrainingError
+
+
+def _train(rank, world, changes, steps):
+    torch.set_default_dtype(torch.float64)
+    spec = gan_spec(*changes)
+    runner = stepper(spec, Distributed.create(spec, world=world))
+    for _ in range(steps):
+        runner.step()
+    means, _ = runner.means.reduce(runner.distributed, False)
+    torch.set_default_dtype(torch.float32)
+    return {name: tensor.numpy().copy() for name, tensor in runner.state.tensors().items()}, means
+
+
+@pytest.mark.parametrize("changes", [[], ["train.micro_batch=2"]], ids=["plain", "accumulated"])
+def test_two_workers_equal_one_with_the_whole_batch(changes):
+    ((alone, means),) = [_train(0, 1, changes, 3)]
+    together = spawn(2, _train, changes, 3)
+    for tensors, their_means in together:
+        assert their_means == pytest.approx(means, rel=1e-9)
+        for name, value in alone.items():
+            torch.testing.assert_close(
+                torch.from_numpy(tensors[name]), torch.from_numpy(value), rtol=1e-6, atol=1e-9, msg=name
+            )
+
+
+def _batch_norm(rank, world):
+    spec = dcgan_spec("resources.workers=2")
+    distributed = Distributed.create(spec, world=world)
+    runner = stepper(spec, distributed)
+    for _ in range(3):
+        runner.step()
+    distributed.assert_same({name: player.net for name, player in runner.state.players.items()}, "after training")
+    before = [buffer.clone().numpy() for buffer in runner.state.ema.buffers()]
+    distributed.sync_buffers(runner.state.ema)
+    after = [buffer.clone().numpy() for buffer in runner.state.ema.buffers()]
+    with torch.no_grad():
+        next(runner.state.players["D"].net.parameters())[:] += rank
+    try:
+        distributed.assert_same({"D": runner.state.players["D"].net}, "in a test")
+    except TrainingError as error:
+        return before, after, str(error)
+    return before, after, "no error"
+
+
+def test_batch_norm_trains_in_step_and_rank_0s_statistics_can_be_shared():
+    (before_0, after_0, error_0), (before_1, after_1, error_1) = spawn(2, _batch_norm)
+    assert any((a != b).any() for a, b in zip(before_0, before_1, strict=True))
+    assert all((a == b).all() for a, b in zip(before_0, after_0, strict=True))
+    assert all((a == b).all() for a, b in zip(after_0, after_1, strict=True))
+    assert "parameters of D differ in a test" in error_0
+    assert error_0 == error_1
+
+
+def _stop(rank, world):
+    spec = gan_spec("train.log_steps=4", "train.images=800")
+
+    def act(event, run):
+        if rank == 1 and isinstance(event, StepDone) and event.step == 5:
+            run.request_stop("only rank 1 was told")
+
+    distributed, recorder = Distributed.create(spec, world=world), Recorder(act)
+    Loop(spec, TrainState.create(spec, distributed), distributed, FixedDataset(spec), [recorder]).run()
+    metrics = [event.metrics for event in recorder.events if isinstance(event, Tick)]
+    return recorder.events[-1], metrics
+
+
+def test_all_workers_stop_together_at_the_next_tick():
+    (end_0, metrics_0), (end_1, metrics_1) = spawn(2, _stop)
+    assert end_0 == end_1 == RunFinished(8, 64, outcome="stopped")
+    assert metrics_0 == metrics_1
+    assert len(metrics_0) == 2
+
+
+def _helpers(rank, world):
+    distributed = Distributed.create(gan_spec(), world=world)
+    mine = torch.tensor([float(rank), 1.0])
+    order = []
+    with distributed.main_first():
+        order.append(rank)
+    distributed.barrier()
+    return (
+        distributed.sum(mine).tolist(),
+        distributed.mean(mine).tolist(),
+        distributed.gather(mine[:1]).tolist(),
+        distributed.any(rank == 1),
+        distributed.any(False),
+        (distributed.rank, distributed.world, distributed.is_main),
+    )
+
+
+def test_helpers_over_two_workers():
+    results = spawn(2, _helpers)
+    for rank, found in enumerate(results):
+        assert found == ([1.0, 2.0], [0.5, 1.0], [0.0, 1.0], True, False, (rank, 2, rank == 0))
+
+
+def test_helpers_do_nothing_alone(distributed):
+    tensor = torch.tensor([3.0])
+    assert distributed.sum(tensor) is distributed.mean(tensor) is distributed.gather(tensor) is tensor
+    assert (distributed.any(True), distributed.any(False)) == (True, False)
+    distributed.barrier()
+    assert (distributed.rank, distributed.world, distributed.is_main) == (0, 1, True)
+
+
+def test_a_process_group_of_another_size_is_refused():
+    with pytest.raises(TrainingError, match="has 1 processes on cpu, but the launcher started 2"):
+        Distributed.create(gan_spec(), world=2)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_a_gpu_that_is_not_there_is_a_bad_spec():
+    with pytest.raises(BadSpecError, match="gpus_per_worker"):
+        Distributed.create(gan_spec("resources.gpus_per_worker=1"), world=1)
+
+
+def test_omp_threads_of_the_user_are_kept(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    Distributed.create(gan_spec(), world=1)
+    assert os.environ["OMP_NUM_THREADS"] == "3"
