@@ -35,8 +35,8 @@ def build_index(path: Path, classes: int) -> NDArray[np.int64]:
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as tar:
         key, parts = b"", dict[str, tuple[int, int]]()
         for name, offset, size in _members(tar):
-            folder, slash, file = name.rpartition(b"/")
-            stem, _, extension = file.partition(b".")
+            folder, slash, base = name.rpartition(b"/")
+            stem, _, extension = base.partition(b".")
             if folder + slash + stem != key:
                 _append(rows, tar, key, parts, classes)
                 key, parts = folder + slash + stem, {}

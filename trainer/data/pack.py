@@ -24,7 +24,7 @@ from trainer.schema import Frozen
 
 CHUNK = 128
 """Images a worker process takes at once."""
-SERIAL = 4 * CHUNK
+SERIAL = 16 * CHUNK
 """Up to so many images, starting worker processes takes longer than doing it here."""
 PROBES = 64
 Progress = Callable[[int, int], None]
