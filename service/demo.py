@@ -95,7 +95,20 @@ class Demo:
         model = f"{MODEL}@champion" if job.model.champion else f"{MODEL}/{job.model.version}"
         pulled, grid = str(self.folder / "model"), str(self.folder / "samples.png")
         self._child("trainer.publish", "pull", model, pulled, registry=registry)
-        self._child("trainer.publish", "sample", pulled, "-n", "64", "--seed", "1", "--out", grid, registry=registry)
+        self._child(
+            "trainer.publish",
+            "sample",
+            pulled,
+            "-n",
+            "80",
+            "--labels",
+            "balanced",
+            "--seed",
+            "1",
+            "--out",
+            grid,
+            registry=registry,
+        )
 
     def _child(self, module: str, *arguments: str, registry: str | None = None) -> None:
         """Run `python -m module`; it dies with this process's terminal, and is waited for."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import NoReturn
 
 import typer
@@ -61,7 +62,8 @@ def sample(context: typer.Context) -> None:
 def _become(module: str, arguments: list[str]) -> NoReturn:
     """Replace this process by `python -m module`, so that terminal, signals and exit code are the child's own."""
     env = dict(os.environ)
-    if module == "trainer.publish" and not env.get("MLFLOW_TRACKING_URI") and not {"-h", "--help"} & set(arguments):
+    offline = bool({"-h", "--help"} & set(arguments)) or any(Path(word).is_dir() for word in arguments[1:2])
+    if module == "trainer.publish" and not env.get("MLFLOW_TRACKING_URI") and not offline:
         env["MLFLOW_TRACKING_URI"] = tracking_uri()
     sys.stdout.flush()
     sys.stderr.flush()

@@ -16,7 +16,8 @@ from rich.text import Text
 
 from trainer.spec import FieldError
 
-out = Console(highlight=False, soft_wrap=True)
+PIPE_WIDTH = 240  # a pipe has no width; tables must not be cut to a guess
+out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else PIPE_WIDTH)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 STATE_STYLES = {
@@ -38,7 +39,11 @@ class Exit(IntEnum):
 
 def print_json(value: Any) -> None:
     """One JSON document on stdout, and nothing else."""
-    sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
+    sys.stdout.write(json.dumps(value, indent=2, default=_plain) + "\n")
+
+
+def _plain(value: object) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], empty: str) -> None:

@@ -17,7 +17,8 @@ class JobView:
 
     name: str
     id: str
-    state: str = "submitted"
+    state: str = ""
+    """Empty until the first event: an event stream begins with the state."""
     reason: str = ""
     """Where it waits and why; empty while it runs."""
     step: int = 0
@@ -33,7 +34,7 @@ class JobView:
     def of(cls, job: Job) -> JobView:
         """The view before any event."""
         total = job.spec.get("train", {}).get("images", 0)
-        return cls(job.name, job.id, job.state, job.reason or "", total_images=int(total))
+        return cls(job.name, job.id, total_images=int(total))
 
     @property
     def share(self) -> float:
@@ -96,12 +97,7 @@ class JobView:
         return [f"scores: {scores}"]
 
     def _on_published(self, data: dict[str, Any]) -> list[str]:
-        alias = " as champion" if data.get("champion") else ""
-        return [
-            f"published {data.get('model')} version {data.get('version')}{alias}: {data.get('verdict', '')}".rstrip(
-                ": "
-            )
-        ]
+        return [f"published {data.get('model')} version {data.get('version')}: {data.get('verdict', '')}"]
 
     def _on_warning(self, data: dict[str, Any]) -> list[str]:
         return [f"warning: {data.get('message', '')}"]

@@ -59,7 +59,8 @@ def _one_connection(connection: Connection, path: str, after: str | None) -> Ite
             raise from_response(response)
         try:
             for message in EventSource(response).iter_sse():
-                yield _event(message)
+                if message.data:  # after the first id, httpx-sse takes a comment (a ping) for an empty event
+                    yield _event(message)
         except SSEError as error:
             raise UnreadableReply(f"{path} is no event stream: {error}") from error
 

@@ -69,12 +69,12 @@ def ray_env(layout: Layout) -> dict[str, str]:
 
 def _ray(config: Config, env: dict[str, str]) -> Part:
     layout, ports = config.layout, config.ports
-    agent, client = free_ports(2)
+    (agent,) = free_ports(1)
     command = [
         sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block",
         "--node-ip-address", LOOPBACK, "--port", str(ports.gcs),
         "--include-dashboard", "true", "--dashboard-host", LOOPBACK, "--dashboard-port", str(ports.dashboard),
-        "--dashboard-agent-listen-port", str(agent), "--ray-client-server-port", str(client),
+        "--dashboard-agent-listen-port", str(agent),
         "--temp-dir", str(layout.ray_temp), "--disable-usage-stats", "--log-color", "false",
     ]  # fmt: skip
     if config.cpus is not None:
@@ -82,6 +82,7 @@ def _ray(config: Config, env: dict[str, str]) -> Part:
     env |= ray_env(layout) | {
         "SPT_NOENV": "1",  # Ray's process titles would otherwise overwrite STACK_ENV in /proc
         "RAY_START_HOOK": "service.stack.ray_hook.lean",
+        "RAY_COLOR_PREFIX": "0",  # logs are read as files and over HTTP
         "RAY_JOB_STOP_SIGNAL": "SIGINT",  # what Ray Train listens for
         "RAY_JOB_STOP_WAIT_TIME_S": "30",  # time for a last checkpoint
     }

@@ -1,4 +1,4 @@
-"""Called by `ray start` (RAY_START_HOOK) before it starts anything: leaves out what one machine doesn't need."""
+"""Called by `ray start` (RAY_START_HOOK) before it starts anything: what its options don't offer."""
 
 from __future__ import annotations
 
@@ -6,5 +6,9 @@ from typing import Any
 
 
 def lean(params: Any, head: bool) -> None:
-    """No Ray Client server: drivers run as Ray jobs, so it would be one more process and one more open port."""
+    """No Ray Client server: drivers run as Ray jobs, so it would be one more process and one more open port.
+
+    Workers take any free port; by default Ray reserves 10002–19999 and refuses to start if its own port lies among them.
+    """
     params.ray_client_server_port = None
+    params.min_worker_port = params.max_worker_port = 0

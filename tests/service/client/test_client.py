@@ -258,6 +258,12 @@ def test_events_go_on_behind_the_last_one_after_the_connection_broke(script: Any
     assert [request.headers.get("last-event-id") for request in script.seen] == [None, "2", "2"]
 
 
+def test_a_ping_is_no_event(script: Any, client: Client) -> None:
+    text = 'id: 1\nevent: progress\ndata: {"kind": "progress", "data": {}}\n\n: ping\n\nevent: state\ndata: {"state": "failed"}\n\n'
+    script.then(text, content_type="text/event-stream")
+    assert [event.kind for event in client.events("j-1")] == ["progress", "state"]
+
+
 def test_following_can_begin_behind_an_event(script: Any, client: Client) -> None:
     script.stream(state("failed"))
     list(client.events("j-1", after="17"))
