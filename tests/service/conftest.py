@@ -198,10 +198,10 @@ class World:
         headers = {"Authorization": f"Bearer {token or self.token(job)}"}
         return self.client.post(f"/v1/jobs/{job}/events", json={"events": list(events)}, headers=headers)
 
-    def tell(self, job: str, kind: str, attempt: int = 1, **data: Any) -> dict[str, Any]:
+    def tell(self, job: str, name: str, attempt: int = 1, /, **data: Any) -> dict[str, Any]:
         """The job's next event."""
         self.seqs[job] = self.seqs.get(job, 0) + 1
-        reply = self.send(job, event(self.seqs[job], kind, attempt, **data))
+        reply = self.send(job, event(self.seqs[job], name, attempt, **data))
         assert reply.status_code == 200, reply.text
         return dict(reply.json())
 
@@ -216,10 +216,10 @@ class World:
         return job
 
 
-def event(seq: int, kind: str, attempt: int = 1, **data: Any) -> dict[str, Any]:
+def event(seq: int, name: str, attempt: int = 1, /, **data: Any) -> dict[str, Any]:
     """A WireEvent as JSON."""
     when = datetime.now(UTC).isoformat()
-    return {"seq": seq, "attempt": attempt, "time": when, "kind": kind, "step": seq, "images": 64 * seq, "data": data}
+    return {"seq": seq, "attempt": attempt, "time": when, "kind": name, "step": seq, "images": 64 * seq, "data": data}
 
 
 @pytest.fixture

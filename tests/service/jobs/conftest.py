@@ -22,9 +22,7 @@ def write_dataset(folder: Path) -> Path:
     folder.mkdir(parents=True)
     content = b"shard" * 100
     (folder / "shard-000000.tar").write_bytes(content)
-    shard = Shard(
-        name="shard-000000.tar", samples=5, size=len(content), sha256=hashlib.sha256(content).hexdigest()
-    )
+    shard = Shard(name="shard-000000.tar", samples=5, size=len(content), sha256=hashlib.sha256(content).hexdigest())
     facts: dict[str, Any] = {"resolution": 16, "channels": 1, "classes": (), "class_counts": (), "shards": (shard,)}
     manifest = {
         "format": 1, "name": "tiny", **facts, "shards": [shard.model_dump()], "samples": 5,

@@ -7,7 +7,9 @@ from service.jobs.lifecycle import TABLE, IllegalTransitionError, State, Trigger
 
 
 @given(st.lists(st.sampled_from(Trigger), max_size=30))
-def test_any_interleaving_of_triggers_only_takes_steps_of_the_table_and_ended_jobs_stay_ended(triggers: list[Trigger]) -> None:
+def test_any_interleaving_of_triggers_only_takes_steps_of_the_table_and_ended_jobs_stay_ended(
+    triggers: list[Trigger],
+) -> None:
     state, ended = State.SUBMITTED, None
     for trigger in triggers:
         before = state

@@ -28,7 +28,11 @@ def job(world: Any) -> str:
 def story(length: int) -> list[dict[str, Any]]:
     told = [event(1, "started", total_images=1000), event(2, "tracked", mlflow_run_id="run1")]
     told += [event(seq, metrics={"loss": float(seq)}, images_per_second=10.0) for seq in range(3, length - 1)]
-    return [*told, event(length - 1, "scores", scores={"fid": 3.0}), event(length, "published", model="m", version="2", champion=True, verdict="better")]
+    return [
+        *told,
+        event(length - 1, "scores", scores={"fid": 3.0}),
+        event(length, "published", model="m", version="2", champion=True, verdict="better"),
+    ]
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -75,7 +79,9 @@ def test_an_attempt_that_was_replaced_is_told_to_stop_and_changes_nothing(world:
     assert world.job(job)["attempt"] == 2
     reply = world.send(job, event(2, metrics={"loss": 666.0}), event(3, "finished", outcome="completed"), token=old)
     assert reply.json() == {"acked": 1, "desired": "stop"}
-    assert world.send(job, event(2, "started", 2, total_images=1000), event(3, "progress", 2, metrics={"loss": 1.0})).json() == {"acked": 3, "desired": "run"}
+    assert world.send(
+        job, event(2, "started", 2, total_images=1000), event(3, "progress", 2, metrics={"loss": 1.0})
+    ).json() == {"acked": 3, "desired": "run"}
     world.round()
     assert world.job(job)["state"] == "running"
     assert world.job(job)["progress"]["metrics"] == {"loss": 1.0}
@@ -88,7 +94,9 @@ def test_an_old_attempts_undelivered_events_arrive_through_the_new_attempt(world
     world.ray.move(f"agon-{job}-1", RayStatus.FAILED)
     world.round()
     world.round(5)
-    reply = world.send(job, event(2, metrics={"loss": 2.0}), event(3, "failed", kind="internal", reason="old"), event(4, "started", 2))
+    reply = world.send(
+        job, event(2, metrics={"loss": 2.0}), event(3, "failed", kind="internal", reason="old"), event(4, "started", 2)
+    )
     assert reply.json()["acked"] == 4
     world.round()
     assert world.job(job)["state"] == "running", "the old attempt's failure is not the new one's"
@@ -105,7 +113,9 @@ def test_an_old_attempts_undelivered_events_arrive_through_the_new_attempt(world
         ({"step": -1}, "events.0.step"),
     ],
 )
-def test_a_bad_event_is_named_and_nothing_of_its_batch_is_stored(world: Any, job: str, bad: dict[str, Any], path: str) -> None:
+def test_a_bad_event_is_named_and_nothing_of_its_batch_is_stored(
+    world: Any, job: str, bad: dict[str, Any], path: str
+) -> None:
     reply = world.send(job, {**event(1), **bad}, event(2))
     assert reply.status_code == 422
     assert reply.json()["errors"][0]["path"] == path
@@ -132,8 +142,16 @@ ANY_EVENT = st.builds(
     st.sampled_from(EventKind),
     st.integers(1, 3),
     st.dictionaries(
-        st.sampled_from(["kind", "reason", "outcome", "metrics", "scores", "total_images", "model", "champion", "mlflow_run_id"]),
-        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.lists(st.integers()) | st.dictionaries(st.text(), st.integers()),
+        st.sampled_from(
+            ["kind", "reason", "outcome", "metrics", "scores", "total_images", "model", "champion", "mlflow_run_id"]
+        ),
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.floats(allow_nan=False)
+        | st.text()
+        | st.lists(st.integers())
+        | st.dictionaries(st.text(), st.integers()),
     ),
 )
 
@@ -141,7 +159,10 @@ ANY_EVENT = st.builds(
 @given(st.lists(ANY_EVENT, max_size=20), st.integers(0, 20), st.integers(1, 3))
 def test_folding_is_the_same_in_one_go_and_in_pieces_and_never_fails(events: list[Any], cut: int, attempt: int) -> None:
     when = datetime(2026, 1, 1, tzinfo=UTC)
-    wires = [WireEvent(seq=i + 1, attempt=a, time=when, kind=k, step=i, images=i, data=d) for i, (k, a, d) in enumerate(events)]
+    wires = [
+        WireEvent(seq=i + 1, attempt=a, time=when, kind=k, step=i, images=i, data=d)
+        for i, (k, a, d) in enumerate(events)
+    ]
     whole = fold(Report(attempt), wires)
     assert fold(fold(Report(attempt), wires[:cut]), wires[cut:]) == whole
     if whole.outcome is not None:

@@ -1,0 +1,188 @@
+"""Following a job."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import threading
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from httpx_sse import ServerSentEvent, connect_sse
+from service.gateway.ray_jobs import RayStatus
+from service.jobs.stream import Hub, follow
+
+
+def event(seq: int, name: str = "progress", attempt: int = 1, /, **data: Any) -> dict[str, Any]:
+    when = datetime.now(UTC).isoformat()
+    return {"seq": seq, "attempt": attempt, "time": when, "kind": name, "step": seq, "images": 64 * seq, "data": data}
+
+
+def read(world: Any, job: str, last: int | None = None) -> list[ServerSentEvent]:
+    headers = {"Last-Event-ID": str(last)} if last is not None else {}
+    with connect_sse(world.client, "GET", f"/v1/jobs/{job}/events", headers=headers) as source:
+        assert source.response.headers["content-type"].startswith("text/event-stream")
+        return list(source.iter_sse())
+
+
+def ended(world: Any, count: int) -> str:
+    job: str = world.submit()
+    world.round()
+    world.ray.move(f"agon-{job}-1", RayStatus.RUNNING)
+    told = [event(1, "started"), *[event(seq, metrics={"loss": seq}) for seq in range(2, count)]]
+    for begin in range(0, len(told), 400):
+        world.send(job, *told[begin : begin + 400])
+    world.send(job, event(count, "finished", outcome="completed"))
+    world.round()
+    return job
+
+
+def test_an_ended_jobs_stream_tells_every_event_then_the_final_state_and_ends(world: Any) -> None:
+    messages = read(world, ended(world, 1203))
+    assert [int(message.id) for message in messages[:-1]] == list(range(1, 1204))
+    assert (messages[0].event, messages[1].event, messages[-2].event) == ("started", "progress", "finished")
+    assert json.loads(messages[1].data)["data"] == {"metrics": {"loss": 2}}
+    assert messages[-1].event == "state"
+    assert json.loads(messages[-1].data)["state"] == "succeeded"
+
+
+def test_a_stream_goes_on_behind_the_last_event_id(world: Any) -> None:
+    job = ended(world, 9)
+    assert [int(message.id) for message in read(world, job, 6)[:-1]] == [7, 8, 9]
+    assert [message.event for message in read(world, job, 9)] == ["state"]
+
+
+def test_a_last_event_id_that_is_no_number_is_refused(world: Any) -> None:
+    reply = world.client.get(f"/v1/jobs/{world.submit()}/events", headers={"Last-Event-ID": "x"})
+    assert reply.status_code == 422
+
+
+def test_a_failed_jobs_last_word_holds_the_failure(world: Any) -> None:
+    job = world.running()
+    world.tell(job, "failed", kind="bad-data", reason="shard-3.tar is truncated")
+    world.round()
+    last = json.loads(read(world, job)[-1].data)
+    assert last["failure"] == {"kind": "bad-data", "reason": "shard-3.tar is truncated"}
+
+
+def test_followers_see_each_event_once_and_in_order_while_it_happens(world: Any) -> None:
+    """Three clients on one job, events out of order and with a gap, written by another connection (as by another process)."""
+    job = world.running()
+    hub = Hub(world.db)
+
+    async def one(collected: list[tuple[str, str]]) -> None:
+        with world.db.read() as session:
+            from service.jobs import store
+
+            number = store.get(session, job).number
+        async for message in follow(hub, world.db, number, 0):
+            collected.append((message.event or "", str(message.data)))
+
+    async def all_of_them() -> list[list[tuple[str, str]]]:
+        polling = asyncio.create_task(hub.run())
+        collected: list[list[tuple[str, str]]] = [[], [], []]
+        followers = [asyncio.create_task(one(item)) for item in collected]
+        await asyncio.to_thread(write)
+        await asyncio.wait_for(asyncio.gather(*followers), 30)
+        polling.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await polling
+        return collected
+
+    def write() -> None:
+        time.sleep(0.3)
+        world.send(job, event(3), event(4))
+        time.sleep(0.7)
+        world.send(job, event(2))
+        world.client.post(f"/v1/jobs/{job}/cancel")
+        world.round()
+        time.sleep(0.7)
+        world.send(job, event(5, "finished", outcome="stopped"))
+        world.round()
+
+    for collected in asyncio.run(all_of_them()):
+        seqs = [json.loads(data)["seq"] for kind, data in collected if kind != "state"]
+        assert seqs == [1, 2, 3, 4, 5]
+        states = [json.loads(data)["state"] for kind, data in collected if kind == "state"]
+        assert states == ["running", "stopping", "cancelled"]
+        assert collected[-1][0] == "state"
+
+
+def test_followers_hold_no_thread_and_no_connection_while_nothing_happens(world: Any) -> None:
+    job = world.running()
+    with world.db.read() as session:
+        from service.jobs import store
+
+        number = store.get(session, job).number
+    hub = Hub(world.db)
+
+    async def wait(count: int) -> tuple[int, int]:
+        heard = 0
+
+        async def drain() -> None:
+            nonlocal heard
+            async for _ in follow(hub, world.db, number, 0):
+                heard += 1
+
+        polling = asyncio.create_task(hub.run())
+        followers = [asyncio.create_task(drain()) for _ in range(count)]
+        while heard < 2 * count:  # each was told the state and one event; from now on nothing happens
+            await asyncio.sleep(0.05)
+        held = []
+        for _ in range(20):
+            await asyncio.sleep(0.05)
+            held.append(world.db.engine.pool.checkedout())
+        threads = threading.active_count()
+        for task in (*followers, polling):
+            task.cancel()
+        await asyncio.gather(*followers, polling, return_exceptions=True)
+        return max(held), threads
+
+    held, threads = asyncio.run(wait(300))
+    assert held <= 1, "the poller's own"
+    assert threads < 100, "anyio's pool has at most 40 threads"
+    assert not hub._followers
+
+
+@pytest.mark.parametrize("params", [{}, {"tail": 2}])
+def test_logs_come_from_ray_and_outlive_it(world: Any, params: dict[str, int]) -> None:
+    job = world.running()
+    world.ray.output[f"agon-{job}-1"] = "one\ntwo\nthree\n"
+    expected = "two\nthree\n" if params else "one\ntwo\nthree\n"
+    assert world.client.get(f"/v1/jobs/{job}/logs", params=params).text == expected
+    world.ray.move(f"agon-{job}-1", RayStatus.STOPPED)
+    world.round()
+    world.ray.unreachable = True
+    assert world.client.get(f"/v1/jobs/{job}/logs", params=params).text == expected
+
+
+def test_logs_of_a_running_job_say_when_ray_is_away(world: Any) -> None:
+    job = world.running()
+    world.ray.unreachable = True
+    reply = world.client.get(f"/v1/jobs/{job}/logs")
+    assert reply.status_code == 503
+    assert "can't be reached" in reply.json()["detail"]
+
+
+def test_a_job_that_never_started_has_an_empty_log(world: Any) -> None:
+    assert world.client.get(f"/v1/jobs/{world.submit()}/logs").text == ""
+
+
+def test_the_newest_grid_of_samples_is_served_and_nothing_else(world: Any, tmp_path: Any) -> None:
+    job = world.running()
+    assert world.client.get(f"/v1/jobs/{job}/samples").status_code == 404
+    folder = world.folder(job) / "samples"
+    folder.mkdir()
+    png = b"\x89PNG\r\n\x1a\n"
+    (folder / "step-000000002.png").write_bytes(png + b"two")
+    (folder / "step-000000010.png").write_bytes(png + b"ten")
+    (folder / "step-000000011.png").write_bytes(b"no picture")
+    secret = tmp_path / "secret.png"
+    secret.write_bytes(png + b"secret")
+    (folder / "step-000000012.png").symlink_to(secret)
+    reply = world.client.get(f"/v1/jobs/{job}/samples")
+    assert reply.headers["content-type"] == "image/png"
+    assert reply.content == png + b"ten"
