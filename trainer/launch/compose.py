@@ -8,11 +8,13 @@ from pathlib import Path
 
 from trainer import sinks
 from trainer.checkpoint import Checkpointer, restore
-from trainer.data.stream import Dataset, open_dataset
+from trainer.data.stream import open_dataset
 from trainer.engine.distributed import Distributed
 from trainer.engine.events import Listener, Outcome
 from trainer.engine.loop import Loop
 from trainer.engine.state import TrainState
+from trainer.evaluate import Evaluator
+from trainer.publish import Publisher
 from trainer.wire import JobFile
 
 CHECKPOINTS = "checkpoints"
@@ -31,21 +33,21 @@ def train(job: JobFile, distributed: Distributed, extra: Sequence[Listener] = ()
     state = TrainState.create(spec, distributed)
     state.extras["dataset"] = dataset.manifest.digest
     restored = restore(state, directory, distributed)
-    checkpointer = Checkpointer(directory, spec, restored.warnings)
-    with closing([*sinks.for_job(job, distributed), checkpointer, *_late(job, dataset), *extra]) as listeners:
+    listeners = [
+        *sinks.for_job(job, distributed),
+        Checkpointer(directory, spec, restored.warnings),
+        Evaluator(spec, dataset, Path(job.cache_dir), job.data_roots),
+        Publisher(job, dataset),
+        *extra,
+    ]
+    with closing(listeners):
         return Loop(spec, state, distributed, dataset, listeners).run()
 
 
-def _late(job: JobFile, dataset: Dataset) -> list[Listener]:
-    from trainer.evaluate import Evaluator
-
-    return [Evaluator(job.spec, dataset, Path(job.cache_dir), job.data_roots)]
-
-
 @contextmanager
-def closing(listeners: Sequence[Listener]) -> Iterator[Sequence[Listener]]:
+def closing(listeners: Sequence[Listener]) -> Iterator[None]:
     """Close every listener at the end, the last first, even if another's `close` raises."""
     with ExitStack() as stack:
         for listener in listeners:
             stack.callback(listener.close)
-        yield listeners
+        yield
