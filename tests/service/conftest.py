@@ -18,6 +18,8 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import text
+
 from service.app import create_app
 from service.db.migrate import upgrade
 from service.db.session import Database
@@ -27,7 +29,6 @@ from service.gateway.fake_registry import FakeRegistry
 from service.gateway.ray_jobs import RayStatus
 from service.reconciler.loop import Reconciler
 from service.settings import Settings
-from sqlalchemy import text
 
 SPEC = {
     "name": "small",

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import select
+
 from service.app import create_app
 from service.auth.tokens import digest, read_or_create
 from service.db.tables import Token
 from service.gateway.fake_ray import FakeRay
 from service.settings import Settings
-from sqlalchemy import select
 
 OPEN = {"/healthz", "/readyz", "/openapi.json", "/docs", "/docs/oauth2-redirect"}
 

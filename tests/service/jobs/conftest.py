@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from trainer.data.manifest import Shard, dataset_digest
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from service.db.tables import Job
 from sqlalchemy import func, select
+
+from service.db.tables import Job
 
 SPEC = {
     "name": "small",

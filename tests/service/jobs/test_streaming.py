@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from httpx_sse import ServerSentEvent, connect_sse
+
 from service.gateway.ray_jobs import RayStatus
 from service.jobs.stream import Hub, follow
 

@@ -1,0 +1,161 @@
+"""Migrations and what the databases promise, each on SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import inspect, select, text
+from sqlalchemy.exc import IntegrityError, StatementError
+
+from service.db.migrate import config, upgrade
+from service.db.session import Database
+from service.db.tables import Base, Job, JobEvent, Token
+from service.settings import Settings
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def empty(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A database without any table."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'deep' / 'empty.db'}"
+        return
+    server = Settings(database_url=request.getfixturevalue("postgres_server")).database_url
+    admin = Database(server)
+    with admin.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("DROP DATABASE IF EXISTS empty"))
+        connection.execute(text("CREATE DATABASE empty"))
+    admin.close()
+    yield server.removesuffix("/postgres") + "/empty"
+
+
+def test_the_migrations_make_exactly_the_tables_that_the_code_describes(empty: str) -> None:
+    db = Database(empty)
+    upgrade(db)
+    with db.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, Base.metadata) == []
+    db.close()
+
+
+def test_migrations_can_be_taken_back_and_repeated(empty: str) -> None:
+    db = Database(empty)
+    for _ in range(2):
+        upgrade(db)
+        upgrade(db)
+        with db.engine.begin() as connection:
+            command.downgrade(config(connection), "base")
+        assert inspect(db.engine).get_table_names() == ["alembic_version"]
+    db.close()
+
+
+def test_several_processes_that_start_at_once_migrate_once(empty: str) -> None:
+    program = (
+        f"from service.db.migrate import upgrade; from service.db.session import Database; upgrade(Database({empty!r}))"
+    )
+    started = [subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE) for _ in range(3)]
+    for process in started:
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 0, errors.decode()
+    db = Database(empty)
+    assert set(Base.metadata.tables) <= set(inspect(db.engine).get_table_names())
+    with db.read() as session:
+        assert session.execute(text("SELECT name, turns FROM locks")).all() == [("admission", 0)]
+    db.close()
+
+
+def add(db: Database, *rows: Any) -> None:
+    """In one transaction."""
+    with db.begin() as session:
+        for item in rows:
+            session.add(item)
+            session.flush()
+
+
+def row(**values: Any) -> Job:
+    now = datetime.now(UTC)
+    usual = {
+        "id": "j-1", "name": "n", "family": "gan", "spec": {}, "spec_digest": "d", "principal": "p", "request_digest": "r",
+        "created_at": now, "due_at": now,
+    }  # fmt: skip
+    return Job(**{**usual, **values})
+
+
+def test_times_keep_their_instant_and_come_back_in_utc(db: Database) -> None:
+    when = datetime(2026, 3, 29, 2, 30, tzinfo=timezone(timedelta(hours=5, minutes=30)))
+    with db.begin() as session:
+        session.add(row(created_at=when))
+    with db.read() as session:
+        read = session.scalars(select(Job)).one().created_at
+    assert read == when
+    assert read.utcoffset() == timedelta()
+
+
+def test_a_time_without_a_zone_is_refused(db: Database) -> None:
+    with pytest.raises(StatementError, match="no time zone"):
+        add(db, row(created_at=datetime(2026, 1, 1)))
+
+
+def test_what_fails_half_way_leaves_nothing(db: Database) -> None:
+    with pytest.raises(IntegrityError):
+        add(db, row(), row())
+    with db.read() as session:
+        assert session.scalars(select(Job)).all() == []
+
+
+def test_events_need_their_job_and_go_with_it(db: Database) -> None:
+    def event(number: int) -> JobEvent:
+        return JobEvent(
+            job_number=number, seq=1, attempt=1, time=datetime.now(UTC), kind="k", step=0, images=0, data={}
+        )
+
+    with pytest.raises(IntegrityError):
+        add(db, event(999))
+    with db.begin() as session:
+        job = row()
+        session.add(job)
+        session.flush()
+        session.add(event(job.number))
+    with db.begin() as session:
+        session.execute(text("DELETE FROM jobs"))
+    with db.read() as session:
+        assert session.scalars(select(JobEvent)).all() == []
+
+
+def test_readers_are_not_held_up_by_a_writer(db: Database) -> None:
+    with db.begin() as writer:
+        writer.add(row())
+        writer.flush()
+        with db.read() as reader:
+            assert reader.scalars(select(Job)).all() == []
+
+
+def test_sqlite_keeps_a_write_ahead_log_and_foreign_keys(db: Database) -> None:
+    if not db.is_sqlite:
+        return
+    with db.read() as session:
+        values = {
+            name: session.execute(text(f"PRAGMA {name}")).scalar()
+            for name in ("journal_mode", "foreign_keys", "synchronous")
+        }
+        assert session.execute(text("PRAGMA busy_timeout")).scalar() == 15_000
+    assert values == {"journal_mode": "wal", "foreign_keys": 1, "synchronous": 2}
+
+
+def test_a_token_digest_is_unique(db: Database) -> None:
+    now = datetime.now(UTC)
+    with pytest.raises(IntegrityError):
+        add(db, *(Token(id=name, name=name, scope="user", digest="same", created_at=now) for name in "ab"))
+
+
+def test_a_plain_postgres_url_means_the_driver_that_is_installed() -> None:
+    assert Settings(database_url="postgresql://u@h/d").database_url == "postgresql+psycopg://u@h/d"
+    assert "secret" not in repr(Settings(database_url="postgresql://u:secret@h/d"))

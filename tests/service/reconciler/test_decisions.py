@@ -1,0 +1,171 @@
+"""The pure decision."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.gateway.ray_jobs import RayJob, RayStatus
+from service.jobs.lifecycle import State, Trigger, advance
+from service.reconciler.decide import (
+    Admit,
+    Confirm,
+    Ended,
+    Move,
+    StopRay,
+    Submit,
+    Unreachable,
+    View,
+    Wait,
+    decide_on_ray,
+    decide_queued,
+)
+from trainer.wire import FailureKind
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+GRACE = timedelta(seconds=60)
+
+
+def view(**facts: Any) -> View:
+    usual: dict[str, Any] = {
+        "state": State.RUNNING, "desired": "run", "attempt": 1, "attempts": 3, "confirmed": True, "started": True,
+        "outcome": None, "stop_at": None,
+    }  # fmt: skip
+    return View(**{**usual, **facts})
+
+
+def ray(status: str, **facts: Any) -> RayJob:
+    return RayJob("agon-j-1", RayStatus(status), **facts)
+
+
+outcomes = st.none() | st.sampled_from(
+    [
+        {"attempt": 1, "result": "completed"},
+        {"attempt": 1, "result": "stopped"},
+        *[{"attempt": 1, "result": "failed", "kind": kind.value, "reason": "r"} for kind in FailureKind],
+    ]
+)
+views = st.builds(
+    View,
+    state=st.sampled_from([State.STARTING, State.RUNNING, State.STOPPING]),
+    desired=st.sampled_from(["run", "stop"]),
+    attempt=st.integers(1, 4),
+    attempts=st.integers(1, 4),
+    confirmed=st.booleans(),
+    started=st.booleans(),
+    outcome=outcomes,
+    stop_at=st.none() | st.sampled_from([NOW - GRACE, NOW + GRACE]),
+    waiting=st.sampled_from(["", "needs 2 CPUs"]),
+).filter(lambda item: item.state is not State.STOPPING or item.desired == "stop")
+seen = (
+    st.none()
+    | st.just(Unreachable("Ray is away"))
+    | st.sampled_from([RayStatus.PENDING, RayStatus.RUNNING]).map(lambda status: RayJob("x", status))
+    | st.sampled_from([RayStatus.STOPPED, RayStatus.SUCCEEDED, RayStatus.FAILED]).map(
+        lambda status: Ended(RayJob("x", status))
+    )
+)
+
+
+@given(views, seen)
+def test_every_decision_is_legal_and_safe(view: View, seen: Any) -> None:
+    action = decide_on_ray(view, seen, NOW, GRACE)
+    assert not isinstance(action, Admit)
+    if isinstance(action, Move):
+        advance(view.state, action.trigger)  # raises if the table doesn't allow it
+        if action.trigger is Trigger.RETRY:
+            assert view.attempt < view.attempts
+            assert view.desired == "run"
+            assert not isinstance(seen, RayJob | Unreachable), "the old driver must be gone before the next one starts"
+        if action.trigger is Trigger.FAIL:
+            assert action.failure is not None
+            assert action.reason
+        if action.failure is not None:
+            assert action.trigger is Trigger.FAIL
+    if isinstance(action, Submit):
+        assert seen is None
+        assert not view.confirmed, "what Ray took once is never handed over again"
+        assert view.desired == "run"
+    if isinstance(action, StopRay):
+        assert isinstance(seen, RayJob)
+        assert view.desired == "stop" or view.outcome is not None
+    if isinstance(seen, Unreachable) and view.outcome is None:
+        assert isinstance(action, Wait), "without Ray and without the job's own word nothing is concluded"
+
+
+@given(views, seen)
+def test_a_cancelled_job_never_begins_anything(view: View, seen: Any) -> None:
+    if view.desired == "stop":
+        action = decide_on_ray(view, seen, NOW, GRACE)
+        assert not isinstance(action, Submit)
+        assert not (isinstance(action, Move) and action.trigger in (Trigger.START, Trigger.RETRY, Trigger.ADMIT))
+
+
+@given(st.sampled_from(["run", "stop"]), st.none() | st.just("waits for 2 CPUs"), st.integers(0, 3))
+def test_a_queued_job_starts_waits_or_is_cancelled(desired: Any, obstacle: str | None, attempt: int) -> None:
+    action = decide_queued(view(state=State.QUEUED, desired=desired, attempt=attempt), obstacle)
+    if desired == "stop":
+        assert isinstance(action, Move)
+        assert action.trigger is Trigger.CANCEL
+    else:
+        assert action == (Admit() if obstacle is None else Wait(obstacle))
+
+
+def test_a_cancelled_job_gets_its_grace_period_then_ray_stops_it() -> None:
+    asked = decide_on_ray(view(desired="stop"), ray("RUNNING"), NOW, GRACE)
+    assert isinstance(asked, Move)
+    assert (asked.trigger, asked.grace) == (Trigger.STOP, GRACE)
+    stopping = {"state": State.STOPPING, "desired": "stop"}
+    assert isinstance(decide_on_ray(view(**stopping, stop_at=NOW + GRACE), ray("RUNNING"), NOW, GRACE), Wait)
+    assert isinstance(decide_on_ray(view(**stopping, stop_at=NOW), ray("RUNNING"), NOW, GRACE), StopRay)
+    gone = decide_on_ray(view(**stopping, stop_at=NOW), Ended(ray("STOPPED")), NOW, GRACE)
+    assert isinstance(gone, Move)
+    assert gone.trigger is Trigger.CANCEL
+
+
+def test_a_job_that_has_not_begun_to_train_is_stopped_without_grace() -> None:
+    action = decide_on_ray(view(state=State.STARTING, started=False, desired="stop"), ray("PENDING"), NOW, GRACE)
+    assert isinstance(action, Move)
+    assert action.grace == timedelta()
+
+
+@pytest.mark.parametrize(("started", "kind"), [(True, FailureKind.WORKER_LOST), (False, FailureKind.START_FAILED)])
+def test_a_driver_that_died_without_a_word_is_classed_and_its_last_lines_are_told(
+    started: bool, kind: FailureKind
+) -> None:
+    dead = Ended(ray("FAILED", exit_code=-9), "ImportError: no module named x")
+    action = decide_on_ray(view(started=started, attempt=3), dead, NOW, GRACE)
+    assert isinstance(action, Move)
+    assert (action.trigger, action.failure) == (Trigger.FAIL, kind)
+    assert "exit code -9" in action.reason
+    assert "ImportError: no module named x" in action.reason
+    assert "attempt 3 of 3" in action.reason
+
+
+@pytest.mark.parametrize("kind", list(FailureKind))
+def test_only_failures_that_may_end_differently_are_tried_again(kind: FailureKind) -> None:
+    told = {"attempt": 1, "result": "failed", "kind": kind.value, "reason": "why"}
+    action = decide_on_ray(view(outcome=told), Ended(ray("FAILED")), NOW, GRACE)
+    assert isinstance(action, Move)
+    assert action.trigger is (Trigger.RETRY if kind.retryable else Trigger.FAIL)
+    assert "why" in action.reason
+
+
+def test_pauses_between_attempts_grow_to_a_limit() -> None:
+    delays = []
+    for attempt in (1, 2, 3, 50):
+        action = decide_on_ray(view(attempt=attempt, attempts=100), None, NOW, GRACE)
+        assert isinstance(action, Move)
+        delays.append(action.delay.total_seconds())
+    assert delays == [1, 2, 4, 30]
+
+
+def test_an_unsure_submission_that_ray_has_is_confirmed_not_repeated() -> None:
+    assert (
+        decide_on_ray(view(state=State.STARTING, confirmed=False, started=False), ray("PENDING"), NOW, GRACE)
+        == Confirm()
+    )
