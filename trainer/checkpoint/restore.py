@@ -31,9 +31,9 @@ class Restored:
 def restore(state: TrainState, directory: Path, distributed: Distributed) -> Restored:
     """Load the newest undamaged checkpoint into `state`, on every rank the one that rank 0 finds.
 
-    Damaged ones are renamed to `damaged-step-…`: they stay for whoever wants to look, and are in no one's way.
-    Raises CheckpointError if the checkpoint is of another training (naming the differing fields), or if there are
-    checkpoints and all are damaged: starting over silently would hide that work was lost.
+    Damaged ones are renamed to `damaged-step-…`: they stay for whoever wants to look, and are in no one's way. If all
+    are damaged the training starts over, and the warnings say so.
+    Raises CheckpointError, naming the differing fields, if the checkpoint is of another training.
     """
     step, warnings = NONE, list[str]()
     if distributed.is_main:
@@ -59,10 +59,10 @@ def _choose(directory: Path) -> tuple[int, list[str]]:
             path.rename(kept)
         warnings.append(f"a damaged checkpoint is passed over and kept as {kept}: {reason}")
         LOG.warning("%s", warnings[-1])
-    return (NONE if found is None else steps_of(found)), warnings
+    return (NONE if found is None else _step_of(found)), warnings
 
 
-def steps_of(path: Path) -> int:
+def _step_of(path: Path) -> int:
     """The step of a checkpoint's folder."""
     return int(path.name.rpartition("-")[2])
 

@@ -1,0 +1,229 @@
+"""The Checkpointer saves what training was, when it was, and only if it is sound."""
+
+from __future__ import annotations
+
+import errno
+import json
+import threading
+
+import pytest
+import torch
+from checkpoint_doubles import FakeRun, small_spec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trainer.checkpoint import Best, Checkpointer, listener, read, step_path
+from trainer.checkpoint.files import steps
+from trainer.checkpoint.keep import improves, to_remove
+from trainer.engine.events import CheckpointWritten, RunFinished, Scored, Warned
+from trainer.errors import NonFiniteError
+
+
+@pytest.fixture
+def make(tmp_path, distributed):
+    made = []
+
+    def build(*changes, warnings=()):
+        spec = small_spec(*changes)
+        run = FakeRun(Checkpointer(tmp_path, spec, warnings), distributed, spec)
+        made.append(run)
+        return run
+
+    yield build
+    for run in made:
+        run.listener.close()
+
+
+def written(run):
+    return [event.step for event in run.emitted if isinstance(event, CheckpointWritten)]
+
+
+def test_checkpoints_are_written_at_their_cadence_and_at_the_end(make, tmp_path):
+    run = make("checkpoint.keep_last=10")
+    run.start()
+    for step in range(1, 6):
+        run.step(step, last=step == 5)
+    run.finish(5)
+    assert steps(tmp_path) == [2, 4, 5]
+    assert written(run) == [2, 4, 5]
+    for step in (2, 4, 5):
+        assert torch.equal(read(step_path(tmp_path, step))[0]["net/G/w"], torch.full((4,), float(step)))
+
+
+def test_a_snapshot_holds_the_state_of_its_step_though_training_goes_on(make, tmp_path, monkeypatch):
+    go_on, original = threading.Event(), listener.write
+
+    def slow(*args):
+        assert go_on.wait(20)
+        return original(*args)
+
+    monkeypatch.setattr(listener, "write", slow)
+    run = make()
+    run.start()
+    run.step(2)
+    run.tick(2)
+    run.step(3)  # changes the live tensors while the thread still holds the snapshot
+    assert written(run) == []
+    go_on.set()
+    run.step(4)  # due again: waits for the first one
+    assert written(run) == [2]
+    run.finish(4)
+    assert written(run) == [2, 4]
+    assert float(read(step_path(tmp_path, 2))[0]["net/G/w"][0]) == 2.0
+    assert float(read(step_path(tmp_path, 4))[0]["net/G/w"][0]) == 4.0
+
+
+def test_a_finished_write_is_announced_at_the_next_tick(make):
+    run = make()
+    run.start()
+    run.step(2)
+    run.listener._pending.future.result(20)
+    assert written(run) == []
+    run.tick(3)
+    assert written(run) == [2]
+    assert run.emitted[-1].images == 16
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_a_state_that_is_not_finite_is_never_saved(make, tmp_path, bad):
+    run = make()
+    run.start()
+    run.step(2)
+    run.finish(2)
+    run.state.values["net/G/w"] = torch.tensor([0.0, bad, 1.0, 2.0])
+    run.tell(listener.StepDone(4, 32, last=False))
+    with pytest.raises(NonFiniteError, match=r"net/G/w became NaN or infinite between steps 2 and 4"):
+        run.finish(4)
+    assert steps(tmp_path) == [2]
+
+
+def test_a_writers_error_surfaces_in_training(make, monkeypatch, tmp_path):
+    def full(*args):
+        raise OSError(errno.ENOSPC, "No space left on device", "state.safetensors")
+
+    monkeypatch.setattr(listener, "write", full)
+    run = make()
+    run.start()
+    run.step(2)
+    run.listener._pending.future.exception(20)
+    with pytest.raises(OSError, match="No space left"):
+        run.tick(3)
+
+
+def test_closing_waits_for_a_write_that_is_under_way(make, tmp_path, monkeypatch):
+    original = listener.write
+
+    def slow(*args):
+        threading.Event().wait(0.3)
+        return original(*args)
+
+    monkeypatch.setattr(listener, "write", slow)
+    run = make()
+    run.start()
+    run.step(2)
+    run.listener.close()
+    assert steps(tmp_path) == [2]
+
+
+def test_the_newest_and_the_best_are_kept(make, tmp_path):
+    run = make("checkpoint.keep_last=1", "checkpoint.every_steps=1")
+    run.start()
+    for step, fid in ((1, 50.0), (2, 20.0), (3, 30.0), (4, float("nan")), (5, 25.0)):
+        run.step(step, last=step == 5)
+        run.tell(Scored(step, step * 8, {"fid": fid, "kid": 1.0}, {}))
+    run.finish(5)
+    assert steps(tmp_path) == [2, 5]
+    assert Best.read(tmp_path) == Best(step=2, metric="fid", value=20.0)
+
+
+def test_a_scored_step_without_a_checkpoint_gets_one_if_it_is_the_best(make, tmp_path):
+    run = make("checkpoint.every_steps=100")
+    run.start()
+    run.step(3)
+    run.tell(Scored(3, 24, {"fid": 10.0}, {}))
+    run.step(4)
+    run.tell(Scored(4, 32, {"fid": 11.0}, {}))
+    assert steps(tmp_path) == [3]
+    assert written(run) == [3]
+
+
+def test_best_is_recorded_only_when_its_checkpoint_is_on_disk(make, tmp_path, monkeypatch):
+    def fail(*args):
+        raise OSError(errno.EIO, "I/O error")
+
+    run = make()
+    run.start()
+    run.step(2)
+    run.tell(Scored(2, 16, {"fid": 20.0}, {}))
+    run.step(3)
+    with monkeypatch.context() as patch:
+        patch.setattr(listener, "write", fail)
+        with pytest.raises(OSError, match="I/O"):
+            run.tell(Scored(3, 24, {"fid": 10.0}, {}))
+    assert json.loads((tmp_path / "best.json").read_text())["step"] == 2
+
+
+def test_best_survives_a_restart(make, tmp_path):
+    first = make()
+    first.start()
+    first.step(2)
+    first.tell(Scored(2, 16, {"fid": 20.0}, {}))
+    first.finish(2)
+    second = make("checkpoint.keep_last=1")
+    second.start(step=2)
+    for step in (4, 6):
+        second.step(step)
+        second.tell(Scored(step, step * 8, {"fid": 30.0}, {}))
+    second.finish(6)
+    assert steps(tmp_path) == [2, 6]
+
+
+def test_the_metric_that_is_published_decides(make, tmp_path):
+    run = make("publish={model: m, metric: recall}", "evaluation.metrics=[fid, recall]")
+    run.start()
+    for step, recall in ((2, 0.1), (4, 0.5), (6, 0.3)):
+        run.step(step)
+        run.tell(Scored(step, step * 8, {"fid": float(step), "recall": recall}, {}))
+    assert Best.read(tmp_path).step == 4
+
+
+def test_nothing_is_saved_twice_when_a_complete_run_is_told_of_its_end_again(make, tmp_path):
+    run = make()
+    run.start(step=8)
+    run.step(8, last=True)
+    run.finish(8)
+    assert steps(tmp_path) == []
+    assert written(run) == []
+
+
+def test_what_was_passed_over_is_warned_of(make):
+    run = make(warnings=["step 9 is damaged"])
+    run.start()
+    assert [event.message for event in run.emitted if isinstance(event, Warned)] == ["step 9 is damaged"]
+
+
+@given(st.lists(st.integers(0, 50), unique=True), st.integers(1, 8), st.none() | st.integers(0, 50))
+def test_pruning_keeps_the_newest_and_the_best_and_nothing_else(found, keep_last, best):
+    removed = set(to_remove(found, keep_last, best))
+    kept = set(found) - removed
+    newest = set(sorted(found)[-keep_last:])
+    assert kept == newest | ({best} & set(found))
+    assert removed <= set(found)
+
+
+@given(st.floats(allow_nan=True), st.floats(allow_nan=False, allow_infinity=False))
+def test_a_better_score_is_finite_and_strictly_better(value, incumbent):
+    best = Best(step=1, metric="fid", value=incumbent)
+    assert improves(best, "fid", value) == (float("-inf") < value < incumbent)
+    assert improves(None, "fid", value) == (value == value and abs(value) != float("inf"))
+    assert not (
+        improves(best, "fid", value) and improves(Best(step=1, metric="recall", value=incumbent), "recall", value)
+    )
+
+
+def test_a_run_that_ended_has_told_of_its_last_checkpoint_first(make):
+    run = make()
+    run.start()
+    run.step(3, last=True)
+    run.tell(RunFinished(3, 24, outcome="stopped"))
+    assert written(run) == [3]
