@@ -29,7 +29,7 @@ def main() -> None:
 @app.command("pack")
 def pack_command(
     source: Annotated[str, typer.Argument(help="A folder or zip of images, or builtin:digits.")],
-    out: Annotated[Path, typer.Argument(help="Folder for dataset.json and the shards; must be new or empty.")],
+    out: Annotated[Path, typer.Argument(help="Folder for dataset.json and the shards: new, empty, or this dataset's.")],
     resolution: Annotated[
         int | None, typer.Option(min=8, max=512, help="Pixels a side. Default: the images' own.")
     ] = None,
@@ -58,10 +58,11 @@ def pack_command(
 
       a flat folder      1.jpg 2.png                → without labels (arch.classes: 0)
 
-    Images are turned as their EXIF says, cropped to the central square, resized with antialiasing and stored as PNG in
-    a fixed shuffled order. Unreadable ones are listed and skipped. The same images give the same bytes and digest.
+    Images are turned as their EXIF says, cropped to the central square, resized with
+    antialiasing and stored as PNG in a fixed shuffled order. Unreadable ones are listed
+    and skipped. The same images give the same bytes and digest.
 
-    Then train on it: agon submit RECIPE --set data.url=OUT --set arch.resolution=… --set arch.channels=…
+    Then train on it: agon submit RECIPE --set data.url=OUT
     """
     if channels == 2:
         raise typer.BadParameter("use 1 (grey) or 3 (RGB)", param_hint="--channels")

@@ -103,7 +103,7 @@ class Dataset:
                 following = ready.index + AHEAD * self._data.decode_threads
                 waiting.append(pool.submit(make, following))
                 if fetcher:
-                    fetcher.submit(self._fetch, order.rows(following + HORIZON, lanes))
+                    fetcher.submit(self._fetch, order, lanes, following + HORIZON)
                 yield ready
         finally:
             for executor in filter(None, (pool, fetcher)):
@@ -121,8 +121,8 @@ class Dataset:
             images[flipped] = images[flipped][..., ::-1]
         return RealBatch(_tensor(images), _tensor(labels), t)
 
-    def _fetch(self, samples: NDArray[np.int64]) -> None:
-        for shard in self._reader.shards_of(samples):
+    def _fetch(self, order: Order, lanes: range, t: int) -> None:
+        for shard in self._reader.shards_of(order.rows(t, lanes)):
             try:
                 self._store.open(shard)
             except BadDataError:

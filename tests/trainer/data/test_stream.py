@@ -222,6 +222,26 @@ def test_processes_fetch_each_shard_once_into_a_shared_cache(
     assert {server.requests[path.name] for path in digits.glob("*.tar")} == {1}
 
 
+def test_remote_shards_are_fetched_ahead_of_need_and_not_all_at_once(
+    digits: Path, make_spec: MakeSpec, tmp_path: Path, serve: Callable[[Path], Faulty], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainer.data.stream.HORIZON", 30)
+    manifest = read_manifest(str(digits))
+    sizes = [shard.samples for shard in manifest.shards]
+    order = Order(manifest.digest, sizes, 3, 1, 16)
+    first, ahead = (set(np.searchsorted(np.cumsum(sizes), order.rows(t), side="right").tolist()) for t in (0, 32))
+    assert not first & ahead
+    server = serve(digits)
+    batches = open_dataset(make_spec(server.url, lanes=1), cache_dir=tmp_path).stream(16, 3, 0, 1, 0)
+    next(batches)
+    expected = {manifest.shards[number].name for number in first | ahead}
+    deadline = time.monotonic() + 20
+    while not expected <= set(server.requests) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert expected | {"dataset.json"} == set(server.requests)
+    assert len(expected) < len(sizes)
+
+
 def test_builtin_digits_may_be_opened_by_many_at_once(make_spec: MakeSpec, tmp_path: Path) -> None:
     spec = make_spec("builtin:digits", resolution=16)
     with ThreadPoolExecutor(4) as pool:
