@@ -227,8 +227,8 @@ class Client:
         return _mapping(self._connection.call("GET", "/healthz").json())
 
     def ready(self) -> dict[str, Any]:
-        """Whether the API can do its work. Raises Unavailable and says what is missing."""
-        return _mapping(self._connection.call("GET", "/readyz", repeatable=False).json())
+        """Each part that the API depends on with its state; `ready` says whether the API can do its work."""
+        return _mapping(self._connection.call("GET", "/readyz", accept=(503,)).json())
 
     def _read(self, model: type[R], method: str, path: str, **call: Any) -> R:
         response = self._connection.call(method, path, **call)

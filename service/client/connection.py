@@ -65,8 +65,11 @@ class Connection:
         body: Any = None,
         headers: Mapping[str, str] | None = None,
         repeatable: bool | None = None,
+        accept: tuple[int, ...] = (),
     ) -> httpx.Response:
-        """One call. GET, PUT and DELETE are repeatable; a POST is if it says so (an idempotency key makes it so).
+        """One call; an answer with a status of `accept` counts as success.
+
+        GET, PUT and DELETE are repeatable; a POST is if it says so (an idempotency key makes it so).
 
         Raises ApiError, UnreadableReply or Unreachable.
         """
@@ -82,7 +85,7 @@ class Connection:
                 if not (again or refused) or time.monotonic() + pause > until:
                     raise Unreachable(self.url, error) from error
             else:
-                if response.is_success:
+                if response.is_success or response.status_code in accept:
                     return response
                 if not (again and passing(response)) or time.monotonic() + pause > until:
                     raise from_response(response)
