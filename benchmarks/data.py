@@ -204,7 +204,7 @@ def main() -> int:
             pack(source, shards, Options(split=split))
             bench = Bench(shards, work, options.seed)
             report.note(f"{name}: {bench.manifest.samples:,} images packed in {time.perf_counter() - begin:.0f} s")
-            measure(name, bench, report, options.repeats or (2 if options.quick else 5), 40 if options.quick else 300)
+            measure(name, bench, report, options.repeats or (2 if options.quick else 5), 40 if options.quick else 100)
     return report.finish()
 
 

@@ -17,7 +17,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainer.data.builtin import ensure_digits
 from trainer.data.fetch import Location, locate
 from trainer.data.manifest import DatasetManifest, manifest_at, mismatches
 from trainer.data.order import Order
@@ -142,6 +141,8 @@ def open_dataset(spec: JobSpec, *, cache_dir: Path, roots: Sequence[str] = ()) -
     arch doesn't fit it. Shards are read, and proven, when a batch first needs them.
     """
     if spec.data.url == "builtin:digits":
+        from trainer.data.builtin import ensure_digits  # the packer, which other data doesn't need here
+
         location = locate(str(ensure_digits(cache_dir, spec.arch.resolution)))
     else:
         location = locate(spec.data.url, roots)
