@@ -98,6 +98,22 @@ def test_d_sees_real_and_fake_in_one_pass_with_their_labels() -> None:
     assert labels.tolist() == [0, 1, 0, 1, 1, 0]
 
 
+def test_every_net_is_asked_with_the_labels_of_its_images() -> None:
+    """Real images go with their labels, generated ones with those that G was asked for, also in penalties and in G's phase."""
+    d, g = adversarial(make_spec(penalties=(R1(), GradientPenalty())))
+    real_labels, fake_labels = [0, 1, 0], [1, 1, 0]
+    for norm in (None, nn.BatchNorm2d(1)):
+        asked: list[Any] = []
+        inner = G()
+        nets = {"G": lambda z, labels, inner=inner, asked=asked: (asked.append(labels), inner(z))[1], "D": D(norm)}
+        run(d, nets, labels=True)
+        run(g, nets, labels=True)
+        assert [labels.tolist() for labels in asked] == [fake_labels, fake_labels]
+        seen = [labels.tolist() for _, _, labels in nets["D"].calls]
+        judged = [real_labels + fake_labels] if norm is None else [real_labels, fake_labels]
+        assert seen == [*judged, real_labels, real_labels, fake_labels]
+
+
 def test_d_with_batch_statistics_sees_them_in_two_passes() -> None:
     d, _ = adversarial(make_spec())
     nets = {"G": G(), "D": D(nn.BatchNorm2d(1))}
