@@ -98,7 +98,8 @@ def classifier_extractor(dataset: Dataset, cache_dir: Path, device: torch.device
     task = "classifier" if labelled else "rotation-classifier"
     path = cache_dir / "extractors" / f"{task}-v{VERSION}-{manifest.digest[:32]}.safetensors"
     path.parent.mkdir(parents=True, exist_ok=True)
-    net = FeatureNet(manifest.channels, size, len(manifest.classes) if labelled else ROTATIONS)
+    with torch.random.fork_rng(devices=[]):  # initial weights must not move the training's generator
+        net = FeatureNet(manifest.channels, size, len(manifest.classes) if labelled else ROTATIONS)
     with FileLock(f"{path}.lock"):
         if not path.exists():
             train(net, *training_set(dataset, size, labelled), seed=_seed(manifest.digest))

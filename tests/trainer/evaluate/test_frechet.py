@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import scipy.linalg
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainer.evaluate import Moments, frechet_distance
@@ -53,6 +53,7 @@ def test_singular_covariances_agree_with_scipy():
 
 
 @given(st.integers(0, 10_000), st.integers(1, 12))
+@settings(deadline=None)
 def test_commuting_covariances_have_the_closed_form(seed, features):
     """Shared eigenvectors: |μ₁ − μ₂|² + Σ (√λ₁ − √λ₂)²."""
     rng = np.random.default_rng(seed)
@@ -81,6 +82,7 @@ def test_shapes_that_do_not_fit_are_refused():
 
 
 @given(st.lists(st.integers(0, 40), min_size=1, max_size=6), st.integers(0, 1000), st.sampled_from([0.0, 1e6]))
+@settings(deadline=None)
 def test_moments_of_pieces_are_the_moments_of_the_whole(sizes, seed, offset):
     """Also far from zero, where E[xxᵀ] − μμᵀ would lose its digits."""
     rng = np.random.default_rng(seed)

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from trainer.data.stream import open_dataset
+from trainer.engine.distributed import Distributed
+from trainer.engine.state import TrainState
+from trainer.families.table import recipes
+from trainer.publish import build_package
+from trainer.publish.card import Lineage
+
+PROVENANCE = {"extractor": "classifier", "extractor_digest": "e" * 64, "dataset_digest": "d" * 64, "truncation": None}
+
+
+def make(tmp_path_factory, recipe, arch):
+    """A generator with its data and package."""
+    folder = tmp_path_factory.mktemp(recipe)
+    spec = recipes()[recipe]()
+    spec = spec.replace(arch=spec.arch.replace(**arch), resources=spec.resources.replace(workers=1))
+    distributed = Distributed.create(spec, world=1)
+    dataset, state = open_dataset(spec, cache_dir=folder / "cache"), TrainState.create(spec, distributed)
+    lineage = Lineage("job-7", 120, 7680, dataset.manifest.digest, spec.digest(), "0.1.0")
+    package = build_package(
+        state, folder / "model", dataset=dataset, scores={"fid": 12.5}, provenance=PROVENANCE, lineage=lineage
+    )
+    return SimpleNamespace(
+        spec=spec, state=state, dataset=dataset, distributed=distributed, folder=package, lineage=lineage
+    )
+
+
+@pytest.fixture(scope="session")
+def conditional(tmp_path_factory):
+    """Class-conditional DCGAN with a normal prior."""
+    return make(tmp_path_factory, "dcgan-digits", {"g_width": 4, "d_width": 4, "resolution": 8})
+
+
+@pytest.fixture(scope="session")
+def unconditional(tmp_path_factory):
+    """The MLP GAN with a uniform prior, sigmoid pixels and no classes."""
+    return make(tmp_path_factory, "gan-digits", {"g_hidden": 16, "d_hidden": 8, "resolution": 8, "classes": 0})

@@ -1,0 +1,172 @@
+"""When a run publishes, and names of models on the command line."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+from typer.testing import CliRunner
+
+from trainer.engine.events import Published, RunFinished, Scored, StepDone
+from trainer.publish import Publisher, publisher
+from trainer.publish.__main__ import app, chosen_labels
+from trainer.publish.publisher import FOLDER
+from trainer.publish.pull import model_uri
+from trainer.publish.registry import PublishError, Registered, patiently
+from trainer.spec import Publish
+from trainer.wire import JobFile
+
+
+class Run:
+    """A run without a loop that keeps what is emitted."""
+
+    def __init__(self, state, main=True):
+        self.state = state
+        self.distributed = SimpleNamespace(is_main=main)
+        self.emitted = []
+
+    def emit(self, event):
+        self.emitted.append(event)
+
+
+@pytest.fixture
+def job(conditional, tmp_path):
+    def make(**changes):
+        spec = conditional.spec.replace(publish=Publish(model="demo"))
+        return JobFile(job_id="job-1", attempt=1, spec=spec, job_dir=str(tmp_path), cache_dir=str(tmp_path), **changes)
+
+    return make
+
+
+def scored(spec, short_of=0):
+    return Scored(9, spec.train.images - short_of, {"fid": 3.0}, {"extractor_digest": "e" * 64})
+
+
+def test_a_complete_run_is_packaged_registered_and_announced(job, conditional, tmp_path, monkeypatch):
+    asked = []
+
+    def register(job, package):
+        asked.append((job.job_id, package))
+        return Registered("4", True, "version 4 is champion: the model had none")
+
+    monkeypatch.setattr(publisher, "register", register)
+    run, spec = Run(conditional.state), conditional.spec
+    Publisher(job(mlflow_uri="http://127.0.0.1:9"), conditional.dataset).handle(scored(spec), run)
+    assert asked == [("job-1", tmp_path / FOLDER)]
+    assert run.emitted == [
+        Published(9, spec.train.images, "demo", "4", True, "version 4 is champion: the model had none", {"fid": 3.0})
+    ]
+
+
+def test_without_mlflow_the_package_lies_in_the_jobs_folder(job, conditional, tmp_path):
+    run = Run(conditional.state)
+    Publisher(job(), conditional.dataset).handle(scored(conditional.spec), run)
+    assert (tmp_path / FOLDER / "checksums.json").is_file()
+    assert run.emitted == []
+
+
+@pytest.mark.parametrize("main", [True, False])
+def test_only_rank_0_of_a_complete_run_publishes(job, conditional, tmp_path, main):
+    listener, spec = Publisher(job(), conditional.dataset), conditional.spec
+    run = Run(conditional.state, main=main)
+    listener.handle(scored(spec, short_of=1), run)  # a score on the way
+    listener.handle(StepDone(9, spec.train.images - 1, last=True), run)
+    listener.handle(RunFinished(9, spec.train.images - 1, outcome="stopped"), run)
+    if not main:
+        listener.handle(scored(spec), run)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_absent_server_is_tried_again_and_then_named_with_the_way_out(tmp_path):
+    import requests
+
+    waits, calls = [], []
+
+    def away():
+        calls.append(1)
+        raise requests.ConnectionError("refused")
+
+    with pytest.raises(PublishError, match=r"python -m trainer\.publish register"):
+        patiently(away, "http://mlflow", tmp_path / "model", sleep=waits.append)
+    assert len(calls) == len(waits) + 1
+    assert waits == sorted(waits)
+    assert 60 < sum(waits) < 600
+
+
+def test_a_server_that_comes_back_is_used(tmp_path):
+    import requests
+
+    answers = [requests.ConnectionError("refused"), requests.Timeout("slow"), "done"]
+
+    def attempt():
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    assert patiently(attempt, "http://mlflow", tmp_path, sleep=lambda seconds: None) == "done"
+
+
+def test_a_refusal_is_not_repeated(tmp_path):
+    from mlflow.exceptions import MlflowException
+
+    def refused():
+        raise MlflowException.invalid_parameter_value("no such thing")
+
+    def never(seconds):
+        raise AssertionError("waited")
+
+    with pytest.raises(PublishError, match="refused the model"):
+        patiently(refused, "http://mlflow", tmp_path, sleep=never)
+
+
+@pytest.mark.parametrize(
+    ("name", "uri"),
+    [
+        ("demo", "models:/demo@champion"),
+        ("demo@best", "models:/demo@best"),
+        ("demo/3", "models:/demo/3"),
+        ("models:/demo@champion", "models:/demo@champion"),
+    ],
+)
+def test_a_model_is_named_with_or_without_alias_or_version(name, uri):
+    assert model_uri(name) == uri
+
+
+@pytest.mark.parametrize("name", ["", "a b", "demo@", "../demo", "http://x/y", "demo/3/4"])
+def test_what_is_no_model_name_is_refused(name):
+    with pytest.raises(ValueError, match="write NAME, NAME@alias or NAME/version"):
+        model_uri(name)
+
+
+def test_sample_draws_from_a_folder_and_the_same_seed_gives_the_same_picture(conditional, tmp_path):
+    cli, pictures = CliRunner(), [tmp_path / "a.png", tmp_path / "b.png", tmp_path / "c.png"]
+    for picture, seed in zip(pictures, ("7", "7", "8"), strict=True):
+        options = ["-n", "12", "--labels", "3,4", "--seed", seed, "--out", str(picture)]
+        done = cli.invoke(app, ["sample", str(conditional.folder), *options])
+        assert done.exit_code == 0, done.output
+    first, second, third = (picture.read_bytes() for picture in pictures)
+    assert first == second
+    assert first != third
+
+
+def test_mistakes_on_the_command_line_are_said_without_a_traceback(conditional, tmp_path, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    cli, out = CliRunner(), str(tmp_path / "grid.png")
+    for arguments, message in (
+        (["sample", str(conditional.folder), "--labels", "1,x", "--out", out], "labels is '1,x'"),
+        (["sample", str(conditional.folder), "--labels", "10", "--out", out], "labels holds 10"),
+        (["sample", str(conditional.folder), "--truncation", "-1", "--out", out], "truncation is -1"),
+        (["pull", "demo", str(tmp_path / "demo")], "MLFLOW_TRACKING_URI is not set"),
+        (["pull", "demo", str(tmp_path)], "MLFLOW_TRACKING_URI is not set"),
+    ):
+        done = cli.invoke(app, arguments)
+        assert done.exit_code == 1
+        assert message in done.output
+        assert "Traceback" not in done.output
+
+
+def test_balanced_needs_classes():
+    assert chosen_labels("balanced", 3) == [0, 1, 2]
+    with pytest.raises(ValueError, match="'balanced'"):
+        chosen_labels("balanced", 0)
