@@ -6,6 +6,7 @@ MLflow is imported on the first call: that takes seconds, so nothing on the way 
 from __future__ import annotations
 
 import os
+import threading
 from typing import TYPE_CHECKING
 
 from trainer.wire import JobFile
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 JOB_TAG = "agon.job_id"
+_finding = threading.Lock()  # the sink's thread and publishing may ask at the same time; only one may make the run
 
 # MLflow's own defaults (7 retries of 120 s) hold whoever calls it for a quarter of an hour; its callers here retry by
 # themselves and know what to do meanwhile. A value that is set in the environment wins.
@@ -45,6 +47,11 @@ def run_id(job: JobFile) -> str:
     if job.mlflow_uri is None:
         raise ValueError(f"job {job.job_id} has no mlflow_uri")
     api = client(job.mlflow_uri)
+    with _finding:
+        return _found_or_made(api, job)
+
+
+def _found_or_made(api: MlflowClient, job: JobFile) -> str:
     experiment = _experiment(api, job.mlflow_experiment)
     runs = api.search_runs([experiment], filter_string=f"tags.`{JOB_TAG}` = '{job.job_id}'", max_results=1)
     if runs:
