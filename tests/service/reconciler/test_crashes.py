@@ -100,6 +100,83 @@ def test_a_call_whose_answer_is_lost_is_not_repeated_as_a_second_job(world: Any)
     world.round()
     assert "handed over" in world.job(job)["reason"]
     world.round()
+    assert world.ray.starts == [f"agon-{job}-1"]
+    assert world.job(job)["state"] == "starting"
+
+
+def test_a_reconciler_that_lost_its_lease_while_it_waited_for_ray_writes_nothing(world: Any) -> None:
+    """The slow one is inside a call to Ray when its lease runs out and another one moves the job on."""
+    job = world.running()
+    slow = world.reconciler("slow")
+    overtaken = False
+
+    def overtake(call: str, _submission: str) -> None:
+        nonlocal overtaken
+        if call == "status" and not overtaken:
+            overtaken = True
+            world.clock.forward(world.settings.lease_seconds + 1)
+            world.ray.move(f"agon-{job}-1", RayStatus.FAILED)
+            world.reconciler("fast").round()
+            assert world.job(job)["state"] == "queued"
+            world.clock.forward(5)
+            world.reconciler("fast").round()
+            assert world.job(job)["attempt"] == 2
+
+    world.ray.after = overtake
+    world.clock.forward(2)
+    slow.round()
+    assert overtaken
+    assert (world.job(job)["state"], world.job(job)["attempt"]) == ("starting", 2)
+    assert world.ray.starts == [f"agon-{job}-1", f"agon-{job}-2"]
+
+
+def test_a_report_that_comes_while_ray_is_asked_is_not_overlooked(world: Any) -> None:
+    """Ray says FAILED, and between that and the decision the job says that it completed."""
+    job = world.running()
+    told = False
+
+    def tell(call: str, _submission: str) -> None:
+        nonlocal told
+        if call == "logs" and not told:
+            told = True
+            world.tell(job, "finished", outcome="completed")
+
+    world.ray.before = tell
+    world.ray.move(f"agon-{job}-1", RayStatus.FAILED)
+    world.round()
+    world.round()
+    assert told
+    assert world.job(job)["state"] == "succeeded"
+
+
+def test_a_cancellation_that_comes_while_the_job_is_admitted_is_not_overlooked(world: Any) -> None:
+    job = world.submit()
+
+    def cancel(call: str, _submission: str) -> None:
+        if call == "submit":
+            world.client.post(f"/v1/jobs/{job}/cancel")
+
+    world.ray.before = cancel
+    world.round()
+    for _ in range(3):
+        world.round()
+    assert world.job(job)["state"] == "cancelled"
+    assert all(item.status.ended for item in world.ray.jobs.values())
+
+
+def test_many_reconcilers_at_once_start_each_job_once_and_never_exceed_the_cluster(world: Any) -> None:
+    jobs = [world.submit() for _ in range(12)]
+    started = threading.Barrier(4)
+
+    def work(name: str) -> None:
+        reconciler = world.reconciler(name)
+        started.wait()
+        for _ in range(6):
+            reconciler.round()
+
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(work, f"r{index}") for index in range(4)]:
+            done.result()
     assert sorted(world.ray.starts) == sorted(f"agon-{job}-1" for job in jobs[:4])
     assert [world.job(job)["state"] for job in jobs] == ["starting"] * 4 + ["queued"] * 8
 

@@ -1,0 +1,353 @@
+"""The fakes do what the real Ray and the real MLflow do: each promise is checked on both."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from service.gateway.fake_ray import FakeRay
+from service.gateway.fake_registry import FakeRegistry
+from service.gateway.ray_jobs import HttpRayJobs, RayJob, RayJobs, RayStatus, RayUnreachableError
+from service.gateway.registry import (
+    HttpRegistry,
+    Registry,
+    RegistryMissingError,
+    RegistryRefusedError,
+    RegistryUnreachableError,
+)
+
+BIN = Path(sys.executable).parent
+both_rays = pytest.mark.parametrize("kind", ["fake", pytest.param("real", marks=pytest.mark.system)])
+
+
+def _ports(count: int) -> list[int]:
+    probes = [socket.socket() for _ in range(count)]
+    try:
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
+    finally:
+        for probe in probes:
+            probe.close()
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """Ours alone: the process leads its own session."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, number)
+        except ProcessLookupError:
+            return
+        for _ in range(100):
+            if process.poll() is not None and not _alive(process.pid):
+                return
+            time.sleep(0.1)
+
+
+def _alive(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _until(check: Callable[[], bool], what: str, seconds: float = 90.0) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            if check():
+                return
+        except (RayUnreachableError, httpx.HTTPError):
+            pass
+        time.sleep(0.2)
+    pytest.fail(f"{what} did not happen in {seconds} s")
+
+
+@pytest.fixture(scope="module")
+def ray_head() -> Iterator[tuple[str, Path]]:
+    """A real Ray head with token authentication: dashboard URL and token file."""
+    folder = Path(tempfile.mkdtemp(prefix="agr", dir="/tmp"))  # Ray's sockets lie in it, and their paths are limited
+    token = folder / "token"
+    token.write_text(secrets.token_hex(32))
+    token.chmod(0o600)
+    gcs, dashboard, *others = _ports(7)
+    flags = (
+        "dashboard-agent-listen-port",
+        "dashboard-agent-grpc-port",
+        "runtime-env-agent-port",
+        "metrics-export-port",
+        "ray-client-server-port",
+    )
+    command = [
+        str(BIN / "ray"), "start", "--head", "--block", "--node-ip-address=127.0.0.1", f"--port={gcs}", "--num-cpus=2",
+        "--num-gpus=0", "--include-dashboard=true", "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}",
+        f"--temp-dir={folder}", "--object-store-memory=80000000", "--disable-usage-stats",
+        *(f"--{flag}={port}" for flag, port in zip(flags, others, strict=True)),
+    ]  # fmt: skip
+    env = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token), "RAY_JOB_STOP_WAIT_TIME_S": "1"}
+    with (folder / "out").open("wb") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=out, env=env, start_new_session=True)
+    url = f"http://127.0.0.1:{dashboard}"
+    gateway = HttpRayJobs(url, token)
+    try:
+        _until(
+            lambda: bool(gateway.nodes()) and gateway.ping() is None,
+            f"Ray's start ({(folder / 'out').read_text()[-500:]})",
+        )
+        yield url, token
+    finally:
+        gateway.close()
+        _stop(process)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def ray(request: pytest.FixtureRequest, kind: str) -> Iterator[RayJobs]:
+    if kind == "fake":
+        yield FakeRay(cpus=2)
+        return
+    gateway = HttpRayJobs(*request.getfixturevalue("ray_head"))
+    yield gateway
+    gateway.close()
+
+
+@pytest.fixture
+def name() -> str:
+    """A submission id that nobody used."""
+    return f"agon-j-{secrets.token_hex(4)}-1"
+
+
+def _status(ray: RayJobs, name: str) -> RayStatus:
+    found = ray.status(name)
+    assert found is not None
+    return found.status
+
+
+def _finish(ray: RayJobs, name: str, status: RayStatus, output: str = "", exit_code: int | None = None) -> RayJob:
+    """Wait for the real one; tell the fake one."""
+    if isinstance(ray, FakeRay):
+        ray.output[name] = output
+        ray.move(name, status, exit_code=exit_code)
+    _until(lambda: _status(ray, name) is status, f"{name} {status}")
+    found = ray.status(name)
+    assert found is not None
+    return found
+
+
+@both_rays
+def test_a_job_runs_and_its_log_is_there_when_it_has_ended(ray: RayJobs, name: str) -> None:
+    ray.submit(name, "echo hello from the driver", {"agon_job": "j"})
+    assert _finish(ray, name, RayStatus.SUCCEEDED, "hello from the driver\n").status.ended
+    assert "hello from the driver" in (ray.logs(name) or "")
+    assert name in [job.submission_id for job in ray.submissions()]
+
+
+@both_rays
+def test_submitting_the_same_id_again_is_success_and_starts_nothing(ray: RayJobs, name: str, tmp_path: Path) -> None:
+    marks = tmp_path / "marks"
+    for _ in range(3):
+        ray.submit(name, f"echo started >> {marks}", {})
+    _finish(ray, name, RayStatus.SUCCEEDED)
+    ray.submit(name, f"echo started >> {marks}", {})
+    assert _status(ray, name) is RayStatus.SUCCEEDED
+    started = ray.starts.count(name) if isinstance(ray, FakeRay) else marks.read_text().count("started")
+    assert started == 1
+
+
+@both_rays
+def test_an_unknown_job_has_no_status_and_no_log_and_stopping_it_is_success(ray: RayJobs, name: str) -> None:
+    assert ray.status(name) is None
+    assert ray.logs(name) is None
+    ray.stop(name)
+
+
+@both_rays
+def test_a_failed_driver_shows_its_exit_code(ray: RayJobs, name: str) -> None:
+    ray.submit(name, "echo dying; exit 3", {})
+    job = _finish(ray, name, RayStatus.FAILED, "dying\n", exit_code=3)
+    assert job.exit_code == 3
+    assert "dying" in (ray.logs(name) or "")
+
+
+@both_rays
+def test_a_stopped_job_ends_and_stopping_it_again_is_success(ray: RayJobs, name: str) -> None:
+    ray.submit(name, "sleep 600", {})
+    if not isinstance(ray, FakeRay):
+        _until(lambda: _status(ray, name) is RayStatus.RUNNING, "the start")
+    ray.stop(name)
+    _until(lambda: _status(ray, name) is RayStatus.STOPPED, "the stop")
+    ray.stop(name)
+    assert _status(ray, name) is RayStatus.STOPPED
+
+
+@both_rays
+def test_the_cluster_tells_its_nodes_and_what_is_free(ray: RayJobs) -> None:
+    nodes = ray.nodes()
+    assert [(node.cpus, node.gpus) for node in nodes] == [(2.0, 0.0)]
+    assert 0.0 <= nodes[0].cpus_free <= 2.0
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("token", ["wrong" * 10, None])
+def test_a_wrong_or_missing_token_is_told_as_such(
+    ray_head: tuple[str, Path], tmp_path: Path, token: str | None
+) -> None:
+    path = tmp_path / "token"
+    if token:
+        path.write_text(token)
+    gateway = HttpRayJobs(ray_head[0], path)
+    for call in (gateway.ping, gateway.nodes, lambda: gateway.status("x"), lambda: gateway.submit("x", "true", {})):
+        with pytest.raises(RayUnreachableError, match="refuses the token") as caught:
+            call()
+        assert not token or token not in str(caught.value)
+    gateway.close()
+
+
+@pytest.mark.parametrize("answer", ["nothing", "garbage"])
+def test_a_ray_that_does_not_answer_as_ray_does_is_unreachable(tmp_path: Path, answer: str) -> None:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen() if answer == "garbage" else None
+        gateway = HttpRayJobs(f"http://127.0.0.1:{server.getsockname()[1]}", tmp_path / "none", timeout=0.5)
+        for call in (gateway.ping, gateway.nodes, lambda: gateway.status("x"), lambda: gateway.stop("x")):
+            with pytest.raises(RayUnreachableError, match="can't be reached"):
+                call()
+        gateway.close()
+
+
+# -- the registry
+
+
+@pytest.fixture(scope="module")
+def mlflow_server() -> Iterator[str]:
+    """A real MLflow server on SQLite."""
+    folder = Path(tempfile.mkdtemp(prefix="agm"))
+    (port,) = _ports(1)
+    command = [
+        str(BIN / "mlflow"), "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
+        "--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}", "--default-artifact-root", str(folder / "artifacts"),
+    ]  # fmt: skip
+    env = {
+        **os.environ,
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "DO_NOT_TRACK": "true",
+    }
+    with (folder / "out").open("wb") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=out, env=env, start_new_session=True, cwd=folder)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        _until(lambda: httpx.get(f"{url}/health", trust_env=False).status_code == 200, "MLflow's start")
+        yield url
+    finally:
+        _stop(process)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class RealRegistry(HttpRegistry):
+    """With what only tests and jobs do: adding versions."""
+
+    def add(self, name: str, tags: dict[str, str] | None = None) -> None:
+        """Register one more version."""
+        api = f"{self.uri}/api/2.0/mlflow"
+        httpx.post(f"{api}/registered-models/create", json={"name": name}, trust_env=False)
+        pairs = [{"key": key, "value": value} for key, value in (tags or {}).items()]
+        body = {"name": name, "source": f"s3://nowhere/{name}", "tags": pairs}
+        reply = httpx.post(f"{api}/model-versions/create", json=body, trust_env=False)
+        assert reply.is_success, reply.text
+
+
+@pytest.fixture
+def registry(request: pytest.FixtureRequest, kind: str) -> Iterator[FakeRegistry | RealRegistry]:
+    found = FakeRegistry() if kind == "fake" else RealRegistry(request.getfixturevalue("mlflow_server"))
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def model() -> str:
+    """A model name that nobody used."""
+    return f"m-{secrets.token_hex(4)}"
+
+
+@both_rays
+def test_versions_come_newest_first_with_tags_and_aliases_page_by_page(
+    registry: FakeRegistry | RealRegistry, model: str
+) -> None:
+    for index in range(3):
+        registry.add(model, {"fid": str(index)})
+    registry.set_alias(model, "champion", "2")
+    assert registry.model(model).aliases == {"champion": "2"}
+    first, cursor = registry.versions(model, 2, None)
+    assert [(item.version, item.aliases, item.tags) for item in first] == [
+        ("3", (), {"fid": "2"}),
+        ("2", ("champion",), {"fid": "1"}),
+    ]
+    rest, end = registry.versions(model, 2, cursor)
+    assert ([item.version for item in rest], end) == (["1"], None)
+    assert first[0].created > 0
+    assert first[0].status == "READY"
+
+
+@both_rays
+def test_models_come_by_name_page_by_page(registry: FakeRegistry | RealRegistry, model: str) -> None:
+    for suffix in ("b", "a", "c"):
+        registry.add(f"{model}-{suffix}")
+    names: list[str] = []
+    cursor = None
+    while True:
+        found, cursor = registry.models(2, cursor)
+        names += [item.name for item in found if item.name.startswith(model)]
+        if cursor is None:
+            break
+    assert names == [f"{model}-a", f"{model}-b", f"{model}-c"]
+
+
+@both_rays
+def test_an_alias_moves_and_must_point_at_a_version(registry: FakeRegistry | RealRegistry, model: str) -> None:
+    registry.add(model)
+    registry.add(model)
+    for version in ("1", "2"):
+        registry.set_alias(model, "champion", version)
+        assert registry.model(model).aliases == {"champion": version}
+    with pytest.raises(RegistryMissingError):
+        registry.set_alias(model, "champion", "9")
+    for reserved in ("latest", "v1"):
+        with pytest.raises(RegistryRefusedError):
+            registry.set_alias(model, reserved, "1")
+
+
+@both_rays
+def test_an_unknown_model_is_missing(registry: Registry, model: str) -> None:
+    for call in (lambda: registry.model(model), lambda: registry.versions(model, 5, None)):
+        with pytest.raises(RegistryMissingError):
+            call()
+
+
+@both_rays
+def test_a_page_token_of_nobody_is_refused(registry: Registry) -> None:
+    with pytest.raises(RegistryRefusedError):
+        registry.models(5, "nonsense")
+
+
+def test_an_mlflow_that_is_away_is_unreachable_and_its_password_is_not_told() -> None:
+    (port,) = _ports(1)
+    registry = HttpRegistry(f"http://user:hunter2@127.0.0.1:{port}")
+    for call in (registry.ping, lambda: registry.models(5, None)):
+        with pytest.raises(RegistryUnreachableError) as caught:
+            call()
+        assert "hunter2" not in str(caught.value)
+    registry.close()
