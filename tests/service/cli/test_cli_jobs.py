@@ -1,0 +1,158 @@
+"""Jobs from the command line, against the real API."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.client import Client
+from service.gateway.ray_jobs import RayStatus
+
+Agon = Callable[..., Any]
+STARTED = {"kind": "started", "data": {"total_images": 640, "resumed_from": None, "workers": 2, "device": "cpu"}}
+PROGRESS = {
+    "kind": "progress", "step": 10, "images": 640,
+    "data": {"metrics": {"D/loss": 0.5, "G/loss": 1.25}, "images_per_second": 320.0, "eta_seconds": 0.0, "total_images": 640},
+}  # fmt: skip
+PUBLISHED = {
+    "kind": "published", "step": 10, "images": 640,
+    "data": {"model": "digits", "version": "1", "champion": True, "verdict": "the first", "scores": {}},
+}  # fmt: skip
+FINISHED = {"kind": "finished", "step": 10, "images": 640, "data": {"outcome": "completed"}}
+FAILED = {"kind": "failed", "data": {"kind": "bad-data", "reason": "shard 3 is altered"}}
+
+
+def test_submit_prints_the_id_alone_and_hints_elsewhere(agon: Agon, world: Any) -> None:
+    found = agon("submit", "dcgan-digits", "--set", "train.images=640")
+    assert found.code == 0
+    job = found.out.strip()
+    assert job.startswith("j-")
+    assert f"agon watch {job}" in found.err
+    shown = json.loads(agon("show", job, "--json").out)
+    assert shown["spec"]["train"]["images"] == 640
+
+
+def test_submit_and_wait_follows_the_job_and_prints_the_model(agon: Agon, world: Any) -> None:
+    world.drive(STARTED, PROGRESS, PUBLISHED, FINISHED)
+    found = agon("submit", "dcgan-digits", "--wait")
+    assert found.code == 0, found.err
+    assert found.out.strip() == "models:/digits@champion"
+    for text in (
+        "training on 2 workers",
+        "step 10",
+        "320 images/s",
+        "G/loss 1.25",
+        "published digits version 1",
+        "succeeded",
+    ):
+        assert text in found.err, text
+
+
+def test_a_failed_job_ends_the_command_with_1_and_the_reason(agon: Agon, world: Any) -> None:
+    world.drive(STARTED, FAILED, status=RayStatus.FAILED)
+    found = agon("submit", "dcgan-digits", "--wait")
+    assert found.code == 1
+    assert "bad-data" in found.err
+    assert "shard 3 is altered" in found.err
+    assert "shard 3 is altered" in agon("show", "dcgan-digits").out
+
+
+def test_jobs_are_found_by_name_and_the_newest_wins(agon: Agon, world: Any) -> None:
+    agon("submit", "dcgan-digits")
+    second = agon("submit", "dcgan-digits").out.strip()
+    assert json.loads(agon("show", "dcgan-digits", "--json").out)["id"] == second
+    listed = json.loads(agon("jobs", "--json").out)
+    assert len(listed) == 2
+    assert listed[0]["id"] == second
+    assert second in agon("jobs").out
+    assert json.loads(agon("jobs", "--state", "failed", "--json").out) == []
+    assert len(json.loads(agon("jobs", "-n", "1", "--json").out)) == 1
+
+
+def test_an_unknown_job_is_refused_with_4(agon: Agon, world: Any) -> None:
+    for verb in ("show", "cancel", "logs", "watch", "events"):
+        found = agon(verb, "nope")
+        assert found.code == 4, verb
+        assert "nope" in found.err
+        assert "Traceback" not in found.err
+
+
+def test_cancel_and_cancel_again(agon: Agon, world: Any) -> None:
+    job = agon("submit", "dcgan-digits").out.strip()
+    assert agon("cancel", job).code == 0
+    ended = time.monotonic() + 20
+    while json.loads(agon("show", job, "--json").out)["state"] != "cancelled":
+        for name in list(world.ray.jobs):
+            world.ray.move(name, RayStatus.STOPPED)
+        assert time.monotonic() < ended
+        time.sleep(0.1)
+    again = agon("cancel", job)
+    assert again.code == 4
+    assert "cancelled" in again.err
+
+
+def test_logs_are_printed_and_followed_to_the_end(agon: Agon, world: Any) -> None:
+    driver = world.drive(STARTED, FINISHED, log="line 1\nline 2\nline 3\n")
+    job = agon("submit", "dcgan-digits", "--wait")
+    driver.join(20)
+    assert job.code == 0
+    assert agon("logs", "dcgan-digits").out == "line 1\nline 2\nline 3\n"
+    assert agon("logs", "dcgan-digits", "--tail", "1").out.strip() == "line 3"
+    assert agon("logs", "dcgan-digits", "-f").out == "line 1\nline 2\nline 3\n"
+
+
+def test_events_are_json_lines_to_the_end(agon: Agon, world: Any) -> None:
+    world.drive(STARTED, PROGRESS, FINISHED)
+    agon("submit", "dcgan-digits", "--wait")
+    lines = [json.loads(line) for line in agon("events", "dcgan-digits").out.splitlines()]
+    assert [line["kind"] for line in lines if line["kind"] != "state"] == ["started", "progress", "finished"]
+    assert lines[-1]["data"]["state"] == "succeeded"
+    after = agon("events", "dcgan-digits", "--after", "2").out.splitlines()
+    assert [json.loads(line)["kind"] for line in after if '"state"' not in line] == ["finished"]
+
+
+def test_what_the_api_refuses_is_shown_by_field(agon: Agon, world: Any) -> None:
+    found = agon("submit", "dcgan-64", "--set", "data.url=/etc/nowhere")
+    assert found.code == 2
+    assert "data.url" in found.err
+
+
+def test_validate_asks_the_api_too(agon: Agon, world: Any) -> None:
+    assert world.url in agon("validate", "dcgan-digits").err
+    assert world.url not in agon("validate", "dcgan-digits", "--offline").err
+    assert agon("validate", "dcgan-64", "--set", "data.url=/etc/nowhere").code == 2
+
+
+def test_a_wrong_token_is_said_plainly(agon: Agon, world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AGON_TOKEN", "wrong")
+    found = agon("jobs")
+    assert found.code == 4
+    assert "token" in found.err.lower()
+
+
+def test_ctrl_c_while_waiting_leaves_the_job_running_and_says_how_to_go_on(world: Any, tmp_path: Path) -> None:
+    env = os.environ | {"AGON_URL": world.url, "AGON_TOKEN": world.token, "PYTHONUNBUFFERED": "1"}
+    command = [sys.executable, "-m", "service.cli", "submit", "dcgan-digits", "--wait"]
+    child = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    with Client(world.url, world.token) as client:
+        while not client.jobs().items:
+            time.sleep(0.1)
+        assert child.stderr is not None
+        assert "submitted" in child.stderr.readline()
+        assert child.stderr.readline(), "it is following"
+        child.send_signal(signal.SIGINT)
+        _, err = child.communicate(timeout=30)
+        assert child.returncode == 130
+        assert "goes on" in err
+        assert "agon cancel" in err
+        assert "Traceback" not in err
+        assert client.jobs().items[0].desired == "run"
