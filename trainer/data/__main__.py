@@ -127,7 +127,9 @@ def _show(item: Packed) -> None:
     manifest = item.manifest
     size = sum(shard.size for shard in manifest.shards) / 2**20
     table = Table(show_header=False, box=None)
-    table.add_row("dataset", f"{manifest.name} → {item.path}" + ("" if item.written else "  (was there already)"))
+    table.add_row(
+        "dataset", escape(f"{manifest.name} → {item.path}") + ("" if item.written else "  (was there already)")
+    )
     colour = "grey" if manifest.channels == 1 else "RGB"
     table.add_row("images", f"{manifest.samples:,} of {manifest.resolution}×{manifest.resolution} px, {colour}")
     if manifest.classes:
@@ -135,7 +137,7 @@ def _show(item: Packed) -> None:
             f"{name} {count:,}" for name, count in list(zip(manifest.classes, manifest.class_counts, strict=True))[:12]
         )
         more = f", … ({len(manifest.classes)} classes)" if len(manifest.classes) > 12 else ""
-        table.add_row("classes", shown + more)
+        table.add_row("classes", escape(shown) + more)
     else:
         table.add_row("classes", "none: set arch.classes to 0")
     table.add_row("shards", f"{len(manifest.shards)} ({size:,.1f} MiB)")

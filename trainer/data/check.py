@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -58,7 +57,6 @@ def check(
                     _decode(store, first, shard.samples)
             except BadDataError as error:
                 problems.append(str(error))
-            shutil.rmtree(folder, ignore_errors=True)
         first += shard.samples
         progress(number + 1, len(manifest.shards))
     if not problems and manifest.classes and tuple(counts.tolist()) != manifest.class_counts:

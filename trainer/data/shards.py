@@ -14,6 +14,7 @@ import hashlib
 import logging
 import os
 import shutil
+import time
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -129,7 +130,7 @@ class ShardStore:
         path = folder / f"{shard.sha256}.tar"
         with locked(path.with_suffix(".lock")):
             if path.exists():
-                os.utime(path)  # used now: evicted last
+                os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns))  # used now: evicted last
                 return path
             make_room(folder, shard.size)
             part = path.with_suffix(".part")  # under the lock, so it is ours; a dead process's is overwritten
@@ -153,7 +154,7 @@ def verify(path: Path, shard: Shard) -> None:
 
 def make_room(folder: Path, size: int) -> None:
     """Delete the least recently used shards until `size` bytes fit beside the reserve, or none is left."""
-    shards = sorted(folder.glob("*.tar"), key=lambda path: path.stat().st_mtime)
+    shards = sorted(folder.glob("*.tar"), key=lambda path: path.stat().st_atime_ns)
     for path in shards:
         if shutil.disk_usage(folder).free >= size + RESERVE:
             return

@@ -61,7 +61,7 @@ class Folder(Source):
 
 
 class Zip(Source):
-    """Members of a zip archive. Names that are absolute or climb out are dropped; they'd only ever be labels."""
+    """Members of a zip archive. Names that are absolute, climb out or hold control characters are dropped."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.name = path, path.stem
@@ -114,7 +114,11 @@ def open_source(text: str) -> Source:
 
 
 def _safe(name: str) -> bool:
-    return not name.startswith(("/", "\\")) and ".." not in PurePosixPath(name.replace("\\", "/")).parts
+    return (
+        name.isprintable()
+        and not name.startswith(("/", "\\"))
+        and ".." not in PurePosixPath(name.replace("\\", "/")).parts
+    )
 
 
 @cache

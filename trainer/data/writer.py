@@ -33,13 +33,12 @@ class ShardWriter:
         self._labels[label] += 1
         self._total += 1
         self._in_shard += 1
-        if self._file is not None and self._file.tell() >= self._shard_size:
+        if self._tar.stream.tell() >= self._shard_size:
             self._end()
 
     def finish(self, name: str, resolution: int, channels: int, classes: tuple[str, ...]) -> DatasetManifest:
         """Close the last shard and write the manifest."""
-        if self._file is not None:
-            self._end()
+        self._end()
         counts = tuple(self._labels[number] for number in range(len(classes)))
         manifest = DatasetManifest.model_validate(
             {
@@ -63,7 +62,8 @@ class ShardWriter:
         self._tar = webdataset.TarWriter(self._file, encoder=False, mtime=0, user="agon", group="agon")
 
     def _end(self) -> None:
-        assert self._file is not None  # noqa: S101 — for the type checker
+        if self._file is None:
+            return
         self._tar.close()
         self._file.close()
         path = Path(self._file.name)
@@ -84,6 +84,8 @@ def refuse_unless_free(out: Path, force: bool, **facts: object) -> None:
         raise BadDataError(f"{out}: is not empty and holds no dataset; give a new folder")
     if force:
         return
+    if not _readable(out):
+        raise BadDataError(f"{out}: holds a damaged dataset; give another folder, or --force to replace it")
     there = read_manifest(str(out))
     for name, value in facts.items():
         if getattr(there, name) != value:

@@ -149,6 +149,16 @@ def test_a_damaged_cached_shard_is_fetched_again(
     assert torch.equal(epoch(open_dataset(make_spec(server.url), cache_dir=tmp_path)), expected)
 
 
+def test_a_proven_shard_is_not_hashed_again(
+    digits: Path, make_spec: MakeSpec, tmp_path: Path, serve: Callable[[Path], Faulty], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for url in (digits, serve(digits).url):
+        expected = epoch(open_dataset(make_spec(url), cache_dir=tmp_path))
+        with monkeypatch.context() as patched:
+            patched.setattr("trainer.data.shards.verify", lambda path, shard: pytest.fail("hashed again"))
+            assert torch.equal(epoch(open_dataset(make_spec(url), cache_dir=tmp_path)), expected)
+
+
 def test_a_nearly_full_disk_evicts_the_least_recently_used_shards(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -229,6 +239,17 @@ def test_members_that_are_no_images_or_labels_are_never_interpreted(
     dataset = open_dataset(make_spec(url, classes=2), cache_dir=tmp_path / "cache")
     assert dataset.images([0, 1])[1].tolist() == [1, 0]
     assert {path for path in tmp_path.parent.rglob("*") if "cache" not in path.parts} == before
+
+
+def test_jpeg_members_of_other_packers_are_read(tmp_path: Path, make_spec: MakeSpec) -> None:
+    out = io.BytesIO()
+    Image.open(io.BytesIO(png())).save(out, "JPEG")
+    url = dataset_of(
+        tmp_path / "data", 2, [("0.jpg", out.getvalue()), ("0.cls", b"1"), ("1.cls", b"0"), ("1.JPEG", out.getvalue())]
+    )
+    images, labels = open_dataset(make_spec(url, classes=2), cache_dir=tmp_path / "cache").images([0, 1])
+    assert labels.tolist() == [1, 0]
+    assert all(np.array_equal(image[0], np.asarray(Image.open(out))) for image in images)
 
 
 @pytest.mark.parametrize(
