@@ -15,14 +15,11 @@ import threading
 import time
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
 
+from trainer.launch import warm
 from trainer.sinks.report import Reporter
 from trainer.sinks.spool import SpoolReader
 from trainer.wire import EventKind, FailureKind, JobFile
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 LOOK_SECONDS = 1.0
 PATIENCE_SECONDS = 2.0
@@ -106,8 +103,8 @@ class Launch:
         self._stop_signal = f"the driver got {signal.Signals(number).name}"
 
 
-def main(arguments: list[str], connect: Callable[[], None] | None = None) -> int:
-    """Run the job whose file is named. `connect` joins the cluster; default: the one in RAY_ADDRESS."""
+def main(arguments: list[str]) -> int:
+    """Run the job whose file is named, on the cluster in RAY_ADDRESS."""
     if len(arguments) != 1:
         print("usage: python -m trainer.launch.driver JOB_DIR/job.json", file=sys.stderr)  # noqa: T201
         return 2
@@ -117,14 +114,14 @@ def main(arguments: list[str], connect: Callable[[], None] | None = None) -> int
         print(f"{arguments[0]} can't be read: {error}", file=sys.stderr)  # noqa: T201
         return 2
     with Reporter(job) as reporter:
-        (connect or _connect)()
+        _connect()
         return Launch(job, reporter).run()
 
 
 def _connect() -> None:
     import ray
 
-    ray.init(address="auto", log_to_driver=True)
+    ray.init(address="auto", runtime_env={"env_vars": warm.environment()}, logging_level="WARNING")
 
 
 if __name__ == "__main__":

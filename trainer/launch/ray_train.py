@@ -15,9 +15,11 @@ from typing import Any
 import ray.train
 from ray.exceptions import RayActorError
 from ray.train import FailureConfig, RunConfig, ScalingConfig, UserCallback
+from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
 
+from trainer.launch import warm
 from trainer.launch.backend import ProcessGroup
 from trainer.launch.stop import StopFile
 from trainer.sinks.spool import Spool
@@ -34,11 +36,8 @@ FINAL = frozenset(
 )
 """Failures that another try would only repeat."""
 
-# Read by Ray Train in this process and handed on to the controller and the workers; the environment wins.
+# Read by Ray Train in this process; the environment wins.
 SETTINGS = {
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "1",  # how late a death or the end is noticed
-    # A placement group that waits for resources is asked for once, not again every minute; `WAITING` says why.
-    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "604800",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths in a spec mean the same on every launcher
     "RAY_TRAIN_METRICS_ENABLED": "0",
 }
@@ -58,7 +57,7 @@ def run(job: JobFile) -> str:
 
     Raises WorkerFailedError with the kind and reason for a person.
     """
-    for name, value in SETTINGS.items():
+    for name, value in {**SETTINGS, **warm.environment()}.items():
         os.environ.setdefault(name, value)
     try:
         return str(_trainer(job).fit().return_value)
@@ -66,12 +65,22 @@ def run(job: JobFile) -> str:
         raise WorkerFailedError(*verdict(error)) from error
 
 
-def _trainer(job: JobFile) -> DataParallelTrainer:
+class Trainer(DataParallelTrainer):  # type: ignore[misc]
+    """Ray's trainer without its cleaner: an extra process per job that removes the placement group of a controller
+    that died. Here the driver then fails, its job ends, and Ray removes what belongs to it."""
+
+    def _create_default_callbacks(self) -> list[Any]:
+        return [
+            each for each in super()._create_default_callbacks() if not isinstance(each, PlacementGroupCleanerCallback)
+        ]
+
+
+def _trainer(job: JobFile) -> Trainer:
     resources = job.spec.resources
     needs: dict[str, float] = {"CPU": resources.cpus_per_worker}
     if resources.gpus_per_worker:
         needs["GPU"] = resources.gpus_per_worker
-    return DataParallelTrainer(
+    return Trainer(
         train_worker,
         train_loop_config={"job_file": str(Path(job.job_dir) / JOB_FILE)},
         backend_config=ProcessGroup(),
@@ -94,9 +103,8 @@ def train_worker(config: dict[str, Any]) -> str:
     from trainer.errors import classify
 
     try:
-        from trainer.launch.compose import train
-
         from trainer.engine.distributed import Distributed
+        from trainer.launch.compose import train
 
         job = JobFile.model_validate_json(Path(config["job_file"]).read_bytes())
         place = ray.train.get_context()
