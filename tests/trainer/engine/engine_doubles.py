@@ -96,7 +96,8 @@ def parameters(state: TrainState) -> dict[str, torch.Tensor]:
 
 def spawn(world: int, target: Callable[..., Any], *args: Any) -> list[Any]:
     """Run target(rank, world, *args) in `world` processes of one gloo group; their results in rank order."""
-    context = get_context("spawn")
+    context = get_context("forkserver")  # one process imports torch, the workers fork from it
+    context.set_forkserver_preload(["engine_doubles"])
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

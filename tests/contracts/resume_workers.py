@@ -1,0 +1,150 @@
+"""Workers of the resume contract: real processes that train on real data, and die by SIGKILL where they are told to."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from trainer.checkpoint import Checkpointer, files, restore
+from trainer.data.stream import open_dataset
+from trainer.engine.distributed import Distributed
+from trainer.engine.events import Event, Run, StepDone
+from trainer.engine.loop import Loop
+from trainer.engine.state import TrainState
+from trainer.families.table import recipes
+from trainer.launch.compose import closing
+from trainer.spec import JobSpec, SpecError, with_overrides
+
+PATIENCE_SECONDS = 200
+
+
+@dataclass(frozen=True)
+class Death:
+    """Where the worker of `rank` dies. `update`: before G's optimiser in its n-th update of this process, when D has
+    stepped already. `sync`: at the n-th fsync of the writing thread: 1 state, 2 meta data, 3 manifest, 4 folder, 5 parent."""
+
+    rank: int = 0
+    update: int | None = None
+    sync: int | None = None
+
+
+def small(recipe: str, workers: int) -> JobSpec:
+    """The recipe with narrow nets, 10 steps, a checkpoint every 3."""
+    spec = recipes()[recipe]()
+    d_steps = min(spec.objective.d_steps, 2)
+    changes = [
+        "data.url=builtin:digits", "data.lanes=4", "train.batch=16", "train.micro_batch=null", "train.log_steps=2",
+        "train.seed=3", f"train.images={10 * 16 * d_steps}", f"objective.d_steps={d_steps}", "checkpoint.every_steps=3",
+        f"resources.workers={workers}", "ema={decay: 0.9}",
+    ]  # fmt: skip
+    for name, value in spec.arch.model_dump().items():
+        if isinstance(value, int) and ("width" in name or "hidden" in name):
+            changes.append(f"arch.{name}=8")
+    for attempt in (["arch.resolution=8"], []):
+        try:
+            return with_overrides(spec, changes + attempt)
+        except SpecError as error:
+            last = error
+    raise last
+
+
+def train(spec: JobSpec, directory: Path, cache: Path, death: Death | None = None) -> list[dict[str, Any]] | None:
+    """Train in `spec.resources.workers` processes; what each reports, or None if one was killed."""
+    world, context = spec.resources.workers, get_context("forkserver")
+    context.set_forkserver_preload(["resume_workers"])
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    results = context.Queue()
+    workers = [
+        context.Process(
+            target=_worker, args=(results, spec.model_dump_json(), rank, world, port, directory, cache, death)
+        )
+        for rank in range(world)
+    ]
+    for worker in workers:
+        worker.start()
+    if death is not None:
+        workers[death.rank].join(PATIENCE_SECONDS)
+        for worker in workers:
+            worker.kill()
+            worker.join()
+        assert workers[death.rank].exitcode == -signal.SIGKILL
+        return None
+    found = dict(results.get(timeout=PATIENCE_SECONDS) for _ in workers)
+    for worker in workers:
+        worker.join(30)
+    return [json.loads(found[rank]) for rank in range(world)]
+
+
+class Counter:
+    """Listener that counts the steps of this process."""
+
+    steps = 0
+
+    def handle(self, event: Event, run: Run) -> None:
+        self.steps += isinstance(event, StepDone)
+
+    def close(self) -> None:
+        pass
+
+
+def _worker(
+    results: Any, spec_json: str, rank: int, world: int, port: int, directory: Path, cache: Path, death: Death | None
+) -> None:
+    torch.set_num_threads(1)
+    os.environ |= {"OMP_NUM_THREADS": "1"}
+    if world > 1:
+        os.environ |= {
+            "RANK": str(rank), "WORLD_SIZE": str(world), "LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": str(world),
+            "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+        }  # fmt: skip
+    spec = JobSpec.model_validate_json(spec_json)
+    distributed = Distributed.create(spec, world=world)
+    with distributed.main_first():
+        dataset = open_dataset(spec, cache_dir=cache)
+    state = TrainState.create(spec, distributed)
+    restored = restore(state, directory, distributed)
+    first = state.clock.step
+    if death is not None and death.rank == rank:
+        _arm(death, state)
+    counter = Counter()
+    listeners = [Checkpointer(directory, spec, restored.warnings), counter]
+    with closing(listeners):
+        Loop(spec, state, distributed, dataset, listeners).run()
+    results.put((rank, json.dumps({"first": first, "steps": counter.steps})))
+    results.close()
+    results.join_thread()
+    if world > 1:
+        torch.distributed.destroy_process_group()
+
+
+def _arm(death: Death, state: TrainState) -> None:
+    def die() -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    calls = {"update": 0, "sync": 0}
+
+    def before_update(*args: Any) -> None:
+        calls["update"] += 1
+        if calls["update"] == death.update:
+            die()
+
+    original = files._sync
+
+    def sync(path: Path) -> None:
+        calls["sync"] += 1
+        if calls["sync"] == death.sync:
+            die()
+        original(path)
+
+    state.players["G"].optimizer.register_step_pre_hook(before_update)
+    files._sync = sync

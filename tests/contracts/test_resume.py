@@ -1,0 +1,61 @@
+"""N steps + restart + M steps = N + M steps, bit for bit, for every family, at 1 and 2 workers, killed by SIGKILL."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+from resume_workers import Death, small, train
+
+from trainer.checkpoint import latest, read, step_path
+from trainer.families.table import NAMES, recipes
+
+
+def one_recipe_each() -> list[str]:
+    """A recipe of every registered family, and one with a penalty, which draws random numbers of its own."""
+    found = {recipe().arch.family: name for name, recipe in reversed(recipes().items())}
+    assert set(found) == set(NAMES)
+    return [*found.values(), "wgan-gp-digits"]
+
+
+def digest(directory: Path, step: int) -> str:
+    return hashlib.sha256((step_path(directory, step) / "state.safetensors").read_bytes()).hexdigest()
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("recipe", one_recipe_each())
+@pytest.mark.timeout(600)
+def test_a_killed_and_restarted_training_ends_with_the_same_bits(tmp_path, cache, recipe, workers):
+    spec = small(recipe, workers)
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    assert [report["steps"] for report in train(spec, whole, cache)] == [10] * workers
+
+    victim = workers - 1
+    train(spec, broken, cache, Death(rank=victim, update=8))  # in the middle of step 8, D has stepped, G has not
+    assert latest(broken) in (step_path(broken, 6), step_path(broken, 3))  # 6 may still have been under way
+    # In the middle of writing the next checkpoint: its state is on disk, its manifest is not.
+    train(spec, broken, cache, Death(rank=0, sync=2))
+    before = latest(broken)
+    reports = train(spec, broken, cache)
+    assert {report["first"] for report in reports} == {read(before)[1]["clock"]["step"]}
+    assert reports[0]["first"] + reports[0]["steps"] == 10
+    assert reports[0]["steps"] < 10
+    assert digest(broken, 10) == digest(whole, 10)
+    for name, value in read(step_path(whole, 10))[1].items():
+        assert read(step_path(broken, 10))[1][name] == value, name
+    assert not list(broken.glob(".writing*"))
+
+
+@pytest.mark.parametrize("sync", [1, 2, 3, 4, 5])
+def test_death_at_any_point_of_a_write_costs_at_most_that_checkpoint(tmp_path, cache, sync):
+    spec = small("gan-digits", 1)
+    train(spec, tmp_path, cache, Death(sync=5 + sync))  # the second checkpoint's writing
+    found = latest(tmp_path)
+    assert found == step_path(tmp_path, 6 if sync == 5 else 3)
+    assert read(found)[1]["clock"]["step"] == (6 if sync == 5 else 3)
