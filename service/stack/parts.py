@@ -18,6 +18,10 @@ STOP_ORDER = ("api", "ray", "mlflow")  # no new work, then the jobs, then what t
 GRACE = {"api": 8.0, "ray": 12.0, "mlflow": 6.0}
 PORTS_OF = {"ray": ("dashboard", "gcs"), "mlflow": ("mlflow",), "api": ("api",)}
 LOOPBACK = "127.0.0.1"
+WARM_ENV = "AGON_WARM_WORKERS"
+WARM = 4
+"""Processes kept ready for the next job, some 300 MB each: two workers and Ray Train's two helpers. AGON_WARM_WORKERS
+says another number."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,8 @@ class Part:
     probes: tuple[str, ...]
     """URLs that answer 200 once it is ready; the first alone tells later whether it is still there."""
     token: str | None = None
+    then: tuple[str, ...] = ()
+    """Command to run once it is ready; ends by itself, and nothing waits for it."""
 
     def ready(self) -> bool:
         """Whether it can do its work."""
@@ -72,7 +78,7 @@ def _ray(config: Config, env: dict[str, str]) -> Part:
     (agent,) = free_ports(1)
     command = [
         sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block",
-        "--node-ip-address", LOOPBACK, "--port", str(ports.gcs),
+        "--port", str(ports.gcs),
         "--include-dashboard", "true", "--dashboard-host", LOOPBACK, "--dashboard-port", str(ports.dashboard),
         "--dashboard-agent-listen-port", str(agent),
         "--temp-dir", str(layout.ray_temp), "--disable-usage-stats", "--log-color", "false",
@@ -85,10 +91,13 @@ def _ray(config: Config, env: dict[str, str]) -> Part:
         "RAY_COLOR_PREFIX": "0",  # logs are read as files and over HTTP
         "RAY_JOB_STOP_SIGNAL": "SIGINT",  # what Ray Train listens for
         "RAY_JOB_STOP_WAIT_TIME_S": "30",  # time for a last checkpoint
+        "RAY_preload_python_modules": "trainer.launch.preload",
+        "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # one more process per job; this machine is not taken away
     }
+    warm = (sys.executable, "-m", "trainer.launch.warm", env.get(WARM_ENV, str(WARM)), f"{LOOPBACK}:{ports.gcs}")
     url = f"http://{LOOPBACK}:{ports.dashboard}"
     probes = (f"{url}/api/version", f"http://{LOOPBACK}:{agent}/api/local_raylet_healthz")
-    return Part("ray", "Ray", tuple(command), env, url, probes, layout.ray_token.read_text().strip())
+    return Part("ray", "Ray", tuple(command), env, url, probes, layout.ray_token.read_text().strip(), warm)
 
 
 def _mlflow(config: Config, env: dict[str, str]) -> Part:

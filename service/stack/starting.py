@@ -60,6 +60,8 @@ class Start:
                 if part.ready():
                     del waiting[name]
                     self.report(name, "ready", seconds)
+                    if part.then:
+                        spawn(part.then, part.env, log.with_name(f"{name}-then.log"), self.config.layout.home)
                 elif seconds > READY_SECONDS:
                     raise PartFailed(part.title, f"was not ready after {READY_SECONDS:.0f} s", log)
             time.sleep(0.15)

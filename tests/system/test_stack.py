@@ -1,0 +1,190 @@
+"""The user's path on a real stack: one start of Ray, MLflow and the API, shared by the tests of this file in their order."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+from PIL import Image
+
+from service import local
+from service.client import Client, Conflict, Job
+from service.stack import record as records
+from service.stack.layout import Layout
+from service.stack.ports import OPTIONS
+from service.stack.processes import members
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
+TINY = {
+    "arch.g_width": 8, "arch.d_width": 8, "train.batch": 16, "train.log_steps": 5, "data.decode_threads": 0,
+    "samples.every_steps": 50, "checkpoint.every_steps": 20, "evaluation.samples": 64, "evaluation.metrics": ["kid"],
+}  # fmt: skip
+ENDLESS = TINY | {"train.images": 50_000_000, "resources.workers": 1}
+
+
+class Stack:
+    """The running stack and the command line that belongs to it."""
+
+    def __init__(self, home: Path) -> None:
+        self.layout = Layout(home)
+        self.env = {name: value for name, value in os.environ.items() if not name.startswith("AGON_")}
+        self.env |= {"AGON_HOME": str(home), "COLUMNS": "200"}
+
+    @property
+    def record(self) -> records.StackRecord:
+        found = records.read(self.layout.record)
+        assert found is not None
+        return found
+
+    def client(self) -> Client:
+        return Client(self.record.api_url, self.layout.token.read_text().strip(), patience=60.0)
+
+    def agon(self, *arguments: str, code: int | None = 0) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "service.cli", *arguments]
+        done = subprocess.run(command, env=self.env, capture_output=True, text=True, timeout=300)
+        assert code is None or done.returncode == code, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    stack = Stack(tmp_path_factory.mktemp("home"))
+    options = [word for option in OPTIONS.values() for word in (option, "0")]
+    try:
+        stack.agon("up", "--cpus", "2", *options)
+        yield stack
+    finally:
+        local.down(stack.layout)
+
+
+def _until(client: Client, job: str, reached: Any, seconds: float = 240.0) -> Job:
+    end = time.monotonic() + seconds
+    while not reached(found := client.job(job)):
+        assert not found.ended, f"{found.state}: {found.failure or found.reason}\n{client.logs(job, tail=40)}"
+        assert time.monotonic() < end, f"{found.state}, {found.progress}, {found.reason}"
+        time.sleep(0.3)
+    return found
+
+
+def _training(job: Job) -> bool:
+    return job.state == "running" and job.progress is not None and job.progress.step >= 20
+
+
+def test_the_stack_runs_and_a_second_up_is_a_no_op(stack: Stack) -> None:
+    before = stack.record
+    state = json.loads(stack.agon("status", "--json").stdout)
+    assert state["running"] is True
+    assert [part["state"] for part in state["parts"]] == ["running"] * 3
+    again = stack.agon("up")
+    assert "already up" in again.stderr
+    assert stack.record == before
+
+
+def test_busy_ports_are_reported_with_the_option_that_helps(stack: Stack, tmp_path: Path) -> None:
+    other = Stack(tmp_path / "other")
+    ports = stack.record.ports
+    done = other.agon(
+        "up", "--api-port", str(ports["api"]), "--gcs-port", str(ports["gcs"]), "--mlflow-port", "0", code=1
+    )
+    assert f"port {ports['api']} (api) is taken" in done.stderr
+    assert "--gcs-port" in done.stderr
+    assert not other.layout.record.exists()
+
+
+def test_nothing_listens_for_other_machines(stack: Stack) -> None:
+    listening = {
+        (connection.laddr.ip, connection.laddr.port)
+        for process in members(stack.record.stack_id)
+        for connection in process.net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert set(stack.record.ports.values()) <= {port for _, port in listening}
+    assert {ip for ip, _ in listening} <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
+
+
+def test_rays_api_refuses_whoever_has_no_token(stack: Stack) -> None:
+    import httpx
+
+    url = f"{stack.record.parts['ray'].url}/api/jobs/"
+    assert httpx.get(url, timeout=10).status_code in (401, 403)
+    token = stack.layout.ray_token.read_text()
+    assert httpx.get(url, timeout=30, headers={"Authorization": f"Bearer {token}"}).status_code == 200
+
+
+def test_from_a_request_to_a_pulled_model_and_the_api_may_die_meanwhile(stack: Stack, tmp_path: Path) -> None:
+    """The main path: REST, Ray Jobs, 2 DDP workers, shards, MLflow, registry, pull. The API is killed in the middle."""
+    shards = stack.layout.home / "data" / "digits"
+    stack.agon("data", "pack", "builtin:digits", str(shards), "--resolution", "16")
+    stack.agon("data", "check", str(shards))
+    with stack.client() as client:
+        overrides = TINY | {"data.url": str(shards), "train.images": 16 * 600, "publish": {"model": "tiny", "metric": "kid"}}
+        job = client.submit(recipe="dcgan-digits", overrides=overrides | {"resources.workers": 2})
+        _until(client, job.id, _training)
+        driver = {
+            process.pid
+            for process in members(stack.record.stack_id)
+            if "trainer.launch.driver" in " ".join(process.cmdline())
+        }
+        assert driver, "the driver runs"
+        psutil.Process(stack.record.parts["api"].pid).send_signal(signal.SIGKILL)
+        time.sleep(2)
+        assert local.status(stack.layout).parts[2].state == "stopped"
+        assert "API" in stack.agon("up").stderr
+        seen = list(client.events(job.id))
+        ended = client.job(job.id)
+        assert ended.state == "succeeded", client.logs(job.id, tail=40)
+        assert ended.attempt == 1, "the job never noticed"
+        assert ended.progress is not None
+        assert ended.progress.images >= 16 * 600
+        numbers = [int(event.id) for event in seen if event.kind != "state"]
+        assert numbers == list(range(1, len(numbers) + 1)), "no event is lost or told twice"
+        assert ended.model is not None
+        assert (ended.model.name, ended.model.version, ended.model.champion) == ("tiny", "1", True)
+        assert client.model("tiny").aliases["champion"] == "1"
+        assert client.samples(job.id).startswith(b"\x89PNG")
+        assert client.logs(job.id)
+    out, grid, again = tmp_path / "model", tmp_path / "grid.png", tmp_path / "again.png"
+    stack.agon("pull", "tiny@champion", str(out))
+    for picture in (grid, again):
+        stack.agon("sample", str(out), "-n", "20", "--labels", "balanced", "--seed", "3", "--out", str(picture))
+    first = np.asarray(Image.open(grid))
+    assert np.array_equal(first, np.asarray(Image.open(again))), "same seed, same images"
+    assert first.std() > 0
+
+
+def test_cancel_saves_a_checkpoint_and_frees_the_cluster(stack: Stack) -> None:
+    with stack.client() as client:
+        job = client.submit(recipe="dcgan-digits", overrides=ENDLESS)
+        _until(client, job.id, _training)
+        stack.agon("cancel", job.id)
+        ended = client.wait(job.id)
+        assert ended.state == "cancelled"
+        folder = stack.layout.home / "jobs" / job.id / "checkpoints"
+        assert list(folder.glob("step-*/manifest.json")), "it wrote a checkpoint before it ended"
+        with pytest.raises(Conflict):
+            client.cancel(job.id)
+        assert "cancelled" in stack.agon("jobs").stdout
+
+
+def test_down_in_the_middle_of_a_job_leaves_no_process(stack: Stack) -> None:
+    record = stack.record
+    with stack.client() as client:
+        job = client.submit(recipe="dcgan-digits", overrides=ENDLESS)
+        _until(client, job.id, lambda found: found.state == "running")
+    assert len(members(record.stack_id)) > 10
+    stack.agon("down")
+    assert members(record.stack_id) == []
+    for part in record.parts.values():
+        assert not part.alive
+    assert "nothing runs" in stack.agon("down").stderr
+    stack.agon("status", code=1)
