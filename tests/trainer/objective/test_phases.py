@@ -160,6 +160,14 @@ def test_metrics_tell_mean_logits_and_how_often_d_is_right() -> None:
     assert not any("accuracy" in name for name in run(wasserstein, nets).metrics)
 
 
+def test_least_squares_calls_an_image_real_above_one_half() -> None:
+    d, _ = adversarial(make_spec(loss="least-squares"))
+    nets = {"G": lambda z, labels: z[:, :, None, None] / 10, "D": lambda x, labels: x.flatten() / 4}
+    metrics = run(d, nets).metrics  # logits: real .25, .5, .75; fake −.025, .0125, .1
+    assert metrics["D/accuracy_real"].item() == pytest.approx(1 / 3)
+    assert metrics["D/accuracy_fake"].item() == 1.0
+
+
 def test_a_lazy_penalty_comes_every_interval_and_weighs_interval_times() -> None:
     always, _ = adversarial(make_spec(penalties=(R1(weight=2.0, interval=1),)))
     lazy, _ = adversarial(make_spec(penalties=(R1(weight=2.0, interval=4),)))

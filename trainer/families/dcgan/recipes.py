@@ -40,7 +40,7 @@ def dcgan_mnist() -> JobSpec:
 
 def dcgan_digits() -> JobSpec:
     """A small class-conditional DCGAN on scikit-learn's digits at 16 px: recognisable in a minute on two CPU workers."""
-    adam = Adam(lr=5e-4, beta1=0.5)
+    adam = Adam(lr=5e-4, beta1=0.5, schedule=Schedule(kind="linear", start=0.5))
     return JobSpec(
         name="dcgan-digits",
         arch=DcganArch(resolution=16, channels=1, classes=10, latent=Latent(dim=32), g_width=32, d_width=32, kernel=4),
@@ -48,7 +48,7 @@ def dcgan_digits() -> JobSpec:
         objective=Objective(loss="non-saturating"),
         optimizers={"G": adam, "D": adam},
         ema=Ema(decay=0.995),
-        train=Train(images=150_000, batch=64),
+        train=Train(images=96_000, batch=64),
         resources=Resources(workers=2),
     )
 
@@ -62,6 +62,7 @@ def wgan_gp_digits() -> JobSpec:
         arch=base.arch.replace(d_norm="layer"),
         objective=Objective(loss="wasserstein", penalties=(GradientPenalty(),), d_steps=5),
         optimizers={"G": adam, "D": adam},
+        train=base.train.replace(images=320_000),  # five batches a step
     )
 
 

@@ -35,7 +35,7 @@ def gan_digits() -> JobSpec:
         objective=Objective(loss="non-saturating"),
         optimizers={"G": adam, "D": adam},
         ema=Ema(decay=0.995),
-        train=Train(images=300_000, batch=64),
+        train=Train(images=200_000, batch=64),
     )
 
 
