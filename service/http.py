@@ -57,7 +57,9 @@ class Guard:
         try:
             self._check_host(scope, headers)
             if scope["method"] in ("POST", "PUT", "PATCH", "DELETE"):
-                receive = _replay(await self._body(headers, receive), receive)
+                body = await self._body(headers, receive)
+                scope["headers"] = _as_json(scope["headers"]) if body else scope["headers"]
+                receive = _replay(body, receive)
             await self.app(scope, receive, answer)
         except Problem as problem:
             document = {**problem.document(), "request_id": request_id}
@@ -92,6 +94,11 @@ class Guard:
         if body:
             strict_json(body)
         return body
+
+
+def _as_json(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """The body was read as JSON, whatever `curl -d` says that it is."""
+    return [*(item for item in headers if item[0] != b"content-type"), (b"content-type", b"application/json")]
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

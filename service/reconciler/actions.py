@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shlex
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 from service.auth import store as tokens
@@ -71,7 +72,8 @@ class Keeper:
             log = self.ray.logs(name) or ""
         except RayUnreachableError as error:
             return Unreachable(str(error))
-        files.save_log(self.settings, job, log)
+        with suppress(OSError):  # a full disk must not keep the job from ending
+            files.save_log(self.settings, job, log)
         return Ended(found, "\n".join(log.rstrip().splitlines()[-TAIL_LINES:]))
 
     def _take_own_log(self, job: Job, *, all_of_it: bool) -> Job:

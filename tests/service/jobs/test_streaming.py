@@ -14,6 +14,7 @@ import pytest
 from httpx_sse import ServerSentEvent, connect_sse
 
 from service.gateway.ray_jobs import RayStatus
+from service.jobs import store
 from service.jobs.stream import Hub, follow
 
 
@@ -76,8 +77,6 @@ def test_followers_see_each_event_once_and_in_order_while_it_happens(world: Any)
 
     async def one(collected: list[tuple[str, str]]) -> None:
         with world.db.read() as session:
-            from service.jobs import store
-
             number = store.get(session, job).number
         async for message in follow(hub, world.db, number, 0):
             collected.append((message.event or "", str(message.data)))
@@ -115,8 +114,6 @@ def test_followers_see_each_event_once_and_in_order_while_it_happens(world: Any)
 def test_followers_hold_no_thread_and_no_connection_while_nothing_happens(world: Any) -> None:
     job = world.running()
     with world.db.read() as session:
-        from service.jobs import store
-
         number = store.get(session, job).number
     hub = Hub(world.db)
 
@@ -187,3 +184,12 @@ def test_the_newest_grid_of_samples_is_served_and_nothing_else(world: Any, tmp_p
     reply = world.client.get(f"/v1/jobs/{job}/samples")
     assert reply.headers["content-type"] == "image/png"
     assert reply.content == png + b"ten"
+
+
+def test_one_who_comes_while_there_is_a_gap_is_not_told_what_lies_behind_it(world: Any) -> None:
+    """Else `Last-Event-ID` would skip what fills the gap."""
+    job = world.running()
+    world.send(job, event(3), event(4))
+    with world.db.read() as session:
+        row = store.get(session, job)
+        assert [item.seq for item in store.events_after(session, row, 0, 10)] == [1]

@@ -80,6 +80,12 @@ def test_a_yaml_bomb_in_an_override_is_not_expanded(world: Any) -> None:
     assert reply.json()["errors"][0]["path"] == "evaluation.metrics"
 
 
+def test_a_body_is_read_as_json_whatever_its_content_type_says(world: Any) -> None:
+    for kind in ("application/x-www-form-urlencoded", "text/plain"):
+        reply = world.client.post("/v1/validate", content=b'{"recipe": "dcgan-digits"}', headers={"Content-Type": kind})
+        assert reply.status_code == 200, reply.text
+
+
 def test_unknown_paths_and_methods_are_problems_too(world: Any) -> None:
     for method, path, status in (("GET", "/v1/nothing", 404), ("DELETE", "/v1/jobs", 405)):
         reply = world.client.request(method, path)
