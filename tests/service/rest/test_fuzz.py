@@ -122,7 +122,7 @@ def test_no_request_makes_the_api_fail(target: Any, data: st.DataObject) -> None
         assert reply.json()["status"] == reply.status_code
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_no_spec_makes_the_api_fail(target: Any, data: st.DataObject) -> None:
     client, admin, _, _ = target
