@@ -88,6 +88,7 @@ def _ray(config: Config, env: dict[str, str]) -> Part:
     env |= ray_env(layout) | {
         "SPT_NOENV": "1",  # Ray's process titles would otherwise overwrite STACK_ENV in /proc
         "RAY_START_HOOK": "service.stack.ray_hook.lean",
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # no other nodes: what resolves to this machine stays on loopback
         "RAY_COLOR_PREFIX": "0",  # logs are read as files and over HTTP
         "RAY_JOB_STOP_SIGNAL": "SIGINT",  # what Ray Train listens for
         "RAY_JOB_STOP_WAIT_TIME_S": "30",  # time for a last checkpoint
