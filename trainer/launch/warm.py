@@ -1,4 +1,4 @@
-"""Warm processes for the next job: `python -m trainer.launch.warm COUNT`, once after `ray start`.
+"""Warm processes for the next job: `python -m trainer.launch.warm COUNT ADDRESS`, once after `ray start`.
 
 Nearly all of a job's start on Ray is processes that start and import. Ray gives an idle worker process to a request if
 its runtime environment is the same and it belongs to no other job. So an actor on this node asks the raylet for such
@@ -67,10 +67,11 @@ def start(count: int) -> None:
 def idle() -> int:
     """Warm processes of this node's raylet that wait for work, or are still importing."""
     raylet = psutil.Process(os.getppid())
-    return sum(_is_warm(child) for child in raylet.children())
+    return sum(is_warm(child) for child in raylet.children())
 
 
-def _is_warm(process: psutil.Process) -> bool:
+def is_warm(process: psutil.Process) -> bool:
+    """Whether it is a worker process that belongs to no job yet, in a training's environment."""
     try:
         title = " ".join(process.cmdline())
         environ = process.environ()
@@ -97,7 +98,7 @@ class Keeper:
                 start(1)
 
 
-def main(count: int) -> None:
+def main(count: int, address: str) -> None:
     """Start the keeper on this node, and the actor through which Ray Train asks for resources: the first job of a
     cluster would otherwise wait for it."""
     import ray
@@ -105,7 +106,7 @@ def main(count: int) -> None:
         get_or_create_autoscaling_coordinator,
     )
 
-    ray.init(address="auto", runtime_env={"env_vars": environment()}, log_to_driver=False, logging_level="ERROR")
+    ray.init(address=address, runtime_env={"env_vars": environment()}, log_to_driver=False, logging_level="ERROR")
     here = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
     options = {"name": "keeper", "namespace": "agon", "lifetime": "detached", "get_if_exists": True}
     ray.remote(num_cpus=0, label_selector=here)(Keeper).options(**options).remote(count)
@@ -115,4 +116,5 @@ def main(count: int) -> None:
 if __name__ == "__main__":
     from trainer.launch import warm
 
-    warm.main(int(sys.argv[1]))  # by its name, so that Ray finds the actor's class on the other side
+    if int(sys.argv[1]) > 0:
+        warm.main(int(sys.argv[1]), sys.argv[2])  # by its name, so that Ray finds the actor's class on the other side
