@@ -35,8 +35,8 @@ test: setup  ## lint, types, import rules and all tests
 lint: setup  ## ruff, mypy and import rules alone
 	@BIN="$(BIN)" tools/check.sh lint
 
-docs: setup  ## write docs/spec.md anew from the schema of JobSpec
-	@$(BIN)/python -m service.specdoc
+docs: setup  ## write docs/spec.md and docs/cli.md anew from the schema and the command
+	@$(BIN)/python -m service.specdoc && $(BIN)/python -m service.clidoc
 
 clean:  ## remove caches and .venv (runs/ stays)
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info

@@ -78,7 +78,7 @@ class Demo:
         """Submit, follow, and make sure that it has registered a model."""
         overrides = {"data.url": str(dataset), "publish": {"model": MODEL}, "resources.workers": 2, **self.overrides}
         with Client(url, self.layout.token.read_text().strip()) as client:
-            job = client.submit(recipe=RECIPE, overrides=overrides)
+            job = client.submit(recipe=RECIPE, set=overrides)
             err.print(f"  POST {client.url}/v1/jobs → {job.id}")
             job = watch(client, job)
             if job.state != "succeeded" or job.model is None:

@@ -2,7 +2,7 @@
 
 >>> from service.client import Client
 >>> client = Client()                       # AGON_URL and AGON_TOKEN, or the stack that `agon up` started here
->>> job = client.submit(recipe="dcgan-digits", overrides={"train.images": 50_000})
+>>> job = client.submit(recipe="dcgan-digits", set={"train.images": 50_000})
 >>> client.wait(job.id, on_event=print).state
 'succeeded'
 

@@ -65,17 +65,15 @@ class Client:
         spec: JobSpec | Mapping[str, Any] | None = None,
         *,
         recipe: str | None = None,
-        overrides: Mapping[str, Any] | None = None,
+        set: Mapping[str, Any] | None = None,
         idempotency_key: str | None = None,
     ) -> Job:
-        """Submit a full spec, or a recipe with overrides by dotted path. Raises Invalid with every wrong field.
+        """Submit a full spec, or a recipe with some fields `set` by dotted path. Raises Invalid with every wrong field.
 
         A key is made if none is given, so that trying again after a lost answer starts no second job.
         """
         headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
-        return self._read(
-            Job, "POST", "/v1/jobs", body=_job_body(spec, recipe, overrides), headers=headers, repeatable=True
-        )
+        return self._read(Job, "POST", "/v1/jobs", body=_job_body(spec, recipe, set), headers=headers, repeatable=True)
 
     def jobs(
         self,
@@ -138,12 +136,10 @@ class Client:
         spec: JobSpec | Mapping[str, Any] | None = None,
         *,
         recipe: str | None = None,
-        overrides: Mapping[str, Any] | None = None,
+        set: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         """The resolved spec, as `submit` would start it. Raises Invalid with every wrong field."""
-        response = self._connection.call(
-            "POST", "/v1/validate", body=_job_body(spec, recipe, overrides), repeatable=True
-        )
+        response = self._connection.call("POST", "/v1/validate", body=_job_body(spec, recipe, set), repeatable=True)
         return _mapping(response.json())
 
     # -- recipes
@@ -254,7 +250,7 @@ def _job_body(
     if recipe is not None:
         return {"recipe": recipe, "set": dict(overrides or {})}
     if overrides:
-        raise TypeError("overrides go with a recipe; change the spec itself instead")
+        raise TypeError("set goes with a recipe; change the spec itself instead")
     return {"spec": spec.model_dump(mode="json") if isinstance(spec, JobSpec) else dict(spec or {})}
 
 

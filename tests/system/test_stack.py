@@ -127,8 +127,12 @@ def test_from_a_request_to_a_pulled_model_and_the_api_may_die_meanwhile(stack: S
     stack.agon("data", "pack", "builtin:digits", str(shards), "--resolution", "16")
     stack.agon("data", "check", str(shards))
     with stack.client() as client:
-        overrides = TINY | {"data.url": str(shards), "train.images": 16 * 600, "publish": {"model": "tiny", "metric": "kid"}}
-        job = client.submit(recipe="dcgan-digits", overrides=overrides | {"resources.workers": 2})
+        overrides = TINY | {
+            "data.url": str(shards),
+            "train.images": 16 * 600,
+            "publish": {"model": "tiny", "metric": "kid"},
+        }
+        job = client.submit(recipe="dcgan-digits", set=overrides | {"resources.workers": 2})
         _until(client, job.id, _training)
         driver = {
             process.pid
@@ -164,7 +168,7 @@ def test_from_a_request_to_a_pulled_model_and_the_api_may_die_meanwhile(stack: S
 
 def test_cancel_saves_a_checkpoint_and_frees_the_cluster(stack: Stack) -> None:
     with stack.client() as client:
-        job = client.submit(recipe="dcgan-digits", overrides=ENDLESS)
+        job = client.submit(recipe="dcgan-digits", set=ENDLESS)
         _until(client, job.id, _training)
         stack.agon("cancel", job.id)
         ended = client.wait(job.id)
@@ -179,7 +183,7 @@ def test_cancel_saves_a_checkpoint_and_frees_the_cluster(stack: Stack) -> None:
 def test_down_in_the_middle_of_a_job_leaves_no_process(stack: Stack) -> None:
     record = stack.record
     with stack.client() as client:
-        job = client.submit(recipe="dcgan-digits", overrides=ENDLESS)
+        job = client.submit(recipe="dcgan-digits", set=ENDLESS)
         _until(client, job.id, lambda found: found.state == "running")
     assert len(members(record.stack_id)) > 10
     stack.agon("down")

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from service import specdoc
+from service import clidoc, specdoc
 from service.cli.app import CHILDREN, VERBS
 from service.cli.commented import commented
 from service.cli.source import read
@@ -169,5 +169,6 @@ def test_a_childs_exit_code_is_the_commands(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_the_spec_reference_is_up_to_date() -> None:
-    assert specdoc.TARGET.read_text(encoding="utf-8") == specdoc.render(), "run `make docs`"
+@pytest.mark.parametrize("page", [specdoc, clidoc], ids=["spec", "cli"])
+def test_generated_pages_are_up_to_date(page: Any) -> None:
+    assert page.TARGET.read_text(encoding="utf-8") == page.render(), "run `make docs`"

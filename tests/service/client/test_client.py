@@ -158,7 +158,7 @@ def test_a_spec_and_a_recipe_are_not_both_submitted(client: Client) -> None:
     with pytest.raises(TypeError):
         client.submit()
     with pytest.raises(TypeError):
-        client.submit({"a": 1}, overrides={"b": 2})
+        client.submit({"a": 1}, set={"b": 2})
 
 
 # -- trying again
@@ -166,7 +166,7 @@ def test_a_spec_and_a_recipe_are_not_both_submitted(client: Client) -> None:
 
 def test_a_submission_that_is_tried_again_carries_the_same_key(script: Any, client: Client) -> None:
     script.then("bad gateway", 502, content_type="text/html").then(job(), 201)
-    client.submit(recipe="r", overrides={"train.batch": 8})
+    client.submit(recipe="r", set={"train.batch": 8})
     first, second = script.seen
     assert first.headers["idempotency-key"] == second.headers["idempotency-key"] != ""
     assert second.body == {"recipe": "r", "set": {"train.batch": 8}}
