@@ -35,4 +35,7 @@ def explain(resources: Resources, free: Mapping[str, float], total: Mapping[str,
         else:
             lacking.append(f"needs {need:g} {name}{plural}; {have:g} of {most:g} {'is' if have == 1 else 'are'} free")
     wanted = " and ".join(f"{amount:g} {name}{'' if amount == 1 else 's'}" for name, amount in each.items() if amount)
-    return "; ".join(lacking) or f"needs {resources.workers} nodes' places of {wanted} each; no node has that much free"
+    return (
+        "; ".join(lacking)
+        or f"needs {resources.workers} × {wanted}, each on one node; enough is free, but not together"
+    )

@@ -147,9 +147,11 @@ def run(job: JobFile) -> None:
     from trainer.errors import TrainingError, classify
     from trainer.launch.compose import train
     from trainer.launch.signals import StopOnSignal
+    from trainer.sinks.report import Reporter
 
     try:
-        train(job, Distributed.create(job.spec, world=1), [StopOnSignal()])
+        with Reporter(job) as reporter, reporter.told_of_failure(classify):
+            reporter.finished(train(job, Distributed.create(job.spec, world=1), [StopOnSignal()]))
     except Exception as error:
         kind, reason = classify(error)
         if kind is FailureKind.INTERNAL and not isinstance(error, TrainingError):

@@ -5,6 +5,8 @@ Only the launcher knows the end: every worker has closed, or died before it coul
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -57,6 +59,15 @@ class Reporter:
     def failed(self, kind: FailureKind, reason: str) -> None:
         """The run ended otherwise."""
         self.say(EventKind.FAILED, kind=kind, reason=reason)
+
+    @contextmanager
+    def told_of_failure(self, classify: Callable[[BaseException], tuple[FailureKind, str]]) -> Iterator[None]:
+        """Report an exception of the block, and let it pass."""
+        try:
+            yield
+        except Exception as error:
+            self.failed(*classify(error))
+            raise
 
     def close(self) -> None:
         """Deliver what is left: to the control plane first, then to MLflow."""

@@ -1,0 +1,98 @@
+"""Which failure explains the others, and what is tried again."""
+
+import pickle
+from pathlib import Path
+
+import pytest
+from ray.exceptions import RayActorError
+from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
+from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
+
+from trainer.launch.capacity import explain
+from trainer.launch.ray_train import FINAL, Verdicts, WorkerFailedError, blame, verdict
+from trainer.sinks.spool import SpoolReader
+from trainer.spec import Resources
+from trainer.wire import EventKind, FailureKind
+
+DEAD = WorkerHealthCheckFailedError("health check failed", RayActorError())
+ECHO = WorkerFailedError("internal", "RuntimeError: Connection closed by peer [127.0.0.1]:41")
+DATA = WorkerFailedError("bad-data", "shard 3 was altered")
+
+
+def test_kind_and_reason_survive_pickling_inside_rays_own_error() -> None:
+    wrapped = pickle.loads(pickle.dumps(ControllerError(DATA)))
+    assert verdict(wrapped) == (FailureKind.BAD_DATA, "shard 3 was altered")
+
+
+@pytest.mark.parametrize(
+    ("failures", "kind"),
+    [
+        ({0: ECHO, 1: DEAD}, FailureKind.WORKER_LOST),
+        ({0: DEAD, 1: ECHO}, FailureKind.WORKER_LOST),
+        ({0: ECHO, 1: DATA, 2: DEAD}, FailureKind.BAD_DATA),
+        ({0: ECHO}, FailureKind.INTERNAL),
+    ],
+)
+def test_an_error_of_the_job_explains_a_death_and_a_death_explains_lost_connections(
+    failures: dict[int, Exception], kind: FailureKind
+) -> None:
+    assert blame(failures)[0] is kind
+
+
+@pytest.mark.parametrize("kind", sorted(FINAL))
+def test_what_another_try_would_repeat_ends_the_run(tmp_path: Path, kind: FailureKind) -> None:
+    verdicts = Verdicts(str(tmp_path), 1, 3)
+    with pytest.raises(WorkerFailedError) as caught:
+        verdicts.after_exception(None, {1: WorkerFailedError(kind, "because"), 0: ECHO})
+    assert caught.value.kind is kind
+    assert not SpoolReader(tmp_path).after(0, 10)
+
+
+def test_a_lost_worker_is_restarted_and_every_restart_is_reported(tmp_path: Path) -> None:
+    verdicts = Verdicts(str(tmp_path), 2, 2)
+    for _ in range(3):  # the third is beyond the budget: Ray Train gives up by itself
+        verdicts.after_exception(None, {0: DEAD})
+    events = SpoolReader(tmp_path).after(0, 10)
+    assert [(event.kind, event.attempt) for event in events] == [(EventKind.RESTARTED, 2)] * 2
+
+
+def test_the_same_internal_error_twice_in_a_row_is_a_bug_and_ends_the_run(tmp_path: Path) -> None:
+    verdicts = Verdicts(str(tmp_path), 1, 5)
+    verdicts.after_exception(None, {0: ECHO})
+    verdicts.after_exception(None, {0: DEAD})
+    verdicts.after_exception(None, {0: ECHO})
+    with pytest.raises(WorkerFailedError, match="Connection closed"):
+        verdicts.after_exception(None, {0: ECHO})
+
+
+def test_used_up_restarts_are_named_as_such() -> None:
+    kind, reason = verdict(WorkerGroupError("", {0: ECHO, 1: DEAD}))
+    assert kind is FailureKind.WORKER_LOST
+    assert "worker 1 was lost" in reason
+    assert "used up" in reason
+
+
+@pytest.mark.parametrize(
+    ("resources", "free", "total", "words"),
+    [
+        (Resources(workers=2), {"CPU": 1.0}, {"CPU": 2.0}, "needs 2 CPUs; 1 of 2 is free"),
+        (Resources(workers=1), {}, {"CPU": 2.0}, "needs 1 CPU; 0 of 2 are free"),
+        (Resources(workers=4), {"CPU": 2.0}, {"CPU": 2.0}, "needs 4 CPUs; the cluster has 2 in all"),
+        (
+            Resources(workers=2, gpus_per_worker=1),
+            {"CPU": 8.0, "GPU": 1.0},
+            {"CPU": 8.0, "GPU": 4.0},
+            "needs 2 GPUs; 1 of 4 is free",
+        ),
+        (
+            Resources(workers=2, cpus_per_worker=4),
+            {"CPU": 8.0},
+            {"CPU": 8.0},
+            "needs 2 × 4 CPUs, each on one node; enough is free, but not together",
+        ),
+    ],
+)
+def test_a_job_that_waits_says_for_what(
+    resources: Resources, free: dict[str, float], total: dict[str, float], words: str
+) -> None:
+    assert explain(resources, free, total) == words
