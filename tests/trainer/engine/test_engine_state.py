@@ -65,7 +65,9 @@ def test_another_models_tensors_are_refused_by_name(distributed):
     saved.step()
     state = TrainState.create(gan_spec(), distributed)
     before = parameters(state)
-    with pytest.raises(CheckpointError, match=r"ema/\S+ is float32 \[12\] in the checkpoint, but float32 \[16\] here.*; and 5 more"):
+    with pytest.raises(
+        CheckpointError, match=r"ema/\S+ is float32 \[12\] in the checkpoint, but float32 \[16\] here.*; and 5 more"
+    ):
         state.load(saved.state.tensors(), saved.state.meta())
     tensors = dict(before)
     gone = tensors.popitem()[0]
