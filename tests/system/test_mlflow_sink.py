@@ -21,7 +21,7 @@ from trainer.sinks.mlflow import ACKED_FILE, MlflowSink
 from trainer.sinks.spool import Spool, SpoolReader, write_cursor
 from trainer.wire import EventKind, FailureKind, JobFile
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
 
 class Server:
@@ -59,7 +59,7 @@ class Server:
             self.process = None
 
 
-def wait(condition: Callable[[], object], what: str, seconds: float = 60) -> None:
+def wait(condition: Callable[[], object], what: str, seconds: float = 120) -> None:
     until = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < until, f"no {what} in {seconds} s"

@@ -22,7 +22,7 @@ from trainer.sinks.spool import SpoolReader
 from trainer.spec import with_overrides
 from trainer.wire import EventKind, JobFile, WireEvent
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
 TINY = [
     "arch.g_hidden=32", "arch.d_hidden=32", "train.batch=16", "train.images=1600", "train.log_steps=5",
@@ -76,7 +76,7 @@ def cluster() -> Iterator[Cluster]:
     with (folder / "log").open("wb") as log:
         head = subprocess.Popen(command, stdout=log, stderr=log)
     try:
-        wait(lambda: "--block" in (folder / "log").read_text(), 60, "Ray's start")
+        wait(lambda: "--block" in (folder / "log").read_text(), 120, "Ray's start")
         yield Cluster(f"127.0.0.1:{port}", head, folder / "cache")
     finally:
         family = [head, *psutil.Process(head.pid).children(recursive=True)]
@@ -123,7 +123,7 @@ class Run:
     def step(self) -> int:
         return max((event.step for event in self.events(EventKind.PROGRESS)), default=0)
 
-    def end(self, seconds: float = 90) -> int:
+    def end(self, seconds: float = 180) -> int:
         try:
             return self.process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -155,7 +155,7 @@ def test_a_worker_killed_in_the_middle_changes_nothing_in_the_end(
     cluster: Cluster, undisturbed: Run, tmp_path: Path
 ) -> None:
     run = Run(cluster, tmp_path / "killed")
-    wait(lambda: run.step() >= 40, 60, "step 40")
+    wait(lambda: run.step() >= 40, 120, "step 40")
     cluster.workers()[-1].send_signal(signal.SIGKILL)
     assert run.end() == 0, run.log.read_text()[-4000:]
     assert run.weights() == undisturbed.weights()
@@ -199,9 +199,9 @@ def test_a_signal_to_the_driver_stops_all_workers_at_one_step_with_a_checkpoint(
     cluster: Cluster, undisturbed: Run, tmp_path: Path
 ) -> None:
     run = Run(cluster, tmp_path / "stopped", "train.images=1600000")
-    wait(lambda: run.step() >= 10, 60, "step 10")
+    wait(lambda: run.step() >= 10, 120, "step 10")
     run.process.send_signal(signal.SIGINT)
-    assert run.end(30) == 0, run.log.read_text()[-4000:]
+    assert run.end(60) == 0, run.log.read_text()[-4000:]
     assert run.events()[-1].data == {"outcome": "stopped"}
     newest = latest(run.folder / "checkpoints")
     assert newest is not None
@@ -230,11 +230,11 @@ def test_a_job_that_waits_says_for_what_and_starts_once_it_is_there(
         run = Run(cluster, tmp_path / "waiting")
         cancelled = Run(cluster, tmp_path / "cancelled")
         for waiting in (run, cancelled):
-            wait(lambda waiting=waiting: waiting.events(EventKind.WAITING), 60, "word of waiting")
+            wait(lambda waiting=waiting: waiting.events(EventKind.WAITING), 120, "word of waiting")
             assert waiting.events(EventKind.WAITING)[0].data["reason"] == "needs 2 CPUs; 1 of 2 is free"
         assert not run.events(EventKind.STARTED)
         cancelled.process.send_signal(signal.SIGTERM)
-        assert cancelled.end(30) == 0
+        assert cancelled.end(60) == 0
         assert cancelled.events()[-1].data == {"outcome": "stopped"}
     finally:
         holder.communicate("")
