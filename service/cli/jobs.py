@@ -174,7 +174,8 @@ def cancel(job: JobArgument, json_: Json = False) -> None:
     if json_:
         print_json(found.model_dump(mode="json"))
     else:
-        err.print(Text.assemble("job ", (found.id, "bold"), " is ", state(found.state)))
+        asked = " was asked to stop; it is " if not found.ended else " is "
+        err.print(Text.assemble("job ", (found.id, "bold"), asked, state(found.state)))
 
 
 def find(client: Client, text: str) -> Job:
