@@ -27,7 +27,7 @@ from trainer.families.table import recipes
 from trainer.spec import JobSpec, dump_spec, load_spec, with_overrides
 
 RECIPES = ("gan-digits", "dcgan-digits", "wgan-gp-digits")
-STEPS, KILLS, PATIENCE_SECONDS = 120, 2, 300
+STEPS, KILLS, PATIENCE_SECONDS = 60, 2, 600
 
 
 def small(recipe: str, workers: int, seed: int, steps: int) -> JobSpec:
@@ -118,6 +118,7 @@ def main() -> int:
         for recipe in RECIPES[:1] if options.quick else RECIPES:
             for workers in (1, 2):
                 alone, killed, steps = compare(recipe, workers, options, Path(root), random_)
+                print(f"{recipe} × {workers}: alone {alone[:16]}, killed {killed[:16]}", flush=True)
                 name = f"{recipe}, {workers} worker{'s' if workers > 1 else ''}"
                 report.row(
                     recipe=recipe,
