@@ -23,17 +23,17 @@ help:  ## list the targets
 setup: $(STAMP)  ## make .venv and install everything in it (once)
 
 $(STAMP): pyproject.toml requirements.lock
-	@PYTHON="$(PYTHON)" VENV="$(VENV)" tools/setup.sh
+	@PYTHON="$(PYTHON)" VENV="$(VENV)" .ci/setup.sh
 	@touch $@
 
 demo: setup  ## the whole path, from a REST request to a model pulled from the registry (runs/demo/samples.png)
 	@exec $(BIN)/python -m service.demo $(ARGS)
 
 test: setup  ## lint, types, import rules and all tests
-	@$(TEST_ENV) BIN="$(BIN)" tools/check.sh all
+	@$(TEST_ENV) BIN="$(BIN)" .ci/check.sh all
 
 lint: setup  ## ruff, mypy and import rules alone
-	@BIN="$(BIN)" tools/check.sh lint
+	@BIN="$(BIN)" .ci/check.sh lint
 
 docs: setup  ## write docs/spec.md and docs/cli.md anew from the schema and the command
 	@$(BIN)/python -m service.specdoc && $(BIN)/python -m service.clidoc

@@ -15,18 +15,22 @@ from PIL import Image
 PAD = 2
 """Pixels between two cells and around the grid."""
 BACKGROUND = 255
+CELL = 64
+"""Small images are enlarged to at most this many pixels, so that a person sees them at a screen's size."""
 
 
 def grid(images: NDArray[np.uint8], columns: int) -> NDArray[np.uint8]:
     """Lay images_NHWC (uint8, C is 1 or 3) out row by row as one HWC image with a white border of `PAD` pixels.
 
-    Cells that are left over in the last row stay white. Raises ValueError for an empty batch, another dtype or shape,
+    Images smaller than `CELL` are enlarged by the largest whole factor that keeps them within it, pixel by pixel. Cells that are left over in the last row stay white. Raises ValueError for an empty batch, another dtype or shape,
     or `columns` below 1.
     """
     if images.ndim != 4 or images.shape[-1] not in (1, 3) or images.dtype != np.uint8 or not len(images):
         raise ValueError(f"grid needs uint8 images [N>0, H, W, 1 or 3], got {images.dtype} {list(images.shape)}")
     if columns < 1:
         raise ValueError(f"grid needs at least 1 column, got {columns}")
+    factor = max(1, CELL // max(images.shape[1:3]))
+    images = images.repeat(factor, axis=1).repeat(factor, axis=2)
     count, height, width, channels = images.shape
     columns = min(columns, count)
     rows = -(-count // columns)

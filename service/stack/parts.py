@@ -93,6 +93,7 @@ def _ray(config: Config, env: dict[str, str]) -> Part:
         "RAY_JOB_STOP_SIGNAL": "SIGINT",  # what Ray Train listens for
         "RAY_JOB_STOP_WAIT_TIME_S": "30",  # time for a last checkpoint
         "RAY_preload_python_modules": "trainer.launch.preload",
+        "RAY_worker_niceness": "0",  # training is what this stack is for; Ray's 15 lets any other program starve it
         "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # one more process per job; this machine is not taken away
     }
     warm = (sys.executable, "-m", "trainer.launch.warm", env.get(WARM_ENV, str(WARM)), f"{LOOPBACK}:{ports.gcs}")

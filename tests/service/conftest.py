@@ -49,7 +49,8 @@ def _port() -> int:
 def postgres_server() -> Iterator[str]:
     """URL of a real PostgreSQL server that lives as long as the session."""
     if shutil.which("initdb") is None:
-        pytest.fail("PostgreSQL's initdb and postgres must be on PATH for these tests")
+        missing = "PostgreSQL's initdb and postgres are not on PATH"
+        pytest.fail(missing) if os.environ.get("CI") else pytest.skip(missing)  # a laptop may lack them, CI may not
     root = os.geteuid() == 0
     user = "nobody" if root else getpass.getuser()  # postgres refuses to run as root
     folder = Path(tempfile.mkdtemp(prefix="agon-pg-"))

@@ -23,12 +23,15 @@ def sample_path(step: int) -> str:
 
 
 def layout(spec: JobSpec) -> tuple[int, NDArray[np.int64] | None]:
-    """Columns of the grid, and the labels of its images: a row is a class (wide grids fold) or None without classes."""
+    """Columns of the grid, and the labels of its images: every row is a class, all rows are full. None without classes.
+
+    At most `samples.count` images, so with more classes than that only the first ones are drawn.
+    """
     count, classes = spec.samples.count, spec.arch.classes
     if not classes:
         return math.ceil(math.sqrt(count)), None
     columns = max(1, count // classes)
-    return columns, np.arange(count) // columns % classes
+    return columns, np.repeat(np.arange(min(classes, count)), columns)
 
 
 class SampleGrids:
@@ -36,8 +39,8 @@ class SampleGrids:
 
     def __init__(self, spec: JobSpec, folder: Path) -> None:
         self._every = spec.samples.every_steps
-        self._count = spec.samples.count
         self._columns, self._labels = layout(spec)
+        self._count = spec.samples.count if self._labels is None else len(self._labels)
         self._folder = folder
 
     def handle(self, event: Event, run: Run) -> None:

@@ -139,8 +139,15 @@ def test_a_row_of_a_grid_is_a_class(spec: JobSpec, tmp_path: Path) -> None:
     event = run.emitted[0]
     assert isinstance(event, SamplesDrawn)
     images = sample(run.state.family, spec.arch, run.state.generator, n=20, seed=SEED, labels=labels)
-    np.testing.assert_array_equal(event.grid[2:18, 2:18], images[0])
-    np.testing.assert_array_equal(event.grid[20:36, 20:36], images[3])
+    enlarged = images.repeat(4, axis=1).repeat(4, axis=2)
+    np.testing.assert_array_equal(event.grid[2:66, 2:66], enlarged[0])
+    np.testing.assert_array_equal(event.grid[68:132, 68:132], enlarged[3])
+
+
+def test_a_grid_of_classes_has_no_ragged_row(spec: JobSpec) -> None:
+    columns, labels = layout(with_overrides(spec, ["samples.count=64"]))
+    assert labels is not None
+    assert (columns, len(labels)) == (6, 60)
 
 
 def test_a_grid_without_classes_is_square(spec: JobSpec) -> None:

@@ -1,0 +1,30 @@
+"""The README quotes the committed results and nothing else."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks import readme
+
+
+def test_the_readme_quotes_the_committed_results() -> None:
+    text = readme.README.read_text()
+    assert readme.updated(text, readme.table()) == text, "run `python -m benchmarks.readme`"
+
+
+def test_a_figure_short_of_its_target_is_shown_as_such(tmp_path: Path) -> None:
+    target = {"name": "speed", "target": "≥ 2", "measured": 1.5, "holds": False}
+    report = {"benchmark": "data", "commit": "a" * 40, "quick": False, "targets": [target]}
+    (tmp_path / "data.json").write_text(json.dumps(report))
+    (tmp_path / "data-quick.json").write_text(json.dumps({**report, "quick": True}))
+    lines = readme.table(tmp_path).splitlines()
+    assert len(lines) == 3
+    assert "| 1.5 | **no** |" in lines[2]
+
+
+def test_a_readme_without_markers_is_refused() -> None:
+    with pytest.raises(ValueError, match="markers"):
+        readme.updated("# Agon", "")
