@@ -177,7 +177,9 @@ def main() -> int:
         f"threads: {torch.get_num_threads()}; shares are of a step; checkpoint stalls are per checkpoint, in steps"
     )
     report.note("sinks hold console, event spool, sample grids and checkpoints at the default cadence of 500 steps")
-    report.note("fwd_bwd holds what a phase does on the host for its passes (drawing latents, seeding); host is the rest")
+    report.note(
+        "fwd_bwd holds what a phase does on the host for its passes (drawing latents, seeding); host is the rest"
+    )
     last: dict[str, Any] = {}
     for recipe, batch in CASES:
         with tempfile.TemporaryDirectory() as name:

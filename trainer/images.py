@@ -22,7 +22,8 @@ CELL = 64
 def grid(images: NDArray[np.uint8], columns: int) -> NDArray[np.uint8]:
     """Lay images_NHWC (uint8, C is 1 or 3) out row by row as one HWC image with a white border of `PAD` pixels.
 
-    Images smaller than `CELL` are enlarged by the largest whole factor that keeps them within it, pixel by pixel. Cells that are left over in the last row stay white. Raises ValueError for an empty batch, another dtype or shape,
+    Images smaller than `CELL` are enlarged by the largest whole factor that keeps them within it, pixel by pixel.
+    Cells that are left over in the last row stay white. Raises ValueError for an empty batch, another dtype or shape,
     or `columns` below 1.
     """
     if images.ndim != 4 or images.shape[-1] not in (1, 3) or images.dtype != np.uint8 or not len(images):
