@@ -166,6 +166,15 @@ def test_a_worker_killed_in_the_middle_changes_nothing_in_the_end(
     assert steps == [(event.step, event.data["metrics"]) for event in undisturbed.events(EventKind.PROGRESS)]
 
 
+def test_an_elastic_job_takes_the_workers_that_fit_and_trains_the_same(
+    cluster: Cluster, undisturbed: Run, tmp_path: Path
+) -> None:
+    run = Run(cluster, tmp_path / "elastic", "resources.workers=4", "resources.min_workers=1")
+    assert run.end() == 0, run.log.read_text()[-4000:]
+    assert run.events(EventKind.STARTED)[0].data["workers"] == 2  # the cluster has two CPUs
+    assert run.weights() == undisturbed.weights()
+
+
 def test_altered_data_fails_at_once_and_says_which_shard(cluster: Cluster, undisturbed: Run, tmp_path: Path) -> None:
     packed = next(cluster.cache.rglob("dataset.json")).parent
     data = tmp_path / "data"

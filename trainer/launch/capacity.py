@@ -22,11 +22,12 @@ def shortage(resources: Resources) -> str | None:
 
 
 def explain(resources: Resources, free: Mapping[str, float], total: Mapping[str, float]) -> str:
-    """`needs 4 CPUs (2 workers × 2); 1 of 8 is free`, for the resources that lack."""
+    """`needs 4 CPUs; 1 of 8 is free`, for the resources that lack. An elastic job needs its smallest worker count."""
+    workers = resources.min_workers or resources.workers
     each = {"CPU": resources.cpus_per_worker, "GPU": float(resources.gpus_per_worker)}
     lacking = []
     for name, amount in each.items():
-        need, have, most = amount * resources.workers, free.get(name, 0.0), total.get(name, 0.0)
+        need, have, most = amount * workers, free.get(name, 0.0), total.get(name, 0.0)
         if need <= have:
             continue
         plural = "" if need == 1 else "s"
@@ -35,7 +36,4 @@ def explain(resources: Resources, free: Mapping[str, float], total: Mapping[str,
         else:
             lacking.append(f"needs {need:g} {name}{plural}; {have:g} of {most:g} {'is' if have == 1 else 'are'} free")
     wanted = " and ".join(f"{amount:g} {name}{'' if amount == 1 else 's'}" for name, amount in each.items() if amount)
-    return (
-        "; ".join(lacking)
-        or f"needs {resources.workers} × {wanted}, each on one node; enough is free, but not together"
-    )
+    return "; ".join(lacking) or f"needs {workers} × {wanted}, each on one node; enough is free, but not together"

@@ -14,13 +14,14 @@ from typing import Any
 
 import ray.train
 from ray.exceptions import RayActorError
-from ray.train import FailureConfig, RunConfig, ScalingConfig, UserCallback
+from ray.train import FailureConfig, RunConfig, UserCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
 
 from trainer.launch import warm
 from trainer.launch.backend import ProcessGroup
+from trainer.launch.elastic import LanePolicy, scaling
 from trainer.launch.stop import StopFile
 from trainer.sinks.spool import Spool
 from trainer.wire import JOB_FILE, EventKind, FailureKind, JobFile
@@ -66,27 +67,29 @@ def run(job: JobFile) -> str:
 
 
 class Trainer(DataParallelTrainer):  # type: ignore[misc]
-    """Ray's trainer without its cleaner: an extra process per job that removes the placement group of a controller
-    that died. Here the driver then fails, its job ends, and Ray removes what belongs to it."""
+    """Ray's trainer, but elastic only over worker counts that divide the lanes, and without its cleaner: an extra
+    process per job that removes the placement group of a controller that died. Here the driver then fails, its job
+    ends, and Ray removes what belongs to it."""
+
+    sizes: tuple[int, ...] = ()
 
     def _create_default_callbacks(self) -> list[Any]:
         return [
             each for each in super()._create_default_callbacks() if not isinstance(each, PlacementGroupCleanerCallback)
         ]
 
+    def _initialize_and_run_controller(self, **settings: Any) -> Any:
+        if self.scaling_config.elasticity_enabled:
+            settings["scaling_policy"] = LanePolicy(self.scaling_config, self.sizes)
+        return super()._initialize_and_run_controller(**settings)
+
 
 def _trainer(job: JobFile) -> Trainer:
-    resources = job.spec.resources
-    needs: dict[str, float] = {"CPU": resources.cpus_per_worker}
-    if resources.gpus_per_worker:
-        needs["GPU"] = resources.gpus_per_worker
-    return Trainer(
+    trainer = Trainer(
         train_worker,
         train_loop_config={"job_file": str(Path(job.job_dir) / JOB_FILE)},
         backend_config=ProcessGroup(),
-        scaling_config=ScalingConfig(
-            num_workers=resources.workers, use_gpu=resources.gpus_per_worker > 0, resources_per_worker=needs
-        ),
+        scaling_config=scaling(job.spec),
         run_config=RunConfig(
             name=f"attempt-{job.attempt}",
             storage_path=str(Path(job.job_dir).resolve() / "ray"),
@@ -96,6 +99,8 @@ def _trainer(job: JobFile) -> Trainer:
             callbacks=[Verdicts(job.job_dir, job.attempt, job.spec.retry.worker_failures)],
         ),
     )
+    trainer.sizes = job.spec.world_sizes()
+    return trainer
 
 
 def train_worker(config: dict[str, Any]) -> str:
