@@ -16,16 +16,16 @@ BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
 
 
 def table(results: Path = RESULTS) -> str:
-    """Markdown: a line for every target of every full (not quick) result."""
+    """Markdown: a line for every target of every full (not quick) result; equalities (digests) are one line together."""
     lines = ["| benchmark | what | target | measured | holds | commit |", "|---|---|---|---|---|---|"]
     for path in sorted(results.glob("*.json")):
         report = json.loads(path.read_text())
         if report.get("quick") or "targets" not in report:
             continue
-        for target in report["targets"]:
+        for target in _joined(report["targets"]):
             command = f"`python -m benchmarks.{report['benchmark']}`"
             cells = (command, target["name"], target["target"], _figure(target["measured"]), _yes(target["holds"]))
-            lines.append("| " + " | ".join((*cells, f"`{report['commit'][:7]}`")) + " |")
+            lines.append("| " + " | ".join((*cells, f"`{_commit(report['commit'])}`")) + " |")
     return "\n".join(lines)
 
 
@@ -36,6 +36,26 @@ def updated(readme: str, lines: str) -> str:
     head, _, rest = readme.partition(BEGIN)
     _, _, tail = rest.partition(END)
     return f"{head}{BEGIN}\n{lines}\n{END}{tail}"
+
+
+def _joined(targets: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The targets, with those that ask for an equality (a digest each) counted in one."""
+    equal = [target for target in targets if target["target"].startswith("= ")]
+    if len(equal) < 2:
+        return targets
+    held = sum(target["holds"] for target in equal)
+    together = {
+        "name": f"{equal[0]['name']} … {equal[-1]['name']}: equal digests",
+        "target": f"all {len(equal)}",
+        "measured": held,
+        "holds": held == len(equal),
+    }
+    return [target for target in targets if target not in equal] + [together]
+
+
+def _commit(text: str) -> str:
+    """Seven digits, and `-dirty` if the tree that ran was not the commit's."""
+    return text[:7] + ("-dirty" if text.endswith("-dirty") else "")
 
 
 def _figure(value: Any) -> str:

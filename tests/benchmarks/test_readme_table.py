@@ -28,3 +28,13 @@ def test_a_figure_short_of_its_target_is_shown_as_such(tmp_path: Path) -> None:
 def test_a_readme_without_markers_is_refused() -> None:
     with pytest.raises(ValueError, match="markers"):
         readme.updated("# Agon", "")
+
+
+def test_equal_digests_are_one_line_that_shows_a_difference(tmp_path: Path) -> None:
+    targets = [
+        {"name": f"state {i}", "target": "= ab", "measured": "ab" if i else "cd", "holds": bool(i)} for i in range(3)
+    ]
+    report = {"benchmark": "resume", "commit": "a" * 40 + "-dirty", "quick": False, "targets": targets}
+    (tmp_path / "resume.json").write_text(json.dumps(report))
+    (line,) = readme.table(tmp_path).splitlines()[2:]
+    assert "| all 3 | 2 | **no** | `aaaaaaa-dirty` |" in line

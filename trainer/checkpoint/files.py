@@ -20,7 +20,7 @@ from torch import Tensor
 from trainer.checkpoint.manifest import MANIFEST, META, STATE, Manifest, facts, verify
 from trainer.errors import CheckpointError
 
-LOG = logging.getLogger("agon.checkpoint")
+LOG = logging.getLogger(__name__)
 ASIDE = ".writing-"
 DAMAGED = "damaged-"
 _STEP = re.compile(r"^step-(\d{9,})$")

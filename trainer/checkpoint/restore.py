@@ -16,7 +16,7 @@ from trainer.errors import CheckpointError
 from trainer.spec import JobSpec, SpecError
 from trainer.spec.files import parse_spec
 
-LOG = logging.getLogger("agon.checkpoint")
+LOG = logging.getLogger(__name__)
 NONE = -1
 
 
