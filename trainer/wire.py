@@ -29,6 +29,7 @@ class FailureKind(StrEnum):
     WORKER_LOST = "worker-lost"  # workers died more often than retry.worker_failures
     NO_CAPACITY = "no-capacity"  # the cluster can never give what the job asks for
     DISK_FULL = "disk-full"
+    PUBLISH_FAILED = "publish-failed"  # trained and packaged, but MLflow did not take the model
     START_FAILED = "start-failed"  # Ray refused or lost the driver before it said anything
     INTERNAL = "internal"  # a bug of ours
 

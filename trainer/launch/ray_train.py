@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import ray.train
-from ray.exceptions import RayActorError
+from ray.exceptions import OutOfMemoryError, RayActorError
 from ray.train import FailureConfig, RunConfig, UserCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
@@ -33,6 +33,7 @@ FINAL = frozenset(
         FailureKind.OUT_OF_MEMORY,
         FailureKind.NON_FINITE,
         FailureKind.DISK_FULL,
+        FailureKind.PUBLISH_FAILED,
     }
 )
 """Failures that another try would only repeat."""
@@ -105,15 +106,20 @@ def _trainer(job: JobFile) -> Trainer:
 
 def train_worker(config: dict[str, Any]) -> str:
     """On each worker: train. Raises WorkerFailedError for every failure."""
-    from trainer.errors import classify
+    from trainer.errors import BadSpecError, classify
 
     try:
         from trainer.engine.distributed import Distributed
         from trainer.launch.compose import train
 
         job = JobFile.model_validate_json(Path(config["job_file"]).read_bytes())
-        place = ray.train.get_context()
-        distributed = Distributed.create(job.spec, world=place.get_world_size())
+        world, sizes = ray.train.get_context().get_world_size(), job.spec.world_sizes()
+        if world not in sizes:
+            raise BadSpecError(
+                f"Ray Train started {world} workers, but the spec's resources and data.lanes allow "
+                f"{' or '.join(map(str, sizes))}"
+            )
+        distributed = Distributed.create(job.spec, world=world)
         return train(job, distributed, [StopFile(job)] if distributed.is_main else [])
     except Exception as error:
         traceback.print_exc()
@@ -146,12 +152,17 @@ class Verdicts(UserCallback):  # type: ignore[misc]
 def blame(failures: dict[int, Exception]) -> tuple[FailureKind, str]:
     """The failure that explains the others.
 
-    An error of the job comes first. A death comes before errors of the workers that live, which lost their peer.
+    An error of the job comes first, then a worker that Ray's memory monitor ended: it needs more than the node has. Any
+    other death comes before errors of the workers that live, which lost their peer.
     """
     causes = {rank: _cause(error) for rank, error in sorted(failures.items())}
     for rank, error in causes.items():
         if isinstance(error, WorkerFailedError) and error.kind in FINAL:
             return error.kind, error.reason if len(causes) == 1 else f"worker {rank}: {error.reason}"
+    for rank, error in causes.items():
+        if isinstance(error, OutOfMemoryError):
+            reason = f"worker {rank} was ended by Ray because its node's memory was full: {_first_line(error)}"
+            return FailureKind.OUT_OF_MEMORY, f"{reason}; lower train.micro_batch, or run fewer workers on a node"
     for rank, error in causes.items():
         if not isinstance(error, WorkerFailedError):
             return FailureKind.WORKER_LOST, f"worker {rank} was lost: {_first_line(error)}"
@@ -179,7 +190,7 @@ def verdict(error: Exception) -> tuple[FailureKind, str]:
 
 def _cause(error: Exception) -> Exception:
     inner = getattr(error, "health_check_failure", error)
-    return inner if isinstance(inner, (WorkerFailedError, RayActorError)) else error
+    return inner if isinstance(inner, (WorkerFailedError, RayActorError, OutOfMemoryError)) else error
 
 
 def _first_line(error: Exception) -> str:

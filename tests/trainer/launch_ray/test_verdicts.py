@@ -2,19 +2,25 @@
 
 import pickle
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from ray.exceptions import RayActorError
+import ray.train
+from ray.exceptions import OutOfMemoryError, RayActorError
 from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
 from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
 
+from trainer.families.table import recipes
 from trainer.launch.capacity import explain
-from trainer.launch.ray_train import FINAL, Verdicts, WorkerFailedError, blame, verdict
+from trainer.launch.ray_train import FINAL, Verdicts, WorkerFailedError, blame, train_worker, verdict
 from trainer.sinks.spool import SpoolReader
-from trainer.spec import Resources
-from trainer.wire import EventKind, FailureKind
+from trainer.spec import Resources, with_overrides
+from trainer.wire import EventKind, FailureKind, JobFile
 
 DEAD = WorkerHealthCheckFailedError("health check failed", RayActorError())
+FULL = WorkerHealthCheckFailedError(
+    "health check failed", OutOfMemoryError("Task was killed due to the node running low")
+)
 ECHO = WorkerFailedError("internal", "RuntimeError: Connection closed by peer [127.0.0.1]:41")
 DATA = WorkerFailedError("bad-data", "shard 3 was altered")
 
@@ -30,6 +36,9 @@ def test_kind_and_reason_survive_pickling_inside_rays_own_error() -> None:
         ({0: ECHO, 1: DEAD}, FailureKind.WORKER_LOST),
         ({0: DEAD, 1: ECHO}, FailureKind.WORKER_LOST),
         ({0: ECHO, 1: DATA, 2: DEAD}, FailureKind.BAD_DATA),
+        ({0: ECHO, 1: FULL, 2: DEAD}, FailureKind.OUT_OF_MEMORY),
+        ({0: DATA, 1: FULL}, FailureKind.BAD_DATA),
+        ({0: ECHO, 1: WorkerFailedError("publish-failed", "MLflow is away")}, FailureKind.PUBLISH_FAILED),
         ({0: ECHO}, FailureKind.INTERNAL),
     ],
 )
@@ -46,6 +55,12 @@ def test_what_another_try_would_repeat_ends_the_run(tmp_path: Path, kind: Failur
         verdicts.after_exception(None, {1: WorkerFailedError(kind, "because"), 0: ECHO})
     assert caught.value.kind is kind
     assert not SpoolReader(tmp_path).after(0, 10)
+
+
+def test_a_worker_that_rays_memory_monitor_ended_is_not_started_again(tmp_path: Path) -> None:
+    with pytest.raises(WorkerFailedError, match=r"worker 1 .*running low.*train\.micro_batch") as caught:
+        Verdicts(str(tmp_path), 1, 3).after_exception(None, {0: ECHO, 1: FULL})
+    assert caught.value.kind is FailureKind.OUT_OF_MEMORY
 
 
 def test_a_lost_worker_is_restarted_and_every_restart_is_reported(tmp_path: Path) -> None:
@@ -96,3 +111,18 @@ def test_a_job_that_waits_says_for_what(
     resources: Resources, free: dict[str, float], total: dict[str, float], words: str
 ) -> None:
     assert explain(resources, free, total) == words
+
+
+@pytest.mark.parametrize("world", [1, 3, 8])
+def test_a_worker_count_that_the_spec_does_not_allow_is_refused(
+    tmp_path: Path, world: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = with_overrides(
+        recipes()["gan-digits"](), ["resources.workers=4", "resources.min_workers=2", "data.lanes=8", "train.batch=64"]
+    )
+    job = JobFile(job_id="j", attempt=1, spec=spec, job_dir=str(tmp_path), cache_dir=str(tmp_path))
+    (tmp_path / "job.json").write_text(job.model_dump_json())
+    monkeypatch.setattr(ray.train, "get_context", lambda: SimpleNamespace(get_world_size=lambda: world))
+    with pytest.raises(WorkerFailedError, match=f"{world} workers.* allow 2 or 4") as caught:
+        train_worker({"job_file": str(tmp_path / "job.json")})
+    assert caught.value.kind is FailureKind.BAD_SPEC
