@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from trainer.data.stream import Dataset
-from trainer.engine.events import Event, Published, Run, Scored
+from trainer.engine.events import Event, Published, Run, Scored, Warned
 from trainer.publish.card import Lineage, code_version
 from trainer.publish.package import build_package
-from trainer.publish.registry import register
+from trainer.publish.registry import command, register
 from trainer.wire import JobFile
 
 FOLDER = "model"
@@ -16,7 +16,8 @@ FOLDER = "model"
 
 class Publisher:
     """Listener: when a completed run has been scored, rank 0 packages the generator into the job's folder, registers it
-    if the spec has a `publish` section and the job an MLflow, and emits `Published`. A stopped run is not published.
+    if the spec has a `publish` section, and emits `Published`; without an MLflow it warns that the package stays there.
+    A stopped run is not published.
 
     Acts on `Scored`, not on `RunFinished`, so that a version is known before anyone is told that the job ended.
     """
@@ -33,7 +34,14 @@ class Publisher:
         assert isinstance(event, Scored)  # noqa: S101 — for the type checker
         package = self._package(event, run)
         settings = self._job.spec.publish
-        if settings is None or self._job.mlflow_uri is None:
+        if settings is None:
+            return
+        if self._job.mlflow_uri is None:
+            message = (
+                f"this job has no MLflow, so {settings.model} is not registered: its package stays in {package}. "
+                f"To register it: MLFLOW_TRACKING_URI=http://… {command(package)}"
+            )
+            run.emit(Warned(event.step, event.images, message))
             return
         done = register(self._job, package)
         run.emit(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from trainer import tracking
 from trainer.errors import TrainingError
 from trainer.publish.gate import Standing, judge
 from trainer.spec import Publish
-from trainer.wire import JobFile
+from trainer.wire import FailureKind, JobFile
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -39,25 +40,36 @@ class Registered:
 class PublishError(TrainingError):
     """The package is complete, but the registry did not take it."""
 
+    kind = FailureKind.PUBLISH_FAILED
+
 
 def register(job: JobFile, package: Path) -> Registered:
     """Make the job's version of `spec.publish.model` from its package and let the gate decide on `champion`.
 
     The version's tags say score, digests, job and verdict. A job whose version is there and judged already gets the
     same answer again. Retries while the server is away.
-    Raises PublishError when it stays away or refuses; the package stays where it is.
+    A job that ran without MLflow (the local launcher) is registered at MLFLOW_TRACKING_URI.
+    Raises PublishError when it stays away or refuses; the package stays where it is. ValueError if there is nowhere
+    to register, or nothing to register as.
     """
-    settings = job.spec.publish
-    if settings is None or job.mlflow_uri is None:
-        raise ValueError(f"job {job.job_id} has no {'publish section' if settings is None else 'mlflow_uri'}")
-    client = tracking.client(job.mlflow_uri)
+    settings, uri = job.spec.publish, job.mlflow_uri or os.environ.get("MLFLOW_TRACKING_URI")
+    if settings is None:
+        raise ValueError(f"job {job.job_id} has no publish section")
+    if not uri:
+        raise ValueError(f"job {job.job_id} has no mlflow_uri; set MLFLOW_TRACKING_URI to MLflow's address")
+    job, client = job.model_copy(update={"mlflow_uri": uri}), tracking.client(uri)
 
     def attempt() -> Registered:
         run = tracking.run_id(job)
         version = find_version(client, settings.model, job.job_id) or _create(client, settings, job, run, package)
         return _judge(client, settings, version)
 
-    return patiently(attempt, job.mlflow_uri, package)
+    return patiently(attempt, uri, package)
+
+
+def command(package: Path) -> str:
+    """The command that registers a package which lies in its job's folder."""
+    return f"python -m trainer.publish register {package.parent}"
 
 
 def find_version(client: MlflowClient, model: str, job_id: str) -> ModelVersion | None:
@@ -78,12 +90,13 @@ def patiently(attempt: Callable[[], T], uri: str, package: Path, sleep: Callable
             status = error.get_http_status_code() if isinstance(error, MlflowException) else None
             if status is not None and 400 <= status < 500 and status not in (408, 429):
                 raise PublishError(
-                    f"MLflow at {uri} refused the model: {error}; the package is in {package}"
+                    f"MLflow at {uri} refused the model ({error}); training is complete and the package is in {package}. "
+                    f"Once that is put right: {command(package)}"
                 ) from error
             if delay is None:
                 raise PublishError(
                     f"MLflow at {uri} can't be reached ({error}); training is complete and the package is in {package}. "
-                    f"Once MLflow is back: python -m trainer.publish register {package.parent}"
+                    f"Once MLflow is back: {command(package)}"
                 ) from error
             sleep(delay)
     raise AssertionError("unreachable")

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
 
-from trainer.engine.events import Published, RunFinished, Scored, StepDone
-from trainer.publish import Publisher, publisher
+from trainer.engine.events import Published, RunFinished, Scored, StepDone, Warned
+from trainer.errors import classify
+from trainer.publish import Publisher, publisher, registry
 from trainer.publish.__main__ import app, chosen_labels
 from trainer.publish.publisher import FOLDER
 from trainer.publish.pull import model_uri
 from trainer.publish.registry import PublishError, Registered, patiently
 from trainer.spec import Publish
-from trainer.wire import JobFile
+from trainer.wire import FailureKind, JobFile
 
 
 class Run:
@@ -58,11 +60,37 @@ def test_a_complete_run_is_packaged_registered_and_announced(job, conditional, t
     ]
 
 
-def test_without_mlflow_the_package_lies_in_the_jobs_folder(job, conditional, tmp_path):
+def test_without_mlflow_a_warning_says_where_the_package_stays_and_how_to_register_it(job, conditional, tmp_path):
     run = Run(conditional.state)
     Publisher(job(), conditional.dataset).handle(scored(conditional.spec), run)
     assert (tmp_path / FOLDER / "checksums.json").is_file()
+    (warned,) = run.emitted
+    assert isinstance(warned, Warned)
+    assert str(tmp_path / FOLDER) in warned.message
+    assert f"python -m trainer.publish register {tmp_path}" in warned.message
+
+
+def test_a_job_that_was_not_asked_to_publish_is_not_warned(job, conditional):
+    run, quiet = Run(conditional.state), job()
+    quiet = quiet.model_copy(update={"spec": quiet.spec.replace(publish=None)})
+    Publisher(quiet, conditional.dataset).handle(scored(conditional.spec), run)
     assert run.emitted == []
+
+
+def test_a_job_without_mlflow_is_registered_where_the_environment_says(job, tmp_path, monkeypatch):
+    asked = []
+
+    def patiently(attempt, uri, package):
+        asked.append((uri, package))
+        return Registered("1", True, "")
+
+    monkeypatch.setattr(registry, "patiently", patiently)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with pytest.raises(ValueError, match="set MLFLOW_TRACKING_URI"):
+        registry.register(job(), tmp_path / FOLDER)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    registry.register(job(), tmp_path / FOLDER)
+    assert asked == [("http://127.0.0.1:9", tmp_path / FOLDER)]
 
 
 @pytest.mark.parametrize("main", [True, False])
@@ -86,8 +114,9 @@ def test_an_absent_server_is_tried_again_and_then_named_with_the_way_out(tmp_pat
         calls.append(1)
         raise requests.ConnectionError("refused")
 
-    with pytest.raises(PublishError, match=r"python -m trainer\.publish register"):
+    with pytest.raises(PublishError, match=r"python -m trainer\.publish register") as caught:
         patiently(away, "http://mlflow", tmp_path / "model", sleep=waits.append)
+    assert classify(caught.value)[0] is FailureKind.PUBLISH_FAILED
     assert len(calls) == len(waits) + 1
     assert waits == sorted(waits)
     assert 60 < sum(waits) < 600
@@ -116,7 +145,7 @@ def test_a_refusal_is_not_repeated(tmp_path):
     def never(seconds):
         raise AssertionError("waited")
 
-    with pytest.raises(PublishError, match="refused the model"):
+    with pytest.raises(PublishError, match=r"refused the model.*python -m trainer\.publish register"):
         patiently(refused, "http://mlflow", tmp_path, sleep=never)
 
 
@@ -148,6 +177,16 @@ def test_sample_draws_from_a_folder_and_the_same_seed_gives_the_same_picture(con
     first, second, third = (picture.read_bytes() for picture in pictures)
     assert first == second
     assert first != third
+
+
+def test_json_names_the_path_and_the_model(conditional, tmp_path, monkeypatch):
+    cli, out = CliRunner(), tmp_path / "grid.png"
+    done = cli.invoke(app, ["sample", "--json", str(conditional.folder), "-n", "4", "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout) == {"path": str(out), "model": str(conditional.folder)}
+    monkeypatch.setattr("trainer.publish.__main__.pull_model", lambda model, folder: folder)
+    done = cli.invoke(app, ["pull", "demo@champion", str(tmp_path / "demo"), "--json"])
+    assert json.loads(done.stdout) == {"path": str(tmp_path / "demo"), "model": "demo@champion"}
 
 
 def test_mistakes_on_the_command_line_are_said_without_a_traceback(conditional, tmp_path, monkeypatch):
