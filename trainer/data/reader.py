@@ -25,14 +25,12 @@ _log = logging.getLogger(__name__)
 class Reader:
     """Random access to decoded images. Thread-safe.
 
-    skip: whether unreadable samples are replaced and counted rather than raised.
+    skip: whether unreadable samples are replaced rather than raised.
     """
 
     def __init__(self, store: ShardStore, *, skip: bool, memory: int = MEMORY) -> None:
         manifest = store.manifest
         self.store, self.skip = store, skip
-        self.replaced = 0
-        """Times that a sample stood in for an unreadable one."""
         self.skipped: dict[str, str] = {}
         """Shard (or shard and sample) → why it was skipped."""
         self._image = (manifest.channels, manifest.resolution, manifest.resolution)
@@ -48,7 +46,7 @@ class Reader:
     ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         """Images uint8 BCHW and labels int64 B of the sample numbers.
 
-        substitutes: row → sample numbers to take instead, in order, if that row's sample is unreadable and `skip`.
+        substitutes: row → sample numbers to take instead, in order. Called only if that row's sample is unreadable and `skip`.
         Raises BadDataError, with the shard's name.
         """
         images = np.empty((len(samples), *self._image), dtype=np.uint8)
@@ -72,13 +70,9 @@ class Reader:
             last = error
         for candidate in substitutes(row):
             try:
-                found = self._decoded(candidate)
+                return self._decoded(candidate)
             except BadDataError as error:
                 last = error
-                continue
-            with self._guard:
-                self.replaced += 1
-            return found
         raise BadDataError(f"too much of the data is unreadable to go on skipping; last: {last}") from last
 
     def _decoded(self, sample: int) -> tuple[NDArray[np.uint8], int]:

@@ -36,11 +36,13 @@ class RealBatch:
     """One worker's share of a global batch, on the CPU, pinned when there is a GPU.
 
     images: uint8 BCHW. labels: int64 B; zeros where the data has none. index: number t of the global batch.
+    replaced: rows whose sample could not be read, so that another stands in (`data.on_bad_shard: skip`).
     """
 
     images: Tensor
     labels: Tensor
     index: int
+    replaced: int = 0
 
 
 class Dataset:
@@ -56,11 +58,6 @@ class Dataset:
     def skipped(self) -> dict[str, str]:
         """Unreadable shards (`name`) and samples (`name#number`) that were skipped so far → why."""
         return dict(self._reader.skipped)
-
-    @property
-    def replaced(self) -> int:
-        """Times that another sample stood in for a skipped one."""
-        return self._reader.replaced
 
     def stream(self, batch: int, seed: int, rank: int, world: int, start: int) -> Iterator[RealBatch]:
         """Rank `rank`'s rows of the global batches start, start + 1, … without end.
@@ -110,15 +107,17 @@ class Dataset:
 
     def _make(self, order: Order, lanes: range, t: int) -> RealBatch:
         positions = order.positions(t, lanes)
+        replaced: set[int] = set()
 
         def substitutes(row: int) -> Iterable[int]:
+            replaced.add(row)
             return order.substitutes(int(positions[row]))
 
         images, labels = self._reader.read(order.at(positions), substitutes)
         if self._data.mirror:
             flipped = order.mirrored(positions)
             images[flipped] = images[flipped][..., ::-1]
-        return RealBatch(_tensor(images), _tensor(labels), t)
+        return RealBatch(_tensor(images), _tensor(labels), t, len(replaced))
 
     def _fetch(self, order: Order, lanes: range, t: int) -> None:
         for shard in self._reader.shards_of(order.rows(t, lanes)):

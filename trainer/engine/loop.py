@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 from trainer.engine.distributed import Distributed
 from trainer.engine.events import Event, Listener, Outcome, RunFinished, RunStarted, StepDone, Tick, Warned
-from trainer.engine.metrics import Means, Stopwatch
+from trainer.engine.metrics import REPLACED, Means, Stopwatch
 from trainer.engine.state import TrainState
 from trainer.engine.step import Stepper
 from trainer.errors import NonFiniteError
@@ -20,7 +20,7 @@ from trainer.spec import JobSpec
 if TYPE_CHECKING:
     from trainer.data.stream import Dataset, RealBatch
 
-LOG = logging.getLogger("agon.loop")
+LOG = logging.getLogger(__name__)
 
 
 class Loop:
@@ -42,6 +42,7 @@ class Loop:
         self._emitting = False
         self._ticked = (state.clock.step, state.clock.images)
         self._skipped: set[str] = set()
+        self._replaced = self._warned_of = 0
 
     def run(self) -> Outcome:
         """Train. Returns how it ended; every listener has then handled `RunFinished`.
@@ -98,7 +99,7 @@ class Loop:
                 with self._watch.part("listeners"):
                     if tick is not None:
                         self.emit(tick)
-                        self._report_skips()
+                        self._report_skips(int(tick.metrics.get(REPLACED, 0)))
                     self.emit(StepDone(*self._now(), last=done or stop))
                 if done or stop:
                     return "completed" if done else "stopped"
@@ -121,13 +122,20 @@ class Loop:
         left = max(0, total - images) / speed if speed > 0 else 0.0
         return Tick(step, images, metrics, speed, left, total, shares), stop
 
-    def _report_skips(self) -> None:
-        """Warn of shards and samples that this rank has newly had to skip."""
+    def _report_skips(self, replaced: int) -> None:
+        """Warn of what this rank has newly had to skip, and of the samples that were replaced on all ranks: of the
+        first, and whenever they have doubled since the last warning, because every epoch meets the bad data again."""
         skipped = self.dataset.skipped
         for name in skipped.keys() - self._skipped:
             LOG.warning("rank %d skips %s: %s", self.distributed.rank, name, skipped[name])
             self.emit(Warned(*self._now(), f"{name} is skipped: {skipped[name]}"))
         self._skipped = set(skipped)
+        self._replaced += replaced
+        if self._replaced >= max(1, 2 * self._warned_of):
+            self._warned_of = self._replaced
+            ranks = f"{self.distributed.world} worker{'' if self.distributed.world == 1 else 's'}"
+            message = f"data.on_bad_shard is skip: {ranks} replaced {self._replaced} unreadable samples since the start"
+            self.emit(Warned(*self._now(), message))
 
     def _complete(self) -> bool:
         return self.state.clock.images >= self.spec.train.images

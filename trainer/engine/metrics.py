@@ -11,13 +11,17 @@ from torch import Tensor
 
 from trainer.engine.distributed import Distributed
 
+REPLACED = "data/replaced"
+"""Metric with `data.on_bad_shard: skip`: samples since the last tick, on all ranks, that others stood in for."""
+
 
 class Means:
-    """Weighted sums of scalar metrics, kept on the device until `reduce`."""
+    """Weighted sums of scalar metrics, kept on the device until `reduce`; and counts of what the host saw."""
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
         self._weights: dict[str, float] = {}
+        self._counts: dict[str, int] = {}
 
     def add(self, metrics: Mapping[str, Tensor], weight: float = 1.0) -> None:
         """Count detached scalars `weight` times. A metric's mean is over the updates that gave it."""
@@ -26,17 +30,24 @@ class Means:
             self._sums[name] = scaled if name not in self._sums else self._sums[name].add_(scaled)
             self._weights[name] = self._weights.get(name, 0.0) + weight
 
+    def count(self, name: str, number: int) -> None:
+        """Add to a count, which is summed over the updates and the ranks."""
+        self._counts[name] = self._counts.get(name, 0) + number
+
     def reduce(self, distributed: Distributed, flag: bool) -> tuple[dict[str, float], bool]:
-        """Means over the updates and over all ranks, and whether any rank's `flag` is set; then start anew.
+        """Means over the updates and all ranks with the counts' sums, and whether any rank's `flag` is set; then start anew.
 
         One all-reduce and one transfer to the host. All ranks must have seen the same metrics, as equal phases give.
         """
-        names = list(self._sums)
-        values = [(self._sums[name] / self._weights[name]).double().reshape(()) for name in names]
-        values.append(torch.tensor(float(flag), dtype=torch.float64, device=distributed.device))
-        *means, flags = distributed.mean(torch.stack(values)).tolist()
+        names = [*self._sums, *self._counts]
+        values = [(self._sums[name] / self._weights[name]).double().reshape(()) for name in self._sums]
+        # Of the mean over W ranks, W times the count is the sum: exactly, because they are whole numbers.
+        known = [*(number * distributed.world for number in self._counts.values()), flag]
+        ours = torch.tensor(known, dtype=torch.float64, device=distributed.device)
+        *means, flags = distributed.mean(torch.cat([*(value[None] for value in values), ours])).tolist()
         self._sums.clear()
         self._weights.clear()
+        self._counts.clear()
         return dict(zip(names, means, strict=True)), flags > 0
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from trainer.engine import ema as averaging
 from trainer.engine.distributed import Distributed
-from trainer.engine.metrics import Means, Stopwatch
+from trainer.engine.metrics import REPLACED, Means, Stopwatch
 from trainer.engine.pixels import from_bytes
 from trainer.engine.players import Player, only
 from trainer.engine.random import latents, seed_globals
@@ -82,6 +82,8 @@ class Stepper:
         found, device = next(self.batches), self.distributed.device
         self.state.clock.batches += 1
         self.state.clock.images += self.state.spec.train.batch
+        if self.state.spec.data.on_bad_shard == "skip":
+            self.means.count(REPLACED, found.replaced)
         labels = found.labels.to(device, non_blocking=True) if self.state.spec.arch.conditional else None
         return found.images.to(device, non_blocking=True), labels
 

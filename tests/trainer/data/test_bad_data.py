@@ -14,6 +14,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Protocol
 
 import numpy as np
@@ -69,6 +70,11 @@ def epoch(dataset: Dataset, rank: int = 0, world: int = 1, batches: int = 115) -
     return torch.cat([batch.images for batch in islice(dataset.stream(16, 3, rank, world, 0), batches)])
 
 
+def replacements(dataset: Dataset, rank: int = 0, world: int = 1) -> list[int]:
+    """Rows of each of the rank's first batches that hold another sample."""
+    return [batch.replaced for batch in islice(dataset.stream(16, 3, rank, world, 0), 115)]
+
+
 @HARMS
 def test_a_bad_shard_fails_the_job_with_its_name(copy: Path, make_spec: MakeSpec, tmp_path: Path, harm: Harm) -> None:
     harm(copy / "shard-000002.tar")
@@ -94,12 +100,13 @@ def test_skipped_shards_are_counted_and_replaced_alike_for_every_world_size(
     harm(copy / bad.name)
     spec = make_spec(copy, on_bad_shard="skip")
     whole = open_dataset(spec, cache_dir=tmp_path / "cache")
-    images = epoch(whole)
+    images, replaced = epoch(whole), replacements(whole)
     assert list(whole.skipped) == [bad.name]
     assert bad.name in whole.skipped[bad.name]
-    assert bad.samples <= whole.replaced <= 2 * bad.samples  # 115 batches: an epoch and a bit
+    assert bad.samples <= sum(replaced) <= 2 * bad.samples  # 115 batches: an epoch and a bit
     halves = [epoch(open_dataset(spec, cache_dir=tmp_path / "cache"), rank, 2).unflatten(0, (-1, 8)) for rank in (0, 1)]
     assert torch.equal(torch.cat(halves, dim=1).flatten(0, 1), images)
+    assert replaced == [sum(pair) for pair in zip(*(replacements(whole, rank, 2) for rank in (0, 1)), strict=True)]
 
 
 def test_skipping_ends_when_nothing_is_left(copy: Path, make_spec: MakeSpec, tmp_path: Path) -> None:
@@ -115,7 +122,7 @@ def test_random_access_fails_and_skips_too(copy: Path, make_spec: MakeSpec, tmp_
         open_dataset(make_spec(copy), cache_dir=tmp_path).images([0])
     skipping = open_dataset(make_spec(copy, on_bad_shard="skip"), cache_dir=tmp_path)
     assert skipping.images([0, 1000])[0].shape == (2, 1, 8, 8)
-    assert skipping.replaced == 1
+    assert list(skipping.skipped) == ["shard-000000.tar"]
 
 
 @pytest.mark.parametrize("faults", [[500], ["cut"], [503, "cut", 404]])
@@ -157,6 +164,16 @@ def test_a_proven_shard_is_not_hashed_again(
         with monkeypatch.context() as patched:
             patched.setattr("trainer.data.shards.verify", lambda path, shard: pytest.fail("hashed again"))
             assert torch.equal(epoch(open_dataset(make_spec(url), cache_dir=tmp_path)), expected)
+
+
+def test_two_processes_that_make_room_at_once_do_not_trip_over_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gone.tar").symlink_to(tmp_path / "evicted-by-another-process")  # listed, but no longer there
+    (tmp_path / "old.tar").write_bytes(b"x")
+    monkeypatch.setattr("trainer.data.shards.shutil.disk_usage", lambda folder: SimpleNamespace(free=0))
+    make_room(tmp_path, 200)
+    assert not list(tmp_path.glob("*.tar"))
 
 
 def test_a_nearly_full_disk_evicts_the_least_recently_used_shards(

@@ -9,7 +9,7 @@ import torch
 from engine_doubles import FixedDataset, Recorder, dcgan_spec, gan_spec, spawn, stepper
 
 from trainer.engine.distributed import Distributed
-from trainer.engine.events import RunFinished, StepDone, Tick
+from trainer.engine.events import RunFinished, StepDone, Tick, Warned
 from trainer.engine.loop import Loop
 from trainer.engine.state import TrainState
 from trainer.errors import BadSpecError, TrainingError
@@ -84,6 +84,25 @@ def test_all_workers_stop_together_at_the_next_tick():
     assert end_0 == end_1 == RunFinished(8, 64, outcome="stopped")
     assert metrics_0 == metrics_1
     assert len(metrics_0) == 2
+
+
+def _skip(rank, world):
+    spec = gan_spec("train.log_steps=4", "train.images=64", "data.on_bad_shard=skip")
+    distributed, recorder, dataset = Distributed.create(spec, world=world), Recorder(), FixedDataset(spec)
+    dataset.replaced = lambda rank, t: 3 if rank == 1 else 0
+    reductions = []
+    reduce = distributed._reduce
+    distributed._reduce = lambda tensor, how: reductions.append(how) or reduce(tensor, how)
+    Loop(spec, TrainState.create(spec, distributed), distributed, dataset, [recorder]).run()
+    counted = [event.metrics["data/replaced"] for event in recorder.events if isinstance(event, Tick)]
+    return counted, [event.message for event in recorder.events if isinstance(event, Warned)], len(reductions)
+
+
+def test_samples_replaced_on_another_rank_reach_rank_0_in_the_ticks_one_reduction():
+    for counted, warned, reductions in spawn(2, _skip):
+        assert counted == [12.0, 12.0]
+        assert "replaced 12 unreadable samples" in warned[0]
+        assert reductions == len(counted)
 
 
 def _helpers(rank, world):

@@ -162,3 +162,20 @@ def test_newly_skipped_data_is_warned_of_once(distributed):
     run.run()
     warned = [event.message for event in recorder.events if isinstance(event, Warned)]
     assert warned == ["shard-7 is skipped: truncated"]
+
+
+def test_replaced_samples_are_counted_in_each_tick_and_warned_of_when_they_double(distributed):
+    run, recorder = loop(distributed, "train.images=96", "data.on_bad_shard=skip")
+    run.dataset.replaced = lambda rank, t: int(t > 1)
+    run.run()
+    ticks = [event for event in recorder.events if isinstance(event, Tick)]
+    assert [tick.metrics["data/replaced"] for tick in ticks] == [0, 2, 2, 2, 2, 2]
+    warned = [(event.step, event.message) for event in recorder.events if isinstance(event, Warned)]
+    assert [step for step, _ in warned] == [4, 6, 10]
+    assert "replaced 8 unreadable samples" in warned[-1][1]
+
+
+def test_only_a_job_that_skips_counts_replaced_samples(distributed):
+    run, recorder = loop(distributed, "train.images=16")
+    run.run()
+    assert all("data/replaced" not in event.metrics for event in recorder.events if isinstance(event, Tick))
