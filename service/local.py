@@ -27,7 +27,7 @@ from service.stack import record as records
 from service.stack.errors import PortsBusy, StackLocked
 from service.stack.layout import Layout
 from service.stack.parts import GRACE, PORTS_OF, START_ORDER, STOP_ORDER, Config, build
-from service.stack.ports import Ports, busy
+from service.stack.ports import busy
 from service.stack.processes import find, interrupts_held, kill_members, on_ending_signals, stop
 from service.stack.record import PartRecord, StackRecord
 from service.stack.starting import Report, Start, silent
@@ -75,7 +75,7 @@ class Started:
 def up(config: Config, report: Report = silent) -> Started:
     """Start what does not run yet, side by side, and wait until it answers.
 
-    Parts that run keep running, and the ports of a running stack are kept whatever `config` says.
+    Parts that run keep running, and what a running stack was started with is kept whatever `config` says.
     Raises PortsBusy (before anything is started), PartFailed (after stopping what this call started), StackLocked.
     An interrupt also stops what this call started.
     """
@@ -89,7 +89,7 @@ def up(config: Config, report: Report = silent) -> Started:
             return Started(earlier, ())
         if earlier:
             cleaned += sum(kill_members(earlier.stack_id, name) for name in missing)  # orphans may hold ports
-            config = replace(config, ports=Ports(**earlier.ports), host=earlier.host, cpus=earlier.cpus)
+            config = earlier.config(config.layout)
         config = replace(config, ports=config.ports.resolved())
         _refuse_busy(config, missing)
         start = Start(config, _new_record(config, earlier, alive), missing, report)
@@ -134,7 +134,7 @@ def status(layout: Layout) -> StackStatus:
     found = records.read(layout.record)
     if found is None:
         return StackStatus(layout.home, None, tuple(PartStatus(name, "stopped", "", None, "") for name in START_ORDER))
-    config = Config(layout, Ports(**found.ports), found.host, found.cpus)
+    config = found.config(layout)
     parts = []
     for name in START_ORDER:
         entry = found.parts.get(name)
@@ -205,6 +205,7 @@ def _new_record(config: Config, earlier: StackRecord | None, alive: dict[str, Pa
         host=config.host,
         ports=asdict(config.ports),
         cpus=config.cpus,
+        data_roots=config.data_roots,
         parts=alive,
     )
 

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from service.cli.output import Exit, ago, err, fail, note, out, print_json, print_table, size, state
-from service.stack.parts import LOOPBACK
+from service.stack.ports import LOOPBACK
 
 TITLES = {"ray": "Ray", "mlflow": "MLflow", "api": "API"}
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -61,7 +61,13 @@ def up(
     ] = 8265,
     gcs_port: Annotated[int, typer.Option(help="Port of Ray's control store; 0 takes a free one.")] = 6379,
     cpus: Annotated[int | None, typer.Option(min=1, help="CPUs that jobs may use.", show_default="all")] = None,
-    host: Annotated[str, typer.Option(help="Address the API binds to. Ray and MLflow stay on loopback.")] = LOOPBACK,
+    host: Annotated[
+        str,
+        typer.Option(
+            help="Address the API binds to. Ray and MLflow stay on loopback. With 0.0.0.0 or ::, name this machine in"
+            " AGON_ALLOWED_HOSTS."
+        ),
+    ] = LOOPBACK,
     data_root: Annotated[
         list[Path] | None,
         typer.Option(
@@ -100,11 +106,12 @@ def up(
     if done.cleaned:
         note(f"killed {done.cleaned} processes left by a start that ended without `agon down`")
     record = done.record
+    _explain_kept_ports(ports, Ports(**record.ports))
+    _explain_kept_roots(roots, record.data_roots)
     if json_:
         print_json({"started": list(done.started), **record.model_dump(mode="json")})
     elif not done.started:
         err.print(f"already up since {ago(record.started_at)}; nothing was started")
-        _explain_kept_ports(ports, Ports(**record.ports))
     else:
         err.print(Text(f"up after {done.seconds:.0f} s", "bold green"))
     if not json_:
@@ -126,6 +133,11 @@ def _explain_kept_ports(asked: object, running: object) -> None:
         note(
             f"its ports stay as they are ({', '.join(f'{name} {kept[name]}' for name in changed)}); `agon down` first to change them"
         )
+
+
+def _explain_kept_roots(asked: tuple[str, ...], kept: tuple[str, ...]) -> None:
+    if missing := [root for root in asked if root not in kept]:
+        note(f"its data roots stay as they are, without {', '.join(missing)}; `agon down` first to change them")
 
 
 def _stay(layout: object) -> None:

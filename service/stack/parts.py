@@ -10,14 +10,13 @@ from dataclasses import dataclass, field
 import httpx
 
 from service.stack.layout import Layout
-from service.stack.ports import Ports, free_ports
+from service.stack.ports import LOOPBACK, Ports, base_url, free_ports, reached_at
 from service.stack.processes import PART_ENV, STACK_ENV
 
 START_ORDER = ("ray", "mlflow", "api")
 STOP_ORDER = ("api", "ray", "mlflow")  # no new work, then the jobs, then what they report to
 GRACE = {"api": 8.0, "ray": 12.0, "mlflow": 6.0}
 PORTS_OF = {"ray": ("dashboard", "gcs"), "mlflow": ("mlflow",), "api": ("api",)}
-LOOPBACK = "127.0.0.1"
 WARM_ENV = "AGON_WARM_WORKERS"
 WARM = 4
 """Processes kept ready for the next job, some 300 MB each: two workers and Ray Train's two helpers. AGON_WARM_WORKERS
@@ -120,7 +119,7 @@ def _api(config: Config, env: dict[str, str]) -> Part:
         sys.executable, "-m", "uvicorn", "service.app:create_app", "--factory",
         "--host", config.host, "--port", str(ports.api), "--timeout-graceful-shutdown", "3",
     )  # fmt: skip
-    url = f"http://{LOOPBACK}:{ports.api}"
+    url = base_url(config.host, ports.api)
     env |= {
         "AGON_HOME": str(layout.home),
         "AGON_TOKEN_FILE": str(layout.token),
@@ -132,6 +131,8 @@ def _api(config: Config, env: dict[str, str]) -> Part:
     if config.data_roots:
         own = env.get("AGON_DATA_ROOTS") or str(layout.home / "data")
         env["AGON_DATA_ROOTS"] = os.pathsep.join((own, *config.data_roots))
+    if hosts := env.get("AGON_ALLOWED_HOSTS"):  # without it the API serves loopback and AGON_API_URL's host
+        env["AGON_ALLOWED_HOSTS"] = f"{hosts},{reached_at(config.host).lower()}"
     return Part("api", "API", command, env, url, (f"{url}/healthz",))
 
 

@@ -8,6 +8,9 @@ from dataclasses import asdict, dataclass, replace
 
 import psutil
 
+LOOPBACK = "127.0.0.1"
+WILDCARDS = {"0.0.0.0": LOOPBACK, "::": "::1"}  # noqa: S104 — told apart, not bound
+"""Addresses that mean every interface, and where this machine reaches what is bound to them."""
 OPTIONS = {"api": "--api-port", "mlflow": "--mlflow-port", "dashboard": "--dashboard-port", "gcs": "--gcs-port"}
 
 
@@ -39,26 +42,37 @@ class Busy:
         return f"port {self.port} ({self.name}) is taken by {self.owner}; stop it, or choose another: agon up {OPTIONS[self.name]} PORT"
 
 
+def reached_at(host: str) -> str:
+    """The address at which this machine reaches a server that is bound to `host`."""
+    return WILDCARDS.get(host, host)
+
+
+def base_url(host: str, port: int) -> str:
+    """URL of a server that is bound to `host`, as this machine reaches it."""
+    address = reached_at(host)
+    return f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"
+
+
 def free_ports(count: int) -> list[int]:
     """`count` different ports that are free on loopback now."""
     sockets = [socket.socket() for _ in range(count)]
     try:
         for held in sockets:
-            held.bind(("127.0.0.1", 0))
+            held.bind((LOOPBACK, 0))
         return [int(held.getsockname()[1]) for held in sockets]
     finally:
         for held in sockets:
             held.close()
 
 
-def busy(ports: Ports, names: Iterable[str], host: str = "127.0.0.1") -> list[Busy]:
+def busy(ports: Ports, names: Iterable[str], host: str = LOOPBACK) -> list[Busy]:
     """Those of the named ports that can't be bound."""
     wanted = asdict(ports)
     return [Busy(name, wanted[name], _owner(wanted[name])) for name in names if not _bindable(host, wanted[name])]
 
 
 def _bindable(host: str, port: int) -> bool:
-    with socket.socket() as probe:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port in TIME_WAIT is free to a server
         try:
             probe.bind((host, port))

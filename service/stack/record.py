@@ -8,6 +8,9 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from service.stack.layout import Layout
+from service.stack.parts import Config
+from service.stack.ports import Ports, base_url
 from service.stack.processes import is_alive
 
 
@@ -38,12 +41,18 @@ class StackRecord(BaseModel):
     host: str
     ports: dict[str, int]
     cpus: int | None
+    data_roots: tuple[str, ...] = ()
+    """Folders that jobs may read datasets from, beside AGON_DATA_ROOTS and `data` in home."""
     parts: dict[str, PartRecord]
+
+    def config(self, layout: Layout) -> Config:
+        """What it was started with."""
+        return Config(layout, Ports(**self.ports), self.host, self.cpus, self.data_roots)
 
     @property
     def api_url(self) -> str:
         """Base URL of the API on this machine."""
-        return self.parts["api"].url if "api" in self.parts else f"http://127.0.0.1:{self.ports['api']}"
+        return self.parts["api"].url if "api" in self.parts else base_url(self.host, self.ports["api"])
 
 
 def read(path: Path) -> StackRecord | None:

@@ -67,6 +67,18 @@ def test_a_busy_port_is_reported_with_its_owner_and_the_option_that_changes_it()
     assert str(os.getpid()) in found[0].line()
 
 
+def test_a_port_of_an_ipv6_address_is_looked_at_there() -> None:
+    with socket.socket(socket.AF_INET6) as held:
+        try:
+            held.bind(("::1", 0))
+        except OSError:
+            pytest.skip("this machine has no IPv6")
+        held.listen()
+        port = held.getsockname()[1]
+        assert [item.name for item in busy(Ports(api=port), ["api"], "::1")] == ["api"]
+    assert busy(Ports(api=port), ["api"], "::1") == []
+
+
 def test_port_zero_takes_free_and_different_ports() -> None:
     chosen = Ports(0, 0, 0, 1234).resolved()
     assert chosen.gcs == 1234

@@ -10,13 +10,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from threading import Event, Thread
+from urllib.parse import urlsplit
 
+import httpx
 import psutil
 import pytest
 
 from service import local
+from service.settings import Settings
 from service.stack import record as records
 from service.stack import starting
 from service.stack.errors import PartFailed, PortsBusy, StackLocked
@@ -42,8 +46,10 @@ class Parts:
 
     def __init__(self) -> None:
         self.broken = ""
+        self.configs: list[Config] = []
 
     def __call__(self, name: str, config: Config, stack_id: str) -> Part:
+        self.configs.append(config)
         port = getattr(config.ports, PORTS_OF[name][0])
         script = DIES if name == self.broken else SERVER
         env = {**os.environ, STACK_ENV: stack_id, PART_ENV: name}
@@ -105,6 +111,20 @@ def test_up_starts_again_only_what_has_died_on_the_same_port(config: Config) -> 
     assert done.record.parts["mlflow"].url == first.parts["mlflow"].url
     assert done.cleaned == 1, "the child that the killed part left behind"
     assert local.status(config.layout).running
+
+
+def test_what_the_stack_was_started_with_comes_back_with_a_part(config: Config, parts: Parts) -> None:
+    first = local.up(replace(config, host="127.0.0.2", cpus=3, data_roots=("/srv/images",))).record
+    psutil.Process(first.parts["api"].pid).kill()
+    deadline = time.monotonic() + 10
+    while first.parts["api"].alive and time.monotonic() < deadline:
+        time.sleep(0.05)
+    parts.configs.clear()
+    done = local.up(config)
+    assert done.started == ("api",)
+    (built,) = parts.configs
+    assert (built.host, built.cpus, built.data_roots) == ("127.0.0.2", 3, ("/srv/images",))
+    assert done.record.data_roots == ("/srv/images",)
 
 
 def test_a_record_of_dead_processes_is_stale_even_if_their_pids_live_again(config: Config) -> None:
@@ -244,6 +264,56 @@ def test_the_stack_is_not_reachable_from_other_machines(tmp_path: Path) -> None:
     env = build("ray", Config(layout), "id").env
     assert env["RAY_AUTH_MODE"] == "token"
     assert env["RAY_AUTH_TOKEN_PATH"] == str(layout.ray_token)
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:8700"),
+        ("192.168.7.9", "http://192.168.7.9:8700"),
+        ("gpu.lab", "http://gpu.lab:8700"),
+        ("fd00::7", "http://[fd00::7]:8700"),
+        ("0.0.0.0", "http://127.0.0.1:8700"),
+        ("::", "http://[::1]:8700"),
+    ],
+)
+@pytest.mark.parametrize("allowed", ["", "front.lab"])
+def test_the_api_is_probed_advertised_and_served_where_it_listens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str, url: str, allowed: str
+) -> None:
+    from service.stack.parts import build
+
+    monkeypatch.setenv("AGON_ALLOWED_HOSTS", allowed)
+    layout = Layout(tmp_path / "home")
+    layout.create()
+    part = build("api", Config(layout, host=host), "id")
+    assert part.command[part.command.index("--host") + 1] == host
+    assert (part.url, part.probes, part.env["AGON_API_URL"]) == (url, (f"{url}/healthz",), url)
+    for name, value in part.env.items():
+        monkeypatch.setenv(name, value)
+    hosts = Settings().allowed_hosts
+    assert urlsplit(url).hostname in hosts
+    assert (allowed in hosts) == bool(allowed)
+
+
+def test_the_api_answers_on_an_address_that_is_not_127_0_0_1(tmp_path: Path) -> None:
+    from service.stack.parts import build
+
+    layout = Layout(tmp_path / "home")
+    layout.create()
+    part = build("api", Config(layout, Ports(0, 0, 0, 0).resolved(), host="127.0.0.2"), "id")
+    server = subprocess.Popen(part.command, env={**part.env, "AGON_RECONCILER": "false"}, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 60
+        while not part.ready() and time.monotonic() < deadline:
+            assert server.poll() is None
+            time.sleep(0.2)
+        assert part.ready()
+        refused = httpx.get(f"{part.url}/v1/jobs", trust_env=False)
+        assert refused.status_code == 401, "400 would mean that this host name isn't served"
+    finally:
+        server.kill()
+        server.wait()
 
 
 def test_importing_the_stack_is_cheap() -> None:
