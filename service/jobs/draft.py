@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,12 +18,13 @@ from service.errors import Invalid
 from service.jobs.schemas import JobRequest
 from service.recipes.catalog import recipe_spec
 from service.settings import Settings
-from trainer.data.manifest import mismatches, read_manifest
+from trainer.data.manifest import DatasetManifest, mismatches, read_manifest
 from trainer.errors import BadDataError
 from trainer.spec import FieldError, JobSpec, SpecError, parse_spec, with_overrides
 
 DATASET = "dataset:"
 LOCAL_SCHEMES = ("", "file")
+MAX_SET = 200
 MAX_PATH = 200
 MAX_TEXT = 4000
 
@@ -35,23 +36,60 @@ def digest(request: JobRequest) -> str:
 
 
 def resolve(request: JobRequest, db: Database, settings: Settings) -> JobSpec:
-    """The full spec that the request means, checked against its data. Raises Invalid with every wrong field."""
+    """The full spec that the request means, checked against its data and with its digest.
+
+    Raises Invalid with every wrong field.
+    """
     try:
         spec = _from_recipe(request, db) if request.spec is None else parse_spec(_with_dataset(request.spec, db))
         spec = _on_the_nodes(spec, settings.data_roots)
     except SpecError as error:
         raise Invalid(error.errors, "spec") from error
-    if errors := [*_check_data(spec, settings), *_check_extractor(spec, settings)]:
+    manifest, errors = _check_data(spec, settings)
+    if errors := [*errors, *_check_extractor(spec, settings), *_check_publish(spec, settings)]:
         raise Invalid(errors, "spec")
-    return spec
+    if manifest is None or spec.data.digest is not None:
+        return spec
+    return spec.replace(data=spec.data.replace(digest=manifest.digest))
 
 
 def _from_recipe(request: JobRequest, db: Database) -> JobSpec:
-    values = dict(request.set)
+    recipe = recipe_spec(request.recipe or "")
+    values = _by_path(request.set, recipe)
     if isinstance(url := values.get("data.url"), str) and url.startswith(DATASET):
         found = _dataset(url, db)
         values = {"data.digest": found.manifest["digest"], **values, "data.url": found.url}
-    return with_overrides(recipe_spec(request.recipe or ""), [_assignment(*item) for item in values.items()])
+    return with_overrides(recipe, [_assignment(*item) for item in values.items()])
+
+
+def _by_path(values: Mapping[str, JsonValue], recipe: JobSpec) -> dict[str, JsonValue]:
+    """Nested mappings as dotted paths: `{"train": {"images": 1}}` changes one field and keeps the rest of `train`."""
+    found: dict[str, JsonValue] = {}
+    for path, value in _leaves(values):
+        if path in found:
+            raise SpecError([FieldError(path=path[:MAX_PATH], message="is set twice", fix="set it once")])
+        if len(found) == MAX_SET:
+            fix = f"set at most {MAX_SET}, or send the whole spec"
+            raise SpecError([FieldError(path="set", message="has too many fields", fix=fix)])
+        if value != {} or _is_null(recipe, path):  # an empty mapping makes a section that is null, and changes no other
+            found[path] = value
+    return found
+
+
+def _leaves(values: Mapping[str, JsonValue], section: str = "") -> Iterator[tuple[str, JsonValue]]:
+    for name, value in values.items():
+        if isinstance(value, dict) and value:
+            yield from _leaves(value, f"{section}{name}.")
+        else:
+            yield f"{section}{name}", value
+
+
+def _is_null(spec: JobSpec, path: str) -> bool:
+    """Whether nothing lies at the path."""
+    node: Any = spec.model_dump(mode="json")
+    for part in path.split("."):
+        node = node.get(part) if isinstance(node, dict) else None
+    return node is None
 
 
 def _assignment(path: str, value: JsonValue) -> str:
@@ -98,15 +136,24 @@ def _absolute(url: str, roots: Sequence[str]) -> str:
     return str(next((path for path in candidates if path.exists()), candidates[0]))
 
 
-def _check_data(spec: JobSpec, settings: Settings) -> list[FieldError]:
+def _check_data(spec: JobSpec, settings: Settings) -> tuple[DatasetManifest | None, list[FieldError]]:
+    """The manifest, if there is one that can be read, and what of the spec doesn't fit it."""
     if spec.data.url.startswith("builtin:"):
-        return []
+        return None, []
     try:
         manifest = read_manifest(spec.data.url, settings.data_roots)
     except BadDataError as error:
         message = str(error).removeprefix(f"data.url {spec.data.url!r}: ")
-        return [FieldError(path="data.url", message=message, value=json.dumps(spec.data.url))]
-    return mismatches(manifest, spec)
+        return None, [FieldError(path="data.url", message=message, value=json.dumps(spec.data.url))]
+    return manifest, mismatches(manifest, spec)
+
+
+def _check_publish(spec: JobSpec, settings: Settings) -> list[FieldError]:
+    """Training for hours and only then finding no registry helps nobody."""
+    if spec.publish is None or settings.mlflow_uri is not None:
+        return []
+    fix = "leave publish out, or start the API with AGON_MLFLOW_URI"
+    return [FieldError(path="publish", message="this API has no model registry", fix=fix)]
 
 
 def _check_extractor(spec: JobSpec, settings: Settings) -> list[FieldError]:

@@ -20,7 +20,7 @@ class JobRequest(BaseModel):
         use_attribute_docstrings=True,
         json_schema_extra={
             "examples": [
-                {"recipe": "dcgan-digits", "set": {"train.images": 50000, "resources.workers": 2}},
+                {"recipe": "dcgan-digits", "set": {"train.images": 50000, "resources": {"workers": 2}}},
                 {"spec": {"arch": {"family": "dcgan", "channels": 1}, "optimizers": {"G": {}, "D": {}}}},
             ]
         },
@@ -31,7 +31,8 @@ class JobRequest(BaseModel):
     recipe: Annotated[str, Field(max_length=100)] | None = None
     """Name of a recipe, from `/v1/recipes`."""
     set: dict[str, JsonValue] = Field(default_factory=dict, max_length=200)
-    """Overrides of the recipe by dotted path."""
+    """Overrides of the recipe by dotted path. A nested mapping means the same: `{"train": {"images": 5000}}` changes that
+    field alone."""
 
     @model_validator(mode="after")
     def _one_of(self) -> Self:

@@ -53,6 +53,12 @@ def test_every_wrong_field_is_named_with_its_path_and_fix(world: Any) -> None:
         ({"recipe": "dcgan-digits", "set": {"train.batch": 7}}, "train.batch"),
         ({"recipe": "dcgan-digits", "set": {"a=b": 7}}, "a=b"),
         ({"recipe": "dcgan-digits", "set": {"data.url": "dataset:nope"}}, "data.url"),
+        ({"recipe": "dcgan-digits", "set": {"data": {"url": "dataset:nope"}}}, "data.url"),
+        ({"recipe": "dcgan-digits", "set": {"train": {"images": 1}, "train.images": 2}}, "train.images"),
+        ({"recipe": "dcgan-digits", "set": {"a": {str(i): i for i in range(201)}}}, "set"),
+        ({"recipe": "dcgan-digits", "set": {"publish": {}}}, "publish.model"),
+        ({"recipe": "dcgan-digits", "set": {"publish": {"model": "x"}}}, "publish"),  # this API has no MLflow
+        ({"spec": {**SPEC, "publish": {"model": "x"}}}, "publish"),
         ({"spec": {**SPEC, "data": {"url": "pipe:id"}}}, "data.url"),
         ({"spec": {**SPEC, "data": {"url": "/etc"}}}, "data.url"),
         ({"spec": {**SPEC, "data": {"url": "dataset:nope"}}}, "data.url"),
@@ -93,12 +99,28 @@ def test_a_relative_path_is_looked_up_below_a_data_root_and_stored_absolute(worl
     assert reply.json()["spec"]["data"]["url"] == str(packed)
 
 
-@pytest.mark.parametrize("by", ["spec", "recipe"])
+@pytest.mark.parametrize("scheme", ["", "file://"])
+def test_the_resolved_spec_holds_the_digest_of_the_data_as_they_are_now(world: Any, packed: Path, scheme: str) -> None:
+    digest = json.loads((packed / "dataset.json").read_text())["digest"]
+    reply = world.client.post("/v1/jobs", json={"spec": {**SPEC, "data": {"url": f"{scheme}{packed}"}}})
+    assert reply.status_code == 201, reply.text
+    assert reply.json()["spec"]["data"]["digest"] == digest
+    again = world.client.post("/v1/validate", json={"spec": reply.json()["spec"]})
+    assert again.json() == reply.json()["spec"]
+
+
+def test_builtin_data_have_no_digest(world: Any) -> None:
+    assert world.client.post("/v1/jobs", json={"spec": SPEC}).json()["spec"]["data"]["digest"] is None
+
+
+@pytest.mark.parametrize("by", ["spec", "recipe", "nested"])
 def test_a_registered_dataset_is_resolved_to_its_url_and_digest(world: Any, packed: Path, by: str) -> None:
     world.client.post("/v1/datasets", json={"name": "tiny", "url": str(packed)}).raise_for_status()
     spec_body = {"spec": {**SPEC, "data": {"url": "dataset:tiny"}}}
     recipe_body = {"recipe": "dcgan-digits", "set": {"data.url": "dataset:tiny", "arch.classes": 0}}
-    reply = world.client.post("/v1/jobs", json=spec_body if by == "spec" else recipe_body)
+    nested_body = {"recipe": "dcgan-digits", "set": {"data": {"url": "dataset:tiny"}, "arch": {"classes": 0}}}
+    body = {"spec": spec_body, "recipe": recipe_body, "nested": nested_body}[by]
+    reply = world.client.post("/v1/jobs", json=body)
     assert reply.status_code == 201, reply.text
     data = reply.json()["spec"]["data"]
     assert (data["url"], data["digest"]) == (str(packed), json.loads((packed / "dataset.json").read_text())["digest"])
