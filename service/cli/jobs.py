@@ -145,21 +145,29 @@ def logs(
     """
     with _client() as client:
         found = find(client, job)
-        text = client.logs(found.id, tail=tail)
-        sys.stdout.write(text)
         if not follow:
+            sys.stdout.write(client.logs(found.id, tail=tail))
             return
-        seen = len(text) if tail is None else len(client.logs(found.id))
         with _leaving(found):
-            while True:
-                ended = client.job(found.id).ended  # asked before the log, so that its last lines are not missed
-                text = client.logs(found.id)
-                sys.stdout.write(text[seen:] if len(text) >= seen else text)  # a new attempt begins a new log
-                sys.stdout.flush()
-                seen = len(text)
-                if ended:
-                    return
-                time.sleep(LOG_POLL_SECONDS)
+            _follow_log(client, found, tail)
+
+
+def _follow_log(client: Client, job: Job, tail: int | None) -> None:
+    """Print the log as it grows. What was printed is not fetched again; a new attempt begins a new log."""
+    attempt, seen = job.attempt, 0
+    while True:
+        job = client.job(job.id)  # asked before the log, so that the last lines of one that has ended are not missed
+        if job.attempt != attempt:
+            attempt, seen = job.attempt, 0
+        text = client.logs(job.id, offset=seen)
+        seen += len(text)
+        if tail is not None:
+            text, tail = "".join(text.splitlines(keepends=True)[-tail:]), None  # cuts the first piece alone
+        sys.stdout.write(text)
+        sys.stdout.flush()
+        if job.ended:
+            return
+        time.sleep(LOG_POLL_SECONDS)
 
 
 def cancel(job: JobArgument, json_: Json = False) -> None:

@@ -106,9 +106,11 @@ class Client:
         """Ask a job to checkpoint and stop. Raises Conflict once it has ended."""
         return self._read(Job, "POST", f"/v1/jobs/{_part(job)}/cancel")
 
-    def logs(self, job: str, *, tail: int | None = None) -> str:
-        """The driver's log; `tail`: only the last lines."""
-        return self._connection.call("GET", f"/v1/jobs/{_part(job)}/logs", params={"tail": tail}).text
+    def logs(self, job: str, *, tail: int | None = None, offset: int | None = None) -> str:
+        """The log of the newest attempt's driver. `offset`: without so many characters of its beginning; `tail`: of
+        that only the last lines."""
+        params = {"tail": tail, "offset": offset}
+        return self._connection.call("GET", f"/v1/jobs/{_part(job)}/logs", params=params).text
 
     def samples(self, job: str) -> bytes:
         """The newest sample grid, a PNG. Raises NotFound before the first."""

@@ -14,8 +14,11 @@ from service.settings import Settings
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
-def log(settings: Settings, ray: RayJobs, job: Job, tail: int | None) -> str:
-    """The newest attempt's log: from Ray while it knows it, else the copy that was kept. Raises Unavailable."""
+def log(settings: Settings, ray: RayJobs, job: Job, tail: int | None = None, offset: int = 0) -> str:
+    """The newest attempt's log: from Ray while it knows it, else the copy that was kept. Raises Unavailable.
+
+    offset: characters to leave out at the beginning; of the rest, `tail` last lines.
+    """
     if job.attempt == 0:
         return ""
     text = files.saved_log(settings, job) if State(job.state).ended else None
@@ -28,6 +31,7 @@ def log(settings: Settings, ray: RayJobs, job: Job, tail: int | None) -> str:
                 raise Unavailable(f"{error}; the log lies with Ray") from error
     if text is None:
         text = files.saved_log(settings, job) or ""
+    text = text[offset:]
     return text if tail is None else "".join(text.splitlines(keepends=True)[-tail:])
 
 

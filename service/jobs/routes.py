@@ -119,11 +119,12 @@ def logs(
     ctx: Ctx,
     caller: User,
     tail: Annotated[int | None, Query(ge=1, le=100_000, description="Only that many last lines.")] = None,
+    offset: Annotated[int, Query(ge=0, lt=2**63, description="Leave out that many characters at the beginning.")] = 0,
 ) -> PlainTextResponse:
     """The driver's log of the newest attempt."""
     with ctx.db.read() as session:
         job = store.get(session, job_id)
-    return PlainTextResponse(output.log(ctx.settings, ctx.ray, job, tail))
+    return PlainTextResponse(output.log(ctx.settings, ctx.ray, job, tail, offset))
 
 
 @router.get("/v1/jobs/{job_id}/samples", response_class=FileResponse, responses={200: {"content": {"image/png": {}}}})

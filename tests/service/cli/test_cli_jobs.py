@@ -10,10 +10,12 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from service.cli import jobs
 from service.client import Client
 from service.gateway.ray_jobs import RayStatus
 
@@ -108,6 +110,59 @@ def test_logs_are_printed_and_followed_to_the_end(agon: Agon, world: Any) -> Non
     assert agon("logs", "dcgan-digits").out == "line 1\nline 2\nline 3\n"
     assert agon("logs", "dcgan-digits", "--tail", "1").out.strip() == "line 3"
     assert agon("logs", "dcgan-digits", "-f").out == "line 1\nline 2\nline 3\n"
+
+
+def test_following_the_tail_of_a_log_loses_no_line_and_fetches_each_once(
+    agon: Agon, world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "LOG_POLL_SECONDS", 0.05)
+    job = agon("submit", "dcgan-digits", "--set", "retry.attempts=1").out.strip()
+    while not world.ray.starts:
+        time.sleep(0.02)
+    (name,) = world.ray.starts
+    world.ray.move(name, RayStatus.RUNNING)
+    world.ray.output[name], lines = "old 1\nold 2\n", 0
+
+    def writes(call: str, submission_id: str) -> None:
+        nonlocal lines
+        if call == "logs":  # between any two fetches the job says something
+            lines += 1
+            world.ray.output[name] += f"line {lines}\n"
+            if lines == 5:
+                world.ray.move(name, RayStatus.FAILED)
+
+    world.ray.before = writes
+    fetched: list[int] = []
+    fetch = Client.logs
+
+    def counted(self: Client, *arguments: Any, **options: Any) -> str:
+        text = fetch(self, *arguments, **options)
+        fetched.append(len(text))
+        return text
+
+    monkeypatch.setattr(Client, "logs", counted)
+    found = agon("logs", job, "-f", "--tail", "1").out
+    whole = agon("logs", job).out
+    assert whole == "old 1\nold 2\n" + found
+    assert len(found.splitlines()) >= 5
+    assert sum(fetched[:-1]) == len(whole), "the last fetch was this test's"
+
+
+def test_following_a_log_goes_on_with_the_next_attempts_from_its_beginning(capsys: pytest.CaptureFixture[str]) -> None:
+    class Attempts:
+        """Two attempts; the second one's log is longer than the first one's when it is first asked for."""
+
+        asked = 0
+
+        def job(self, name: str) -> Any:
+            self.asked += 1
+            return SimpleNamespace(id=name, attempt=1 if self.asked == 1 else 2, ended=self.asked == 3)
+
+        def logs(self, name: str, offset: int) -> str:
+            return {1: "first\n", 2: "second begins\n", 3: "second begins\nand ends\n"}[self.asked][offset:]
+
+    jobs._follow_log(Attempts(), SimpleNamespace(id="j", attempt=1), None)  # type: ignore[arg-type]
+    assert capsys.readouterr().out == "first\nsecond begins\nand ends\n"
 
 
 def test_events_are_json_lines_to_the_end(agon: Agon, world: Any) -> None:

@@ -145,11 +145,19 @@ def test_followers_hold_no_thread_and_no_connection_while_nothing_happens(world:
     assert not hub._followers
 
 
-@pytest.mark.parametrize("params", [{}, {"tail": 2}])
-def test_logs_come_from_ray_and_outlive_it(world: Any, params: dict[str, int]) -> None:
+@pytest.mark.parametrize(
+    ("params", "expected"),
+    [
+        ({}, "one\ntwo\nthree\n"),
+        ({"tail": 2}, "two\nthree\n"),
+        ({"offset": 5}, "wo\nthree\n"),
+        ({"offset": 5, "tail": 1}, "three\n"),
+        ({"offset": 99}, ""),
+    ],
+)
+def test_logs_come_from_ray_and_outlive_it(world: Any, params: dict[str, int], expected: str) -> None:
     job = world.running()
     world.ray.output[f"agon-{job}-1"] = "one\ntwo\nthree\n"
-    expected = "two\nthree\n" if params else "one\ntwo\nthree\n"
     assert world.client.get(f"/v1/jobs/{job}/logs", params=params).text == expected
     world.ray.move(f"agon-{job}-1", RayStatus.STOPPED)
     world.round()
