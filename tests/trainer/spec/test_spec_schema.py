@@ -40,17 +40,13 @@ def test_the_schema_tells_the_members_of_the_unions_apart() -> None:
 
 PROBE = """
 import sys, time
-start = time.perf_counter()
-import pydantic, yaml, json, hashlib
-pydantic.TypeAdapter(dict[str, int])  # what any program with Pydantic pays
-libraries = time.perf_counter() - start
-start = time.perf_counter()
+start = time.process_time()
 import {module}
-own = time.perf_counter() - start
+taken = time.process_time() - start
 assert "torch" not in sys.modules, "torch was imported"
 assert not {{"numpy", "ray", "mlflow", "fastapi", "sqlalchemy"}} & set(sys.modules), sorted(sys.modules)
 {more}
-print(own)
+print(taken)
 """
 
 
@@ -64,10 +60,14 @@ print(own)
 )
 def test_it_loads_without_torch_in_a_fresh_process(module: str, more: str) -> None:
     code = PROBE.format(module=module, more=more)
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert ran.returncode == 0, ran.stderr
-    # 0.15 s alone on a slow core; the bound catches a heavy import, not a busy machine.
-    assert float(ran.stdout) < 3.0
+    taken = []
+    for _ in range(3):
+        ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+        assert ran.returncode == 0, ran.stderr
+        taken.append(float(ran.stdout))
+    # The promise is 0.5 s on an idle machine, Pydantic included. The best of three, in CPU time of the process, is close
+    # to that whatever else runs; the rest is room for slower processors.
+    assert min(taken) < 1.0, taken
 
 
 class TestSchedule:
