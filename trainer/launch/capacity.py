@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import ray
 from ray.util.placement_group import placement_group_table
@@ -11,29 +11,64 @@ from trainer.spec import Resources
 
 
 def shortage(resources: Resources) -> str | None:
-    """Why this driver's workers don't get their place yet; None if nothing of it waits."""
+    """Why this driver's workers, which have not started, don't get their place yet; None if nothing of it waits.
+
+    Ray Train asks for a placement group, which waits. Only while fewer than an elastic job's smallest group fit does its
+    policy (`ElasticScalingPolicy.make_decision_for_non_running_worker_group`) ask for none: then the cluster tells.
+    """
     mine = ray.get_runtime_context().get_job_id()
     # A placement group's id ends with the id of the job that made it.
-    waiting = any(
-        group["state"] in ("PENDING", "RESCHEDULING") and identity.endswith(mine)
-        for identity, group in placement_group_table().items()
+    groups = [group for identity, group in placement_group_table().items() if identity.endswith(mine)]
+    free, total = ray.available_resources(), ray.cluster_resources()
+    for group in groups:
+        if group["state"] in ("PENDING", "RESCHEDULING"):
+            return explain(resources, free, total, workers=len(group["bundles"]))
+    if resources.min_workers is None or any(group["state"] == "CREATED" for group in groups):
+        return None
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    fits = places(resources, nodes) >= resources.min_workers and not _lacking(
+        resources, free, total, resources.min_workers
     )
-    return explain(resources, ray.available_resources(), ray.cluster_resources()) if waiting else None
+    return None if fits else explain(resources, free, total)
 
 
-def explain(resources: Resources, free: Mapping[str, float], total: Mapping[str, float]) -> str:
-    """`needs 4 CPUs; 1 of 8 is free`, for the resources that lack. An elastic job needs its smallest worker count."""
-    workers = resources.min_workers or resources.workers
-    each = {"CPU": resources.cpus_per_worker, "GPU": float(resources.gpus_per_worker)}
-    lacking = []
-    for name, amount in each.items():
+def places(resources: Resources, nodes: Iterable[Mapping[str, float]]) -> int:
+    """Workers that nodes with these resources hold; a worker lies on one node."""
+    each = _each(resources)
+    return sum(min(int(node.get(name, 0.0) // amount) for name, amount in each.items()) for node in nodes)
+
+
+def explain(
+    resources: Resources, free: Mapping[str, float], total: Mapping[str, float], workers: int | None = None
+) -> str:
+    """`needs 4 CPUs; 1 of 8 is free`, for the resources that lack.
+
+    workers: size of the group that waits; by default the smallest that the job may have.
+    """
+    count = workers or resources.min_workers or resources.workers
+    wanted = " and ".join(f"{amount:g} {name}{_plural(amount)}" for name, amount in _each(resources).items())
+    return "; ".join(_lacking(resources, free, total, count)) or (
+        f"needs {count} × {wanted}, each on one node; enough is free, but not together"
+    )
+
+
+def _lacking(resources: Resources, free: Mapping[str, float], total: Mapping[str, float], workers: int) -> list[str]:
+    found = []
+    for name, amount in _each(resources).items():
         need, have, most = amount * workers, free.get(name, 0.0), total.get(name, 0.0)
-        if need <= have:
-            continue
-        plural = "" if need == 1 else "s"
         if need > most:
-            lacking.append(f"needs {need:g} {name}{plural}; the cluster has {most:g} in all")
-        else:
-            lacking.append(f"needs {need:g} {name}{plural}; {have:g} of {most:g} {'is' if have == 1 else 'are'} free")
-    wanted = " and ".join(f"{amount:g} {name}{'' if amount == 1 else 's'}" for name, amount in each.items() if amount)
-    return "; ".join(lacking) or f"needs {workers} × {wanted}, each on one node; enough is free, but not together"
+            found.append(f"needs {need:g} {name}{_plural(need)}; the cluster has {most:g} in all")
+        elif need > have:
+            verb = "is" if have == 1 else "are"
+            found.append(f"needs {need:g} {name}{_plural(need)}; {have:g} of {most:g} {verb} free")
+    return found
+
+
+def _each(resources: Resources) -> dict[str, float]:
+    """What one worker needs, without what it doesn't."""
+    each = {"CPU": resources.cpus_per_worker, "GPU": float(resources.gpus_per_worker)}
+    return {name: amount for name, amount in each.items() if amount}
+
+
+def _plural(amount: float) -> str:
+    return "" if amount == 1 else "s"

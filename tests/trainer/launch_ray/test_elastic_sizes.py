@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
+import ray
 
 from trainer.families.table import recipes
-from trainer.launch.capacity import explain
+from trainer.launch import capacity
+from trainer.launch.capacity import explain, places, shortage
 from trainer.launch.elastic import LanePolicy, scaling
-from trainer.spec import JobSpec, with_overrides
+from trainer.spec import JobSpec, Resources, with_overrides
 
 
 @pytest.fixture
@@ -30,3 +35,50 @@ def test_a_job_without_a_minimum_has_a_fixed_size(spec: JobSpec) -> None:
 
 def test_an_elastic_job_waits_for_its_smallest_group(spec: JobSpec) -> None:
     assert explain(spec.resources, {"CPU": 1.0}, {"CPU": 8.0}) == "needs 2 CPUs; 1 of 8 is free"
+
+
+ELASTIC, FIXED = Resources(workers=8, min_workers=4, cpus_per_worker=2), Resources(workers=4, cpus_per_worker=2)
+SIX_CPUS = "needs 8 CPUs; 6 of 16 are free"
+
+
+def group(state: str, workers: int) -> dict[str, Any]:
+    return {"state": state, "bundles": {number: {"CPU": 2.0} for number in range(workers)}}
+
+
+@pytest.mark.parametrize(
+    ("resources", "free", "groups", "words"),
+    [
+        pytest.param(ELASTIC, 6, {}, SIX_CPUS, id="no-group-while-too-few-fit"),
+        pytest.param(ELASTIC, 6, {"aa07": group("REMOVED", 4)}, SIX_CPUS, id="after-a-group-that-was-given-up"),
+        pytest.param(ELASTIC, 6, {"aa09": group("CREATED", 4)}, SIX_CPUS, id="another-jobs-group"),
+        pytest.param(ELASTIC, 6, {"aa07": group("CREATED", 5)}, None, id="its-workers-hold-what-is-missing"),
+        pytest.param(ELASTIC, 10, {}, None, id="the-group-is-about-to-be-asked-for"),
+        pytest.param(
+            ELASTIC, 10, {"aa07": group("PENDING", 8)}, "needs 16 CPUs; 10 of 16 are free", id="a-larger-group-waits"
+        ),
+        pytest.param(FIXED, 6, {"aa07": group("PENDING", 4)}, SIX_CPUS, id="fixed"),
+        pytest.param(FIXED, 6, {}, None, id="fixed-before-its-group"),
+    ],
+)
+def test_a_job_says_what_it_waits_for_with_and_without_a_placement_group(
+    monkeypatch: pytest.MonkeyPatch, resources: Resources, free: int, groups: dict[str, Any], words: str | None
+) -> None:
+    cluster(monkeypatch, free, groups, nodes=[8, 8])
+    assert shortage(resources) == words
+
+
+def test_nodes_that_are_too_small_for_the_smallest_group_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster(monkeypatch, 12, {}, nodes=[3, 3, 3, 3])
+    assert places(Resources(cpus_per_worker=2), [{"CPU": 3.0}] * 4) == 4
+    large = Resources(workers=4, min_workers=2, cpus_per_worker=4)
+    assert shortage(large) == "needs 2 × 4 CPUs, each on one node; enough is free, but not together"
+
+
+def cluster(monkeypatch: pytest.MonkeyPatch, free: int, groups: dict[str, Any], nodes: list[int]) -> None:
+    """What Ray tells the driver of job 07."""
+    monkeypatch.setattr(ray, "get_runtime_context", lambda: SimpleNamespace(get_job_id=lambda: "07"))
+    monkeypatch.setattr(capacity, "placement_group_table", lambda: groups)
+    monkeypatch.setattr(ray, "available_resources", lambda: {"CPU": float(free)})
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": float(sum(nodes))})
+    alive = [{"Alive": True, "Resources": {"CPU": float(cpus)}} for cpus in nodes]
+    monkeypatch.setattr(ray, "nodes", lambda: [*alive, {"Alive": False, "Resources": {"CPU": 64.0}}])
