@@ -74,7 +74,9 @@ def cluster() -> Iterator[Cluster]:
         "--temp-dir", str(folder / "ray"), "--disable-usage-stats",
     ]  # fmt: skip
     with (folder / "log").open("wb") as log:
-        head = subprocess.Popen(command, stdout=log, stderr=log)
+        # Ray gives workers a niceness of 15, at which other programs on a busy machine starve them.
+        environment = {**os.environ, "RAY_worker_niceness": "0"}
+        head = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
     try:
         wait(lambda: "--block" in (folder / "log").read_text(), 120, "Ray's start")
         yield Cluster(f"127.0.0.1:{port}", head, folder / "cache")
@@ -173,6 +175,18 @@ def test_an_elastic_job_takes_the_workers_that_fit_and_trains_the_same(
     assert run.end() == 0, run.log.read_text()[-4000:]
     assert run.events(EventKind.STARTED)[0].data["workers"] == 2  # the cluster has two CPUs
     assert run.weights() == undisturbed.weights()
+
+
+def test_an_elastic_job_that_finds_too_few_places_says_what_its_smallest_group_needs(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    run = Run(cluster, tmp_path / "elastic", "resources.workers=8", "resources.min_workers=4")
+    wait(lambda: run.events(EventKind.WAITING), 120, "word of waiting")
+    run.process.send_signal(signal.SIGTERM)
+    assert run.end(60) == 0
+    assert [event.data["reason"] for event in run.events(EventKind.WAITING)] == [
+        "needs 4 CPUs; the cluster has 2 in all"
+    ]
 
 
 def test_altered_data_fails_at_once_and_says_which_shard(cluster: Cluster, undisturbed: Run, tmp_path: Path) -> None:
