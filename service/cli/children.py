@@ -62,7 +62,9 @@ def sample(context: typer.Context) -> None:
 def _become(module: str, arguments: list[str]) -> NoReturn:
     """Replace this process by `python -m module`, so that terminal, signals and exit code are the child's own."""
     env = dict(os.environ)
-    offline = bool({"-h", "--help"} & set(arguments)) or any(Path(word).is_dir() for word in arguments[1:2])
+    offline = bool({"-h", "--help"} & set(arguments)) or any(
+        (Path(word) / "config.json").is_file() for word in arguments[1:]
+    )
     if module == "trainer.publish" and not env.get("MLFLOW_TRACKING_URI") and not offline:
         env["MLFLOW_TRACKING_URI"] = tracking_uri()
     sys.stdout.flush()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Annotated
@@ -25,12 +26,14 @@ Model = Annotated[
     str,
     typer.Argument(metavar="MODEL", help="NAME (its champion), NAME@alias or NAME/version in MLflow's model registry."),
 ]
+Json = Annotated[bool, typer.Option("--json", help='Print {"path": …, "model": …}.')]
 
 
 @app.command()
 def pull(
     model: Model,
     out: Annotated[Path, typer.Argument(help="Folder to make; must not exist.")],
+    json_: Json = False,
 ) -> None:
     """Download a model and verify its checksums.
 
@@ -40,7 +43,7 @@ def pull(
     Example: python -m trainer.publish pull demo@champion ./demo
     """
     with _said():
-        typer.echo(str(pull_model(model, out)))
+        _print(pull_model(model, out), model, json_)
 
 
 @app.command()
@@ -59,6 +62,7 @@ def sample(
         float | None,
         typer.Option(help="Draw coordinates of z outside ±this again: fewer kinds, each better. Normal priors only."),
     ] = None,
+    json_: Json = False,
 ) -> None:
     """Draw images of a model as one picture.
 
@@ -72,7 +76,7 @@ def sample(
         wanted = (np.repeat(rows, columns)[:n]).tolist() if rows else None
         images = generator.sample(n=n, seed=seed, labels=wanted, truncation=truncation)
         save_png(out, grid(images, columns))
-        typer.echo(str(out))
+        _print(out, model, json_)
 
 
 @app.command()
@@ -100,6 +104,10 @@ def chosen_labels(labels: str | None, classes: int) -> list[int]:
         return [int(label) for label in labels.split(",")]
     except ValueError:
         raise ValueError(f"labels is {labels!r}; give numbers such as 0,1,2, or 'balanced'") from None
+
+
+def _print(path: Path, model: str, as_json: bool) -> None:
+    typer.echo(json.dumps({"path": str(path), "model": model}) if as_json else str(path))
 
 
 class _said:  # noqa: N801 — reads as a phrase

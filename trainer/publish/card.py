@@ -121,6 +121,11 @@ def _lineage(manifest: DatasetManifest, lineage: Lineage) -> str:
 def _use(spec: JobSpec) -> str:
     model = spec.publish.model if spec.publish else None
     source = f'"models:/{model}@champion"' if model else '"path/to/this/folder"'
+    server = (
+        'mlflow.set_tracking_uri("http://127.0.0.1:8701")   # your MLflow server; MLFLOW_TRACKING_URI does the same\n'
+        if model
+        else ""
+    )
     label = ', "labels": "balanced"' if spec.arch.conditional else ""
     return f"""## Use
 
@@ -128,7 +133,7 @@ With MLflow, in any environment that has the packages of `requirements.txt` (no 
 
 ```python
 import mlflow
-model = mlflow.pyfunc.load_model({source})
+{server}model = mlflow.pyfunc.load_model({source})
 images = model.predict({{"n": 64, "seed": 0{label}}})   # uint8 [64, {spec.arch.resolution}, {spec.arch.resolution}, {spec.arch.channels}]
 ```
 

@@ -158,6 +158,22 @@ def test_verbs_of_the_trainer_show_its_own_help(verb: str, shows: str) -> None:
     assert shows in done.stdout
 
 
+def test_a_packages_folder_needs_no_registry_wherever_it_stands(
+    agon: Agon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config.json").touch()
+    called: list[list[str]] = []
+
+    def execve(path: str, arguments: list[str], env: dict[str, str]) -> None:
+        called.append(arguments[2:])
+        raise SystemExit(0)
+
+    monkeypatch.setattr(os, "execve", execve)
+    for words in (["--json", str(tmp_path)], [str(tmp_path), "--json"]):
+        assert agon("sample", *words, "--out", "x.png").code == 0
+        assert called.pop() == ["trainer.publish", "sample", *words, "--out", "x.png"]
+
+
 def test_a_childs_exit_code_is_the_commands(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "service.cli", "train", "no-such-recipe", "--out", str(tmp_path)],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import copy
 import hashlib
 import json
@@ -22,8 +23,10 @@ from safetensors.torch import load_file
 from trainer.engine.sampling import sample
 from trainer.errors import TrainingError
 from trainer.publish import build_package
+from trainer.publish.card import _use
 from trainer.publish.package import verify_checksums, write_checksums
 from trainer.publish.portable.generator import Generator, refuse_pickles
+from trainer.spec import Publish
 
 ISOLATED = """
 import hashlib, json, sys
@@ -210,6 +213,15 @@ def test_the_card_says_how_good_what_and_where_from(conditional):
     assert record["scores"] == {"fid": 12.5}
     assert record["lineage"]["job_id"] == "job-7"
     assert (conditional.folder / "samples.png").stat().st_size > 500
+
+
+def test_the_cards_snippet_says_which_server_has_the_model(conditional):
+    published = _use(conditional.spec.replace(publish=Publish(model="demo")))
+    code = published.split("```python\n")[1].split("```")[0]
+    names = [node.func.attr for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Call)]
+    assert names == ["set_tracking_uri", "load_model", "predict"]
+    assert "models:/demo@champion" in code
+    assert "set_tracking_uri" not in _use(conditional.spec), "a folder needs no server"
 
 
 def test_requirements_are_pinned_and_without_the_project(conditional):
