@@ -1,10 +1,11 @@
-"""The demo, stopped where it hurts: whatever it has started is gone afterwards."""
+"""The demo, to its end and stopped where it hurts: whatever it has started is gone afterwards."""
 
 from __future__ import annotations
 
 import os
 import random
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -14,6 +15,8 @@ from pathlib import Path
 
 import psutil
 import pytest
+
+from trainer.families.table import recipes
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(400)]
 MARK = "AGON_TEST_MARK"
@@ -39,8 +42,8 @@ def mark() -> Iterator[str]:
         process.kill()
 
 
-def _start(mark: str, folder: Path, log: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "service.demo", "--out", str(folder), "--images", "1000000"]
+def _start(mark: str, folder: Path, log: Path, images: int = 1_000_000) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "service.demo", "--out", str(folder), "--images", str(images)]
     return subprocess.Popen(
         command, env=os.environ | {MARK: mark}, stdout=log.open("wb"), stderr=subprocess.STDOUT, start_new_session=True
     )
@@ -51,6 +54,24 @@ def _ended_cleanly(child: subprocess.Popen[bytes], mark: str, log: Path) -> None
     assert status == 130, text
     assert "nothing is left running" in text
     assert "Traceback" not in text
+    assert _marked(mark) == []
+
+
+@pytest.mark.slow
+def test_the_demo_ends_with_a_champion_and_its_picture_and_leaves_nothing(mark: str, tmp_path: Path) -> None:
+    log, picture = tmp_path / "log", tmp_path / "demo" / "samples.png"
+    child = _start(mark, tmp_path / "demo", log, images=6400)
+    status, text = child.wait(360), log.read_text()
+    assert status == 0, text
+    assert "models:/demo@champion" in text
+    assert str(picture) in text
+    content = picture.read_bytes()
+    assert content.startswith(b"\x89PNG\r\n\x1a\n")
+    width, height = struct.unpack(">II", content[16:24])  # IHDR
+    side = recipes()["dcgan-digits"]().arch.resolution
+    assert width >= 8 * side
+    assert height / width == pytest.approx(10 / 8, abs=0.1), "a row of 8 for each of 10 classes"
+    assert len(content) > 2000, "80 pictures, not 80 times nothing"
     assert _marked(mark) == []
 
 
