@@ -7,16 +7,20 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from service import clidoc, specdoc
+from service import clidoc, local, specdoc
 from service.cli.app import CHILDREN, VERBS
 from service.cli.commented import commented
 from service.cli.source import read
+from service.stack.ports import Ports
+from service.stack.record import PartRecord, StackRecord
 from trainer.families.table import recipes
 from trainer.spec import JobSpec, SpecError, dump_spec, load_spec
 
@@ -156,6 +160,21 @@ def test_verbs_of_the_trainer_show_its_own_help(verb: str, shows: str) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert shows in done.stdout
+
+
+def test_a_data_root_that_a_running_stack_lacks_is_said(
+    agon: Agon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = PartRecord(pid=1, create_time=2.0, url="http://127.0.0.1:1", log="x")
+    record = StackRecord(
+        stack_id="i", started_at=datetime.now(UTC), host="127.0.0.1", ports=asdict(Ports()), cpus=None,
+        data_roots=("/srv/kept",), parts=dict.fromkeys(("ray", "mlflow", "api"), part),
+    )  # fmt: skip
+    monkeypatch.setattr(local, "up", lambda config, report: local.Started(record, ()))
+    said = agon("up", "--data-root", str(tmp_path)).err
+    assert str(tmp_path) in said
+    assert "agon down" in said
+    assert "data roots" not in agon("up").err
 
 
 def test_a_packages_folder_needs_no_registry_wherever_it_stands(
