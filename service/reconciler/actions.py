@@ -69,9 +69,11 @@ class Keeper:
             found = self.ray.status(name)
             if found is None or not found.status.ended:
                 return found
-            log = self.ray.logs(name) or ""
         except RayUnreachableError as error:
             return Unreachable(str(error))
+        log = ""
+        with suppress(RayUnreachableError):  # a log that can't be had must not keep the job from ending
+            log = self.ray.logs(name) or ""
         with suppress(OSError):  # a full disk must not keep the job from ending
             files.save_log(self.settings, job, log)
         return Ended(found, "\n".join(log.rstrip().splitlines()[-TAIL_LINES:]))
@@ -79,17 +81,19 @@ class Keeper:
     def _take_own_log(self, job: Job, *, all_of_it: bool) -> Job:
         """Ingest what the job wrote down but could not deliver; the row after that."""
         path = files.job_dir(self.settings, job.id) / files.EVENTS
-        events = [event for event in self.events.after(path, job.acked) if event.attempt <= job.attempt]
-        if not all_of_it and not _overdue(events, self.clock()):
-            return job
+        while events := [event for event in self.events.after(path, job.acked) if event.attempt <= job.attempt]:
+            if not all_of_it and not _overdue(events, self.clock()):
+                return job
+            before = job.acked
+            with store.owned(self.db, job, as_decided=False) as (session, row):
+                ingest.take(session, row, events)
+                session.flush()
+                job = row
+            if not all_of_it or job.acked == before:  # the latter: what is left has a gap
+                break
         if all_of_it:
             self.events.forget(path)
-        if not events:
-            return job
-        with store.owned(self.db, job, as_decided=False) as (session, row):
-            ingest.take(session, row, events)
-            session.flush()
-            return row
+        return job
 
     # -- what to do
 

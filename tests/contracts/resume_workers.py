@@ -16,7 +16,7 @@ import torch
 from trainer.checkpoint import Checkpointer, files, restore
 from trainer.data.stream import open_dataset
 from trainer.engine.distributed import Distributed
-from trainer.engine.events import Event, Run, StepDone
+from trainer.engine.events import Event, Run, RunStarted, StepDone
 from trainer.engine.loop import Loop
 from trainer.engine.state import TrainState
 from trainer.families.table import recipes
@@ -86,12 +86,15 @@ def train(spec: JobSpec, directory: Path, cache: Path, death: Death | None = Non
 
 
 class Counter:
-    """Listener that counts the steps of this process."""
+    """Listener that counts the steps of this process; the one it goes on from, told again, is another's."""
 
     steps = 0
+    begin = 0
 
     def handle(self, event: Event, run: Run) -> None:
-        self.steps += isinstance(event, StepDone)
+        if isinstance(event, RunStarted):
+            self.begin = event.step
+        self.steps += isinstance(event, StepDone) and event.step > self.begin
 
     def close(self) -> None:
         pass

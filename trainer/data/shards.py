@@ -88,21 +88,22 @@ class ShardStore:
             raise BadDataError(self.bad[shard.name])
         what = f"shard {shard.name} of {self.location.url}"
         try:
-            path, index = retrying(lambda: self._verified(shard), what)
-            return OpenShard(shard.name, path, index)
+            return retrying(lambda: self._verified(shard), what)
         except BadDataError as error:
             self.bad[shard.name] = str(error)
             raise
 
-    def _verified(self, shard: Shard) -> tuple[Path, NDArray[np.int64]]:
-        """Path and index. Raises FetchError if this attempt failed."""
-        path = self.location.local(shard.name) or self._fetched(shard)
+    def _verified(self, shard: Shard) -> OpenShard:
+        """The shard, open. Raises FetchError if this attempt failed; another process may evict a fetched shard until
+        it is open."""
+        path = self.location.local(shard.name)
         try:
-            return path, self._proven_index(path, shard)
+            path = path or self._fetched(shard)
+            return OpenShard(shard.name, path, self._proven_index(path, shard))
         except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
             raise FetchError(f"can't be opened ({error.strerror})") from error
         except BadShardError as error:
-            if self.remote:
+            if self.remote and path is not None:
                 path.unlink(missing_ok=True)
             raise FetchError(str(error)) from error
 
@@ -154,12 +155,20 @@ def verify(path: Path, shard: Shard) -> None:
 
 def make_room(folder: Path, size: int) -> None:
     """Delete the least recently used shards until `size` bytes fit beside the reserve, or none is left."""
-    shards = sorted(folder.glob("*.tar"), key=lambda path: path.stat().st_atime_ns)
-    for path in shards:
+    if shutil.disk_usage(folder).free >= size + RESERVE:
+        return
+    for path in sorted(folder.glob("*.tar"), key=_last_used):
         if shutil.disk_usage(folder).free >= size + RESERVE:
             return
         _log.info("cache: the disk is nearly full; removing %s", path.name)
         path.unlink(missing_ok=True)  # who has it open keeps reading it
+
+
+def _last_used(path: Path) -> int:
+    try:
+        return path.stat().st_atime_ns
+    except FileNotFoundError:  # another process made room at the same time
+        return 0
 
 
 def _save(path: Path, index: NDArray[np.int64]) -> None:

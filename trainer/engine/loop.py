@@ -47,16 +47,16 @@ class Loop:
     def run(self) -> Outcome:
         """Train. Returns how it ended; every listener has then handled `RunFinished`.
 
-        A state that is complete already (restarted after its last step) takes no step, but its last `StepDone` is told
-        again, so that what comes at the end (evaluation, publishing) is done.
+        The `StepDone` of the step that a restarted run goes on from is told again: what was due at that step
+        (evaluation, publishing) may not have been done before the end. Listeners do nothing twice.
         Raises NonFiniteError, naming the metric and the steps, and whatever a listener or the data raises.
         """
         resumed = self.state.clock.step > 0
         self.emit(RunStarted(*self._now(), total_images=self.spec.train.images, resumed=resumed))
         outcome: Outcome = "completed"
-        if self._complete():
-            self.emit(StepDone(*self._now(), last=True))
-        else:
+        if resumed:
+            self.emit(StepDone(*self._now(), last=self._complete()))
+        if not self._complete():
             outcome = self._train()
         self.emit(RunFinished(*self._now(), outcome=outcome))
         return outcome

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -159,14 +160,36 @@ def is_pt2(path: Path) -> bool:
 
 
 def _load_torchscript(path: Path, device: torch.device) -> Callable[[Tensor], Any]:
+    refuse_file_access(path)
     net: torch.jit.ScriptModule = torch.jit.load(path, map_location=device)  # type: ignore[no-untyped-call]
     return net.eval()
 
 
 def _load_pt2(path: Path, device: torch.device) -> Callable[[Tensor], Any]:
     refuse_pickles(path)
+    refuse_file_access(path)
     module = torch.export.load(path).module()
     return module.to(device)
+
+
+FILE_OPERATORS = re.compile(rb"\b(?:from_file|aten[.:]+save|torch\.save)\b")
+"""Operators by which a saved program could read or write files of its own choice."""
+
+
+def refuse_file_access(path: Path) -> None:
+    """Raise BadSpecError if the program calls an operator that opens files.
+
+    Looked for in the archive's own text, before anything of it runs: a script's `__setstate__` runs while it loads.
+    """
+    with zipfile.ZipFile(path) as archive:
+        for name in archive.namelist():
+            if not name.endswith((".py", ".json")):
+                continue
+            if found := FILE_OPERATORS.search(archive.read(name)):
+                raise BadSpecError(
+                    f"evaluation.extractor {path.name}: its {name} calls {found.group().decode()}, which opens files; "
+                    "use a net that computes features alone"
+                )
 
 
 def refuse_pickles(path: Path) -> None:

@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
@@ -48,8 +49,9 @@ class Launch:
         self._watch()
         if self._failure is not None:
             kind, reason = self._failure
-            self._reporter.failed(kind, reason)
             print(f"failed ({kind}): {reason}", file=sys.stderr, flush=True)  # noqa: T201 — the job's log
+            with suppress(OSError):  # the disk may be what failed; the exit code and the log say it too
+                self._reporter.failed(kind, reason)
             return 1
         self._reporter.finished("stopped" if self._outcome == "stopped" else "completed")
         return 0
@@ -72,23 +74,32 @@ class Launch:
 
         began, started = time.monotonic(), False
         while not self._done.wait(LOOK_SECONDS if started else LOOK_SECONDS / 2):
-            started = started or self._has_started()
+            before, started = started, self._has_started(started)
+            if before and not started:
+                began = time.monotonic()
             wish = self._stop_signal or ("asked to by the control plane" if self._reporter.desired == "stop" else None)
             if wish and not started:
                 self._outcome = "stopped"  # nothing runs yet, so there is nothing to save
                 return
             if wish:
-                stop_file(self._job).write_text(wish)
+                with suppress(OSError):  # a full disk: tried again at the next look
+                    stop_file(self._job).write_text(wish)
             if not started and time.monotonic() - began > PATIENCE_SECONDS:
                 self._say_waiting()
 
-    def _has_started(self) -> bool:
+    def _has_started(self, started: bool) -> bool:
+        """Whether a worker group trains, as the spool tells since the last look: a restart has to start again."""
+        before = started
         while events := self._reader.after(self._seen, 100):
             self._seen = events[-1].seq
-            if any(event.kind is EventKind.STARTED for event in events):
-                self._reporter.rest()
-                return True
-        return False
+            for event in events:
+                if event.kind in (EventKind.STARTED, EventKind.RESTARTED):
+                    started = event.kind is EventKind.STARTED
+        if started and not before:
+            self._reporter.rest()
+        elif before and not started:
+            self._reporter.wake()
+        return started
 
     def _say_waiting(self) -> None:
         from trainer.launch.capacity import shortage

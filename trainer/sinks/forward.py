@@ -94,6 +94,10 @@ class Forwarder:
             except RefusedError as error:
                 self.refused = True
                 self._complain(f"{error}; events stay in {self.spool.path.name}")
+            except Exception as error:  # a full disk, an answer nobody foresaw: this thread must outlive it
+                logger.debug("delivery to %s failed", self.receiver, exc_info=True)
+                failures += 1
+                self._failed(error, failures)
 
     def _once(self, events: Sequence[WireEvent]) -> None:
         if not events:

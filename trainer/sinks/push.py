@@ -59,7 +59,9 @@ class Pusher(Forwarder):
             response = self._client.request(method, path, content=body)
         except httpx.HTTPError as error:
             raise UnavailableError(f"{self._job.api_url}: {error}") from error
-        if response.status_code in FINAL_STATUS:
+        # A proxy in front of an API that is being replaced says 404 too, but not as a problem document.
+        ours = response.headers.get("content-type", "").startswith("application/problem+json")
+        if response.status_code in FINAL_STATUS and ours:
             raise RefusedError(f"the control plane refused this job's events (HTTP {response.status_code})")
         if response.status_code >= 300:
             raise UnavailableError(f"{self._job.api_url} answered HTTP {response.status_code}")

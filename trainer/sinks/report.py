@@ -42,6 +42,10 @@ class Reporter:
     def say(self, event: EventKind, **data: Any) -> None:
         """Spool one event and see to it that it is delivered soon."""
         self._spool.append(self._job.attempt, event, data=data)
+        self.wake()
+
+    def wake(self) -> None:
+        """Deliver, and hear what is wanted, until `rest`."""
         if self._job.api_url and self._pusher is None:
             self._pusher = Pusher(self._spool, self._job)
             self._pusher.start()

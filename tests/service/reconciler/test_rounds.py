@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from service.gateway.ray_jobs import Node, RayStatus
+from service.gateway.ray_jobs import Node, RayStatus, RayUnreachableError
 from trainer.wire import JobFile
 
 
@@ -207,6 +207,36 @@ def test_what_a_job_could_not_deliver_is_read_from_its_own_log_when_it_has_ended
         "4",
         {"loss": 2.0},
     )
+
+
+def test_a_long_outage_costs_no_event_of_a_job_that_ended_meanwhile(
+    world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.reconciler.files.MAX_EVENTS", 5)
+    job = world.running()
+    line = {"attempt": 1, "time": "2026-01-01T00:00:00Z", "step": 9, "images": 9, "data": {}}
+    kinds = ["started", *["progress"] * 21]
+    events = [{**line, "seq": seq, "kind": kind} for seq, kind in enumerate(kinds, 1)]
+    end = {**line, "seq": 23, "kind": "failed", "data": {"kind": "bad-data", "reason": "shard 3 is altered"}}
+    (world.folder(job) / "events.jsonl").write_text("".join(json.dumps(item) + "\n" for item in [*events, end]))
+    world.ray.move(f"agon-{job}-1", RayStatus.FAILED)
+    world.round()
+    shown = world.job(job)
+    assert (shown["state"], shown["failure"]["kind"]) == ("failed", "bad-data")
+
+
+def test_a_job_ends_though_its_log_cannot_be_had(world: Any) -> None:
+    job = world.running()
+
+    def no_log(call: str, submission_id: str) -> None:
+        if call == "logs":
+            raise RayUnreachableError("the agent hangs")
+
+    world.ray.before = no_log
+    world.client.post(f"/v1/jobs/{job}/cancel")
+    world.ray.move(f"agon-{job}-1", RayStatus.STOPPED)
+    world.round()
+    assert world.job(job)["state"] == "cancelled"
 
 
 def test_a_training_job_that_cannot_reach_the_api_is_followed_through_its_log(world: Any) -> None:

@@ -179,3 +179,13 @@ def test_only_a_job_that_skips_counts_replaced_samples(distributed):
     run, recorder = loop(distributed, "train.images=16")
     run.run()
     assert all("data/replaced" not in event.metrics for event in recorder.events if isinstance(event, Tick))
+
+
+def test_a_restarted_run_tells_the_step_it_goes_on_from_again(distributed):
+    """A kill may have come after that step's checkpoint and before its evaluation."""
+    first, _ = loop(distributed, "train.images=40", act=lambda event, run: event.step == 1 and run.request_stop("now"))
+    assert first.run() == "stopped"
+    recorder = Recorder(None)
+    Loop(first.spec, first.state, distributed, FixedDataset(first.spec), [recorder]).run()
+    steps = [(event.step, event.last) for event in recorder.events if isinstance(event, StepDone)]
+    assert steps == [(2, False), (3, False), (4, False), (5, True)]

@@ -6,6 +6,7 @@ import io
 import json
 import multiprocessing
 import pickle
+import re
 import zipfile
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from trainer.errors import BadSpecError
 from trainer.evaluate import classifier as module
 from trainer.evaluate import extractor
 from trainer.evaluate.classifier import FEATURES, classifier_extractor, prepare
+from trainer.evaluate.features import file_extractor
 
 CPU = torch.device("cpu")
 
@@ -149,6 +151,30 @@ def test_what_is_no_net_is_refused(content, digits, cache, tmp_path):
     path.write_bytes(content)
     with pytest.raises(BadSpecError, match="neither a TorchScript nor a pt2"):
         from_file(path, digits, cache)
+
+
+class Reader(torch.nn.Module):
+    """Computes features, and reads a file of its own choice beside it."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        stolen = torch.from_file("/etc/hostname", size=1, dtype=torch.uint8)
+        return x.flatten(1) + stolen.float()
+
+
+@pytest.mark.parametrize("name", ["net.pt", "net.pt2"])
+def test_a_program_that_opens_files_is_refused_before_it_runs(name, digits, cache, tmp_path):
+    path = tmp_path / name
+    if name == "net.pt":
+        torch.jit.script(Reader()).save(path)
+    else:
+        plain = io.BytesIO()  # torch exports no program that opens files, so this one is forged
+        torch.export.save(torch.export.export(nn.Flatten(), (torch.zeros(2, 3, 8, 8),)), plain)
+        with zipfile.ZipFile(plain) as source, zipfile.ZipFile(path, "w") as forged:
+            for member in source.namelist():
+                text = re.sub(rb"torch\.ops\.aten\.\w+\.\w+", b"torch.ops.aten.from_file.default", source.read(member))
+                forged.writestr(member, text)
+    with pytest.raises(BadSpecError, match="opens files"):
+        file_extractor(str(path), cache, torch.device("cpu"), [str(tmp_path)])
 
 
 def test_a_missing_file_and_one_outside_the_roots_are_refused(digits, cache, tmp_path):

@@ -13,7 +13,7 @@ import pytest
 from trainer.families.table import recipes
 from trainer.sinks import forward
 from trainer.sinks.push import Pusher
-from trainer.sinks.spool import Spool, read_cursor
+from trainer.sinks.spool import Spool, read_cursor, write_cursor
 from trainer.wire import EventBatch, EventKind, JobFile
 
 
@@ -26,6 +26,7 @@ class Receiver:
         self.desired = "run"
         self.mishap: Callable[[], str | int | None] = lambda: None
         self.posts = self.questions = 0
+        self.problem = "application/problem+json"
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -40,7 +41,7 @@ class Receiver:
                     self.close_connection = True
                     return
                 if isinstance(trouble, int):
-                    self._answer(trouble, {})
+                    self._answer(trouble, {}, receiver.problem)
                     return
                 assert self.path == "/v1/jobs/j1/events"
                 for event in EventBatch.model_validate_json(body).events:
@@ -56,9 +57,10 @@ class Receiver:
                 assert self.path == "/v1/jobs/j1/desired"
                 self._answer(200, {"acked": len(receiver.stored), "desired": receiver.desired})
 
-            def _answer(self, status: int, body: object) -> None:
+            def _answer(self, status: int, body: object, kind: str = "application/json") -> None:
                 data = json.dumps(body).encode()
                 self.send_response(status)
+                self.send_header("Content-Type", kind)
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
                 self.wfile.write(data)
@@ -188,6 +190,40 @@ def test_a_refusal_ends_the_attempts_and_is_said_once(receiver: Receiver, tmp_pa
     assert receiver.posts == 1
     assert str(status) in pusher.complaints.get_nowait()
     assert pusher.complaints.empty()
+    spool.close()
+
+
+def test_a_proxys_refusal_is_no_refusal(receiver: Receiver, tmp_path: Path) -> None:
+    """While the API is being replaced, what stands before it says 404."""
+    receiver.problem = "text/html"
+    receiver.mishap = lambda: 404 if receiver.posts < 3 else None
+    spool = Spool(tmp_path)
+    pusher = Pusher(spool, job(tmp_path, receiver.url))
+    spool.append(1, EventKind.WARNING)
+    pusher.start()
+    wait(lambda: receiver.stored == [1], "the event")
+    pusher.close(1)
+    spool.close()
+
+
+def test_a_full_disk_does_not_end_the_delivery(
+    receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = iter([True, True, True])
+
+    def write(path: Path, acked: int) -> None:
+        if next(full, False):
+            raise OSError(28, "No space left on device")
+        write_cursor(path, acked)
+
+    monkeypatch.setattr(forward, "write_cursor", write)
+    spool = Spool(tmp_path)
+    pusher = Pusher(spool, job(tmp_path, receiver.url))
+    spool.append(1, EventKind.WARNING)
+    pusher.start()
+    wait(lambda: read_cursor(tmp_path / "events.acked") == 1, "the cursor")
+    assert receiver.stored == [1]
+    pusher.close(1)
     spool.close()
 
 
