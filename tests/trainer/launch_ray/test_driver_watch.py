@@ -1,0 +1,61 @@
+"""The driver knows from the job's own log whether workers train, also after Ray Train restarted them, and always ends."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from trainer.families.table import recipes
+from trainer.launch.driver import Launch
+from trainer.sinks.report import Reporter
+from trainer.sinks.spool import Spool
+from trainer.wire import EventKind, FailureKind, JobFile
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> JobFile:
+    spec = recipes()["gan-digits"]()
+    return JobFile(job_id="j", attempt=1, spec=spec, job_dir=str(tmp_path), cache_dir=str(tmp_path))
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Iterator[Spool]:
+    found = Spool(tmp_path)
+    yield found
+    found.close()
+
+
+def test_a_restarted_group_has_to_start_again(job: JobFile, spool: Spool) -> None:
+    launch = Launch(job, Reporter(job))
+    assert not launch._has_started(False)
+    spool.append(1, EventKind.STARTED)
+    assert launch._has_started(False)
+    assert launch._has_started(True)
+    spool.append(1, EventKind.RESTARTED, data={"reason": "a node was lost"})
+    assert not launch._has_started(True)
+    spool.append(1, EventKind.RESTARTED, data={"reason": "again"})
+    spool.append(1, EventKind.STARTED)
+    assert launch._has_started(False)
+
+
+def test_a_failure_that_cannot_be_written_down_still_ends_with_its_exit_code(
+    job: JobFile, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reporter = Reporter(job)
+    launch = Launch(job, reporter)
+
+    def fail() -> None:
+        launch._failure = (FailureKind.DISK_FULL, "no space left on the device")
+        launch._done.set()
+
+    def full(kind: FailureKind, reason: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(launch, "_train", fail)
+    monkeypatch.setattr(reporter, "failed", full)
+    monkeypatch.setattr("trainer.launch.driver.signal.signal", lambda number, handler: None)
+    assert launch.run() == 1
+    assert "failed (disk-full): no space left on the device" in capsys.readouterr().err
