@@ -188,9 +188,10 @@ def main() -> int:
     )  # fmt: skip
     parser.add_argument("--repeats", type=int, default=None, help="turns of each method (default: 5, quick: 2)")
     options = parser.parse_args()
+    found = sources(options.data)
+    options.quick = options.quick or "digits" in found  # the digits' figures never replace those that are quoted
     report = Report("data", options)
     torch.set_num_threads(1)
-    found = sources(options.data)
     if "digits" in found:
         report.note("MNIST and CIFAR-10 were not given (--data): measured on scikit-learn's 1797 digits")
     report.note(f"batch {BATCH}; helpers: decode threads of the lane stream, worker processes of the others")
