@@ -48,7 +48,7 @@ def dcgan_digits() -> JobSpec:
         objective=Objective(loss="non-saturating"),
         optimizers={"G": adam, "D": adam},
         ema=Ema(decay=0.995),
-        train=Train(images=96_000, batch=64),
+        train=Train(images=72_000, batch=64),
         resources=Resources(workers=2),
     )
 
