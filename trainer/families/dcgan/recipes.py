@@ -39,7 +39,7 @@ def dcgan_mnist() -> JobSpec:
 
 
 def dcgan_digits() -> JobSpec:
-    """A small class-conditional DCGAN on scikit-learn's digits at 16 px: recognisable in a minute on two CPU workers."""
+    """A small class-conditional DCGAN on scikit-learn's digits at 16 px: recognisable after two or three minutes on two CPU workers."""
     adam = Adam(lr=5e-4, beta1=0.5, schedule=Schedule(kind="linear", start=0.5))
     return JobSpec(
         name="dcgan-digits",
