@@ -24,19 +24,30 @@ from trainer.objective.phases import Batch, Phase
 from trainer.spec import Adam, Data, JobSpec, Objective, parse_spec
 
 RESOLUTIONS = (8, 16, 28, 32, 64, 128)
-WIDTHS = {"g_width": 8, "d_width": 8, "g_hidden": 32, "d_hidden": 16}
+WIDTHS = {"g_width": 8, "d_width": 8, "g_hidden": 32, "d_hidden": 16, "e_hidden": 32}
 """Fields that make nets small, where a family has them."""
 
 
 def small(name: str, **fields: Any) -> Arch:
     """The family's Arch with narrow nets. Raises ValidationError where the family does not offer the fields."""
-    arch_class = {cls.model_fields["family"].default: cls for cls in table.arch_classes()}[name]
+    arch_class = ARCH[name]
     narrow = {field: width for field, width in WIDTHS.items() if field in arch_class.model_fields}
     return arch_class.model_validate({"family": name, **narrow, **fields})
 
 
+ARCH = {cls.model_fields["family"].default: cls for cls in table.arch_classes()}
+CLASSES = {"optional": (0, 10), "required": (10,), "none": (0,)}
+CONDITIONAL = [name for name in table.NAMES if ARCH[name].label_use != "none"]
+ADVERSARIAL = [name for name in table.NAMES if ARCH[name].adversarial]
+
+
 def cases() -> Iterator[Any]:
-    for name, resolution, channels, classes in product(table.NAMES, RESOLUTIONS, (1, 3), (0, 10)):
+    for name, resolution, channels in product(table.NAMES, RESOLUTIONS, (1, 3)):
+        yield from _cases(name, resolution, channels)
+
+
+def _cases(name: str, resolution: int, channels: int) -> Iterator[Any]:
+    for classes in CLASSES[ARCH[name].label_use]:
         try:
             arch = small(name, resolution=resolution, channels=channels, classes=classes)
         except ValidationError:
@@ -63,9 +74,21 @@ def make_batch(family: AnyFamily, arch: Arch, n: int = 4, seed: int = 0) -> Batc
     return Batch(real, labels, family.latents(arch, n, generator), family.labels(arch, n, generator), 0)
 
 
+def judge(arch: Arch, nets: dict[str, nn.Module], images: Tensor, labels: Tensor | None, z: Tensor) -> Tensor:
+    """D's logits; D of an adversarial family with an encoder judges (image, z) pairs."""
+    logits: Tensor = nets["D"](images, labels, z) if arch.encoder else nets["D"](images, labels)
+    return logits
+
+
 each_case = pytest.mark.parametrize("arch", list(cases()))
 each_small = pytest.mark.parametrize(
-    "arch", [small(name, resolution=16, classes=classes, channels=1) for name in table.NAMES for classes in (0, 10)],
+    "arch",
+    [small(n, resolution=16, classes=k, channels=1) for n in table.NAMES for k in CLASSES[ARCH[n].label_use]],
+    ids=lambda arch: f"{arch.family}-{arch.classes}k",
+)  # fmt: skip
+each_small_judged = pytest.mark.parametrize(
+    "arch",
+    [small(n, resolution=16, classes=k, channels=1) for n in ADVERSARIAL for k in CLASSES[ARCH[n].label_use]],
     ids=lambda arch: f"{arch.family}-{arch.classes}k",
 )  # fmt: skip
 each_family = pytest.mark.parametrize("name", table.NAMES)
@@ -81,9 +104,12 @@ def test_shapes_ranges_and_types_are_the_conventions(arch: Arch) -> None:
     low, high = arch.pixel_range
     assert low <= images.min().item()
     assert images.max().item() <= high
-    logits = nets["D"](images, batch.fake_labels)
-    assert logits.shape == (4,)
-    assert torch.isfinite(logits).all()
+    if arch.adversarial:
+        logits = judge(arch, nets, images, batch.fake_labels, batch.z)
+        assert logits.shape == (4,)
+        assert torch.isfinite(logits).all()
+    if arch.encoder:
+        assert nets["E"](batch.real).shape == batch.z.shape
 
 
 @each_case
@@ -127,7 +153,7 @@ def test_labels_are_drawn_if_and_only_if_the_arch_is_conditional(arch: Arch) -> 
     assert (family.labels(arch, 4, torch.Generator()) is not None) is arch.conditional
 
 
-@each_family
+@pytest.mark.parametrize("name", CONDITIONAL)
 def test_labels_decide_what_is_drawn_and_judged(name: str) -> None:
     arch = small(name, resolution=16, classes=10)
     family, nets = build(arch)
@@ -136,13 +162,14 @@ def test_labels_decide_what_is_drawn_and_judged(name: str) -> None:
         net.eval()
     zeros, ones = torch.zeros(6, dtype=torch.int64), torch.ones(6, dtype=torch.int64)
     assert not torch.allclose(nets["G"](batch.z, zeros), nets["G"](batch.z, ones))
-    assert not torch.allclose(nets["D"](batch.real, zeros), nets["D"](batch.real, ones))
+    one, other = (judge(arch, nets, batch.real, labels, batch.z) for labels in (zeros, ones))
+    assert not torch.allclose(one, other)
     mixed = nets["G"](batch.z, torch.tensor([0, 1, 0, 1, 0, 1]))  # each row its own label
     torch.testing.assert_close(mixed[0::2], nets["G"](batch.z, zeros)[0::2])
     torch.testing.assert_close(mixed[1::2], nets["G"](batch.z, ones)[1::2])
 
 
-@each_family
+@pytest.mark.parametrize("name", CONDITIONAL)
 def test_every_label_differs_from_every_other(name: str) -> None:
     arch = small(name, resolution=16, classes=10)
     family, nets = build(arch)
@@ -160,7 +187,7 @@ def test_latents_and_labels_come_from_the_generator_given_alone(arch: Arch) -> N
     torch.manual_seed(1)
     two = make_batch(family, arch, n=32, seed=5)
     assert torch.equal(one.z, two.z)
-    assert one.z.shape == (32, arch.latent.dim)
+    assert one.z.shape == (32, arch.latent.width)
     assert one.z.device.type == "cpu"
     if one.fake_labels is not None:
         assert two.fake_labels is not None
@@ -198,29 +225,35 @@ def test_evaluation_is_deterministic_and_treats_samples_alone(arch: Arch) -> Non
     assert torch.equal(images, nets["G"](batch.z, batch.fake_labels))
     first = batch.fake_labels[:2] if batch.fake_labels is not None else None
     torch.testing.assert_close(nets["G"](batch.z[:2], first), images[:2], rtol=1e-4, atol=1e-5)
-    assert torch.equal(nets["D"](images, batch.fake_labels), nets["D"](images, batch.fake_labels))
+    if arch.adversarial:
+        once, again = (judge(arch, nets, images, batch.fake_labels, batch.z) for _ in range(2))
+        assert torch.equal(once, again)
+    if arch.encoder:
+        codes = nets["E"](batch.real)
+        torch.testing.assert_close(nets["E"](batch.real[:2]), codes[:2], rtol=1e-4, atol=1e-5)
     for name, net in nets.items():
         assert all(torch.equal(a, b) for a, b in zip(before[name], net.state_dict().values(), strict=True))
 
 
-@each_small
+@each_small_judged
 def test_d_says_of_itself_what_the_spec_believes_about_batch_statistics(arch: Arch) -> None:
     _, nets = build(arch)
     assert uses_batch_statistics(nets["D"]) is arch.d_batch_statistics
 
 
 @each_small
-def test_g_exports_with_a_dynamic_batch_and_computes_the_same(arch: Arch) -> None:
+def test_published_nets_export_with_a_dynamic_batch_and_compute_the_same(arch: Arch) -> None:
     family, nets = build(arch)
-    g = nets["G"].eval()
-    batch = make_batch(family, arch, n=3)
-    inputs = (batch.z,) if batch.fake_labels is None else (batch.z, batch.fake_labels)
-    shapes = tuple({0: torch.export.Dim("batch", min=1, max=4096)} for _ in inputs)
-    program = torch.export.export(g, inputs, dynamic_shapes=shapes).module()
-    for n in (1, 2, 7):
-        other = make_batch(family, arch, n=n, seed=n)
-        given = (other.z,) if other.fake_labels is None else (other.z, other.fake_labels)
-        torch.testing.assert_close(program(*given), g(*given), rtol=1e-5, atol=1e-6)
+    for player in arch.published:
+        net = nets[player].eval()
+        for n in (3, 1, 2, 7):
+            batch = make_batch(family, arch, n=n, seed=n)
+            labelled = (batch.z,) if batch.fake_labels is None else (batch.z, batch.fake_labels)
+            inputs = labelled if player == "G" else (batch.real,)
+            if n == 3:
+                shapes = tuple({0: torch.export.Dim("batch", min=1, max=4096)} for _ in inputs)
+                program = torch.export.export(net, inputs, dynamic_shapes=shapes).module()
+            torch.testing.assert_close(program(*inputs), net(*inputs), rtol=1e-5, atol=1e-6)
 
 
 @each_small
@@ -233,7 +266,8 @@ def test_no_loss_waits_for_the_device(arch: Arch, loss: Any) -> None:
     cpu = make_batch(family, arch)
     to_meta = lambda value: None if value is None else value.to("meta")  # noqa: E731
     batch = Batch(cpu.real.to("meta"), to_meta(cpu.labels), cpu.z.to("meta"), to_meta(cpu.fake_labels), 0)
-    for phase in family.phases(make_spec(arch, objective=Objective(loss=loss))):
+    objective = Objective(loss=loss) if arch.adversarial else Objective()
+    for phase in family.phases(make_spec(arch, objective=objective)):
         result = phase.loss(nets, batch)
         result.total.backward()
         assert all(metric.is_meta and not metric.requires_grad for metric in result.metrics.values())
@@ -260,12 +294,16 @@ def test_float64_nets_compute_in_float64(arch: Arch) -> None:
     batch = make_batch(family, arch)
     images: Tensor = nets["G"].double()(batch.z.double(), batch.fake_labels)
     assert images.dtype == torch.float64
-    assert nets["D"].double()(images, batch.fake_labels).dtype == torch.float64
+    if arch.encoder:
+        assert nets["E"].double()(images).dtype == torch.float64
+    if arch.adversarial:
+        nets["D"].double()
+        assert judge(arch, nets, images, batch.fake_labels, batch.z.double()).dtype == torch.float64
 
 
 @each_family
 def test_arch_and_family_know_each_other(name: str) -> None:
-    arch = small(name, resolution=16)
+    arch = small(name, resolution=16, classes=CLASSES[ARCH[name].label_use][0])
     assert arch.family == name
     assert get_args(type(arch).model_fields["family"].annotation) == (name,)
     assert table.family(name).build(arch).keys() == set(arch.players)
@@ -298,7 +336,7 @@ def test_no_two_families_share_a_recipe_name() -> None:
     assert sum(len(module.RECIPES) for module in modules) == len(table.recipes())
 
 
-@each_small
+@each_small_judged
 @pytest.mark.parametrize("loss", LOSSES)
 def test_updates_of_d_reduce_its_loss_on_a_fixed_batch(arch: Arch, loss: Any) -> None:
     family, nets = build(arch)

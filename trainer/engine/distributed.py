@@ -37,9 +37,9 @@ class Forward(nn.Module):
         super().__init__()
         self.net = net
 
-    def forward(self, *args: Tensor | None) -> Tensor:
-        result: Tensor = self.net(*args)
-        return result
+    def forward(self, *args: Any, **flags: Any) -> Any:
+        """The net's own result. Flags reach it through DDP, e.g. `D(images, labels, features=True)`."""
+        return self.net(*args, **flags)
 
 
 class Distributed:

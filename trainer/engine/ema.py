@@ -1,4 +1,4 @@
-"""Exponential moving average of G's weights."""
+"""Exponential moving average of a player's weights."""
 
 from __future__ import annotations
 

@@ -57,10 +57,10 @@ class Player:
 
 
 def momentum(settings: Sgd, images: int, total_images: int) -> float:
-    """Momentum after `images` of `total_images`: linear from `momentum` to `final_momentum` (Goodfellow et al. 2014)."""
+    """Momentum after `images` of `total_images`: linear from `momentum` to `final_momentum` over `momentum_images`."""
     if settings.final_momentum is None:
         return settings.momentum
-    progress = min(1.0, images / total_images)
+    progress = min(1.0, images / (settings.momentum_images or total_images))
     return settings.momentum + progress * (settings.final_momentum - settings.momentum)
 
 

@@ -5,7 +5,7 @@ Shape legend: n images, Z latent dimensions, H height, W width, C channels.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -16,6 +16,10 @@ from trainer.engine.pixels import to_numpy
 from trainer.engine.random import generator as seeded
 from trainer.families.arch import Arch
 from trainer.families.base import AnyFamily
+from trainer.nets.condition import one_hot
+
+CodeValues = float | Sequence[float] | NDArray[np.float64]
+"""A code's value for all images, or one for each."""
 
 
 def sample(
@@ -27,6 +31,7 @@ def sample(
     seed: int,
     labels: Sequence[int] | NDArray[np.int64] | None = None,
     truncation: float | None = None,
+    codes: Mapping[str, CodeValues] | None = None,
     batch: int = 256,
     start: int = 0,
 ) -> NDArray[np.uint8]:
@@ -35,11 +40,22 @@ def sample(
     Image i's latent and label depend on (seed, i) alone; the net runs in evaluation mode without autocast, so image i
     does too, up to the rounding of a matrix product of another batch size (at most one level of a pixel).
     `labels` [n] in [0, classes) overrides the labels. `truncation` τ > 0 redraws the coordinates of z outside ±τ
-    (Brock et al. 2018, section 3.1). The net's mode is as before when this returns.
-    Raises ValueError for wrong labels, and for truncation with a prior that is not normal.
+    (Brock et al. 2018, section 3.1). `codes` sets latent codes by name, one value for all images or n of them
+    (Chen et al. 2016). The net's mode is as before when this returns.
+    Raises ValueError for wrong labels or codes, and for truncation with a prior that is not normal.
     """
     z, drawn = draw(family, arch, n=n, seed=seed, truncation=truncation, start=start)
+    for name, values in (codes or {}).items():
+        set_code(z, arch, name, values)
     y = drawn if labels is None else _checked(labels, n, arch)
+    return images_of(generator, arch, z, y, batch=batch)
+
+
+def images_of(
+    generator: nn.Module, arch: Arch, z_nZ: Tensor, labels_n: Tensor | None = None, *, batch: int = 256
+) -> NDArray[np.uint8]:
+    """The images of given latents, uint8 [n, H, W, C]; in evaluation mode, which is put back."""
+    n, z, y = len(z_nZ), z_nZ, labels_n
     device = next(generator.parameters()).device
     out = np.empty((n, arch.resolution, arch.resolution, arch.channels), np.uint8)
     training = {module for module in generator.modules() if module.training}
@@ -54,6 +70,26 @@ def sample(
         for module in training:
             module.training = True
     return out
+
+
+def set_code(z_nZ: Tensor, arch: Arch, name: str, values: CodeValues) -> None:
+    """Write one code's columns of z in place. Raises ValueError for a code that isn't there or a value it can't have."""
+    codes = {code.name: code for code in arch.latent.codes}
+    if name not in codes:
+        known = f"codes: {', '.join(codes)}" if codes else f"family {arch.family} has no codes"
+        raise ValueError(f"no code {name!r}; {known}")
+    code = codes[name]
+    array = np.asarray(values, dtype=np.float64)
+    if array.shape not in ((), (len(z_nZ),)):
+        raise ValueError(f"code {name} has shape {list(array.shape)}; give one value, or {len(z_nZ)}")
+    given = torch.from_numpy(np.broadcast_to(array, len(z_nZ)).astype(np.float32))
+    if code.kind == "continuous":
+        z_nZ[:, code.column] = given
+        return
+    chosen = given.long()
+    if bool((chosen != given).any()) or int(chosen.min()) < 0 or int(chosen.max()) >= code.size:
+        raise ValueError(f"code {name} is {values!r}; it takes whole numbers in [0, {code.size})")
+    z_nZ[:, code.column : code.column + code.size] = one_hot(chosen, code.size)
 
 
 def draw(
@@ -71,7 +107,9 @@ def draw(
     for i in range(start, start + n):
         source = seeded(seed, "sample", i)
         z = family.latents(arch, 1, source)
-        latents.append(z if truncation is None else _truncated(z, truncation, source))
+        if truncation is not None:
+            z[:, : arch.latent.dim] = _truncated(z[:, : arch.latent.dim], truncation, source)
+        latents.append(z)
         labels.append(family.labels(arch, 1, seeded(seed, "sample-label", i)))
     known = [label for label in labels if label is not None]
     return torch.cat(latents), torch.cat(known) if known else None

@@ -46,13 +46,13 @@ class TrainState:
         spec: JobSpec,
         family: AnyFamily,
         players: dict[str, Player],
-        ema: nn.Module | None,
+        averages: dict[str, nn.Module],
         clock: Clock,
     ) -> None:
         self.spec = spec
         self.family = family
         self.players = players
-        self.ema = ema
+        self.averages = averages
         self.clock = clock
         self.extras: dict[str, JSON] = {}
 
@@ -62,24 +62,29 @@ class TrainState:
         family = find_family(spec.arch.family)
         seed_globals(spec.train.seed, "init")
         nets = family.build(spec.arch)
-        ema = averaging.copy_of(nets["G"]).to(distributed.device) if spec.ema else None
+        averaged = spec.arch.published if spec.ema else ()
+        averages = {name: averaging.copy_of(nets[name]).to(distributed.device) for name in averaged}
         players = {name: Player.create(name, nets[name], spec.optimizers[name], distributed) for name in nets}
         distributed.assert_same(nets, "after they were built")
-        return cls(spec, family, players, ema, Clock(updates=dict.fromkeys(nets, 0)))
+        return cls(spec, family, players, averages, Clock(updates=dict.fromkeys(nets, 0)))
 
     @property
     def generator(self) -> nn.Module:
-        """What is sampled, scored and published: the moving average of G if there is one, else G. Plain, float32."""
-        return self.players["G"].net if self.ema is None else self.ema
+        """What is sampled, scored and published: `net("G")`."""
+        return self.net("G")
+
+    def net(self, name: str) -> nn.Module:
+        """A player's moving average if it has one, else the player's own net. Plain, float32."""
+        return self.averages[name] if name in self.averages else self.players[name].net
 
     def tensors(self) -> dict[str, Tensor]:
-        """Every tensor of the state by name, live and not copied: `net/G/…`, `optimizer/G/…/exp_avg`, `ema/…`."""
+        """Every tensor of the state by name, live and not copied: `net/G/…`, `optimizer/G/…/exp_avg`, `ema/G/…`."""
         found: dict[str, Tensor] = {}
         for name, player in self.players.items():
             found.update({f"net/{name}/{key}": value for key, value in player.net.state_dict().items()})
             found.update({f"optimizer/{name}/{key}": value for key, value in _optimizer_tensors(player).items()})
-        if self.ema is not None:
-            found.update({f"ema/{key}": value for key, value in self.ema.state_dict().items()})
+        for name, average in self.averages.items():
+            found.update({f"ema/{name}/{key}": value for key, value in average.state_dict().items()})
         return found
 
     def meta(self) -> dict[str, JSON]:

@@ -73,10 +73,11 @@ class Stepper:
                         self._real = self._next_real()
                 self._update(phase, *self._real)
         clock.step += 1
-        if state.ema is not None and state.spec.ema is not None:
+        if state.spec.ema is not None:
             warm = clock.images >= state.spec.ema.start_images
             with self.watch.part("optimizer"):
-                averaging.update(state.ema, state.players["G"].net, state.spec.ema.decay if warm else 0.0)
+                for name, average in state.averages.items():
+                    averaging.update(average, state.players[name].net, state.spec.ema.decay if warm else 0.0)
 
     def _next_real(self) -> tuple[Tensor, Tensor | None]:
         found, device = next(self.batches), self.distributed.device

@@ -10,7 +10,8 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
-from trainer.families.arch import Arch
+from trainer.families.arch import Arch, Code
+from trainer.nets.condition import one_hot
 from trainer.objective.phases import Phase, adversarial
 from trainer.spec import JobSpec
 
@@ -22,7 +23,8 @@ class Family(Generic[A]):
 
     Nets own no optimiser and no training step. Their calling convention:
     ``G(z_BZ, labels_B | None) -> images_BCHW`` in ``arch.pixel_range``;
-    ``D(images_BCHW, labels_B | None) -> logits_B``. Labels are int64 in [0, classes), None when unconditional.
+    ``D(images_BCHW, labels_B | None) -> logits_B``; ``E(images_BCHW) -> z_BZ``.
+    Labels are int64 in [0, classes), None when unconditional. Z is ``arch.latent.width``.
     """
 
     def build(self, arch: A) -> dict[str, nn.Module]:
@@ -30,11 +32,16 @@ class Family(Generic[A]):
         raise NotImplementedError
 
     def latents(self, arch: A, n: int, generator: torch.Generator) -> Tensor:
-        """z_BZ, float32 on the CPU, from the arch's prior: [n, arch.latent.dim]."""
+        """z_BZ, float32 on the CPU, from the arch's prior: [n, arch.latent.width], noise first, then the codes.
+
+        Published packages draw the same (`publish/portable/generator.py`): who overrides this can't be published.
+        """
         prior = arch.latent
         if prior.distribution == "normal":
-            return torch.randn(n, prior.dim, generator=generator)
-        return torch.empty(n, prior.dim).uniform_(prior.low, prior.high, generator=generator)
+            noise = torch.randn(n, prior.dim, generator=generator)
+        else:
+            noise = torch.empty(n, prior.dim).uniform_(prior.low, prior.high, generator=generator)
+        return torch.cat([noise, *(draw_code(code, n, generator) for code in prior.codes)], dim=1)
 
     def labels(self, arch: A, n: int, generator: torch.Generator) -> Tensor | None:
         """Labels of generated images: uniform over the classes, int64 [n]; None when unconditional."""
@@ -45,6 +52,13 @@ class Family(Generic[A]):
     def phases(self, spec: JobSpec) -> tuple[Phase, ...]:
         """Who steps, on what, how often, in the order of one step. Default: D then G, adversarially."""
         return adversarial(spec)
+
+
+def draw_code(code: Code, n: int, generator: torch.Generator) -> Tensor:
+    """The columns of one code, [n, code.size]: a one-hot of a uniform value, or U(-1, 1)."""
+    if code.kind == "continuous":
+        return torch.empty(n, 1).uniform_(-1.0, 1.0, generator=generator)
+    return one_hot(torch.randint(code.size, (n,), generator=generator), code.size)
 
 
 AnyFamily = Family[Any]

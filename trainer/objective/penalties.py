@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from trainer.spec.sections import R1, Clip, GradientPenalty, Objective
+from trainer.spec.sections import R1, R2, Clip, GradientPenalty, Objective
 
 Critic = Callable[..., Tensor]
 """D(images_BCHW, labels_B | None) → logits_B."""
@@ -39,11 +39,26 @@ def r1(critic: Critic, real_BCHW: Tensor, labels_B: Tensor | None) -> Tensor:
     return 0.5 * input_gradients(critic, real_BCHW, labels_B).square().flatten(1).sum(dim=1).mean()
 
 
+def r2(critic: Critic, fake_BCHW: Tensor, labels_B: Tensor | None) -> Tensor:
+    """½ E‖∇D(G(z))‖₂² on generated images (Mescheder et al. 2018, Eq. 10 with γ = 1). Scalar."""
+    return r1(critic, fake_BCHW, labels_B)
+
+
 @torch.no_grad()
 def clip_(net: nn.Module, bound: float) -> None:
     """Clamp every parameter to [−bound, bound] in place (Arjovsky et al. 2017, Algorithm 1, line 7)."""
     for parameter in net.parameters():
         parameter.clamp_(-bound, bound)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What D judges: real_BCHW with labels_B, fake_BCHW with fake_labels_B (labels None when unconditional)."""
+
+    real: Tensor
+    fake: Tensor
+    labels: Tensor | None
+    fake_labels: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -53,8 +68,7 @@ class Term:
     name: str
     weight: float
     interval: int
-    value: Callable[[Critic, Tensor, Tensor, Tensor | None], Tensor]
-    """(D, real_BCHW, fake_BCHW, labels_B) → scalar."""
+    value: Callable[[Critic, Judged], Tensor]
 
     def due(self, step: int) -> bool:
         """Whether step number `step` (from 0) applies it; it then counts `interval` times (lazy regularisation)."""
@@ -66,9 +80,11 @@ def terms(objective: Objective) -> tuple[Term, ...]:
     found: list[Term] = []
     for penalty in objective.penalties:
         if isinstance(penalty, GradientPenalty):
-            found.append(Term("gradient_penalty", penalty.weight, penalty.interval, gradient_penalty))
+            found.append(Term("gradient_penalty", penalty.weight, penalty.interval, _gradient_penalty_term))
         elif isinstance(penalty, R1):
             found.append(Term("r1", penalty.weight, penalty.interval, _r1_term))
+        elif isinstance(penalty, R2):
+            found.append(Term("r2", penalty.weight, penalty.interval, _r2_term))
     return tuple(found)
 
 
@@ -77,8 +93,16 @@ def projections(objective: Objective) -> tuple[Callable[[nn.Module], None], ...]
     return tuple(_clipper(penalty.bound) for penalty in objective.penalties if isinstance(penalty, Clip))
 
 
-def _r1_term(critic: Critic, real_BCHW: Tensor, fake_BCHW: Tensor, labels_B: Tensor | None) -> Tensor:
-    return r1(critic, real_BCHW, labels_B)
+def _gradient_penalty_term(critic: Critic, judged: Judged) -> Tensor:
+    return gradient_penalty(critic, judged.real, judged.fake, judged.labels)
+
+
+def _r1_term(critic: Critic, judged: Judged) -> Tensor:
+    return r1(critic, judged.real, judged.labels)
+
+
+def _r2_term(critic: Critic, judged: Judged) -> Tensor:
+    return r2(critic, judged.fake, judged.fake_labels)
 
 
 def _clipper(bound: float) -> Callable[[nn.Module], None]:

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from trainer.nets.norm import uses_batch_statistics
 from trainer.objective.losses import LOSSES, LossPair
-from trainer.objective.penalties import Term, projections, terms
-from trainer.spec import JobSpec
+from trainer.objective.penalties import Judged, Term, projections, terms
+from trainer.spec import JobSpec, Objective
 
 Nets = Mapping[str, Callable[..., Tensor]]
 """Player name → net to call. Players that step are DDP-wrapped and take gradients; the others are bare and frozen."""
@@ -52,7 +52,7 @@ class Loss:
 class Phase:
     """One kind of update.
 
-    name: unique in the spec; prefixes nothing, names log lines ("D", "G").
+    name: unique in the spec; names what is drawn at random for it ("D", "G").
     players: whose parameters step; all others are frozen while the phase runs.
     loss: pure in its arguments but for torch's global generator (dropout, interpolation), which the engine seeds.
     repeats: step → how many updates in this step; with `fresh_data` each takes a new real batch.
@@ -83,12 +83,22 @@ def adversarial(spec: JobSpec) -> tuple[Phase, ...]:
             "D",
             ("D",),
             d_loss,
-            repeats=lambda step: objective.d_steps,
+            repeats=d_updates(objective),
             fresh_data=True,
             after_update=projections(objective),
         ),
         Phase("G", ("G",), g_loss),
     )
+
+
+def d_updates(objective: Objective) -> Callable[[int], int]:
+    """Step → D's updates in it: `d_steps`, or more where `d_warmup` applies."""
+    warmup = objective.d_warmup
+
+    def repeats(step: int) -> int:
+        return warmup.d_steps if warmup is not None and warmup.applies(step) else objective.d_steps
+
+    return repeats
 
 
 def discriminator_loss(nets: Nets, batch: Batch, pair: LossPair, penalties: tuple[Term, ...] = ()) -> Loss:
@@ -97,24 +107,31 @@ def discriminator_loss(nets: Nets, batch: Batch, pair: LossPair, penalties: tupl
     The fake images come from the frozen G in training mode without a graph, so its batch norms update their running
     statistics here as well as in G's phase; training never reads those.
     """
+    asked = batch.labels if pair.relativistic else batch.fake_labels
     with torch.no_grad():
-        fake = nets["G"](batch.z, batch.fake_labels).to(batch.real.dtype)
-    real_logits, fake_logits = _judge(nets["D"], batch, fake)
+        fake = nets["G"](batch.z, asked).to(batch.real.dtype)
+    judged = Judged(batch.real, fake, batch.labels, asked)
+    real_logits, fake_logits = _judge(nets["D"], judged)
     loss = pair.d(real_logits, fake_logits)
     metrics = {"D/loss": loss.detach(), **_decisions(real_logits.detach(), fake_logits.detach(), pair.threshold)}
     total = loss
     for term in penalties:
         if term.due(batch.step):
-            value = term.value(bare(nets["D"]), batch.real, fake, batch.labels)
+            value = term.value(bare(nets["D"]), judged)
             total = total + term.weight * term.interval * value
             metrics[f"D/{term.name}"] = value.detach()
     return Loss(total, metrics)
 
 
 def generator_loss(nets: Nets, batch: Batch, pair: LossPair) -> Loss:
-    """G's loss on one micro-batch, through D as it trains (with its dropout, on the batch's own statistics)."""
-    fake = nets["G"](batch.z, batch.fake_labels)
-    loss = pair.g(nets["D"](fake, batch.fake_labels).to(batch.real.dtype))
+    """G's loss on one micro-batch, through D as it trains (with its dropout, on the batch's own statistics).
+
+    A relativistic loss compares each fake with a real image of the same label (Huang et al. 2024, section 2.1).
+    """
+    asked = batch.labels if pair.relativistic else batch.fake_labels
+    fake_logits = nets["D"](nets["G"](batch.z, asked), asked).to(batch.real.dtype)
+    real_logits = nets["D"](batch.real, batch.labels).to(batch.real.dtype) if pair.relativistic else None
+    loss = pair.g(fake_logits, real_logits)
     return Loss(loss, {"G/loss": loss.detach()})
 
 
@@ -124,17 +141,18 @@ def bare(net: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return inner
 
 
-def _judge(critic: Callable[..., Tensor], batch: Batch, fake_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+def _judge(critic: Callable[..., Tensor], judged: Judged) -> tuple[Tensor, Tensor]:
     """Logits of real and fake images: one pass where D treats samples alone, two where it has batch statistics."""
+    real, fake = judged.real, judged.fake
     if uses_batch_statistics(bare(critic)):
-        real_logits, fake_logits = critic(batch.real, batch.labels), critic(fake_BCHW, batch.fake_labels)
+        real_logits, fake_logits = critic(real, judged.labels), critic(fake, judged.fake_labels)
     else:
         labels = None
-        if batch.labels is not None and batch.fake_labels is not None:
-            labels = torch.cat([batch.labels, batch.fake_labels])
-        logits = critic(torch.cat([batch.real, fake_BCHW]), labels)
-        real_logits, fake_logits = logits[: len(batch.real)], logits[len(batch.real) :]
-    return real_logits.to(batch.real.dtype), fake_logits.to(batch.real.dtype)
+        if judged.labels is not None and judged.fake_labels is not None:
+            labels = torch.cat([judged.labels, judged.fake_labels])
+        logits = critic(torch.cat([real, fake]), labels)
+        real_logits, fake_logits = logits[: len(real)], logits[len(real) :]
+    return real_logits.to(real.dtype), fake_logits.to(real.dtype)
 
 
 def _decisions(real_B: Tensor, fake_B: Tensor, threshold: float | None) -> dict[str, Tensor]:

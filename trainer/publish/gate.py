@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Gate = Literal["better", "always", "never"]
-LOWER_IS_BETTER = frozenset({"fid", "kid"})
+LOWER_IS_BETTER = frozenset({"fid", "kid", "reconstruction"})
 
 
 @dataclass(frozen=True)

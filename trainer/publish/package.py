@@ -2,8 +2,9 @@
 
 MLmodel · requirements.txt · …   written by MLflow: the folder is an MLflow model ("models from code")
 loader.py · generator.py         the code, self-contained
-config.json                      arch, pixel range, latent prior, classes and their names
+config.json                      arch, pixel range, latent prior and codes, classes and their names
 program.pt2 · model.safetensors  the net as a torch.export program, and its weights (they lie only here)
+encoder.pt2 · .safetensors       the same of the encoder, where the family has one and `publish.encoder` isn't false
 card.md · samples.png            what it is, how good, where from
 spec.yaml · scores.json          the job's spec; scores, their provenance, lineage
 checksums.json                   SHA-256 of all the others; written last
@@ -19,29 +20,34 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from safetensors.torch import save_file
 from torch import nn
 
 from trainer.data.stream import Dataset
+from trainer.engine.pixels import from_bytes
 from trainer.engine.sampling import sample
 from trainer.engine.state import TrainState
 from trainer.errors import TrainingError
+from trainer.families.arch import Arch
 from trainer.images import grid, save_png
 from trainer.publish import portable
 from trainer.publish.card import Lineage, write_card
 from trainer.publish.portable.generator import FORMAT, Generator
-from trainer.publish.program import check_program, export_program
+from trainer.publish.program import Inputs, check_program, encoder_inputs, export_program, generator_inputs
 from trainer.spec import JobSpec, dump_spec
 
 CHECKSUMS = "checksums.json"
 CODE = Path(portable.__file__).parent
 REQUIREMENTS = ("torch", "numpy", "safetensors", "mlflow")
 CELLS = 64
+ENCODER_TOLERANCE = 1e-4
 
 
 def build_package(
@@ -59,7 +65,7 @@ def build_package(
     Raises TrainingError if it doesn't.
     """
     spec = state.spec
-    net = copy.deepcopy(state.generator).cpu().float().eval().requires_grad_(False)
+    net = _bare(state.generator)
     aside = out.with_name(f".{out.name}.{os.getpid()}")
     shutil.rmtree(aside, ignore_errors=True)
     try:
@@ -67,14 +73,15 @@ def build_package(
         shutil.copyfile(CODE / "generator.py", aside / "generator.py")
         config = describe(spec, dataset.manifest.classes)
         (aside / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-        save_file(
-            {name: weight.clone().contiguous() for name, weight in net.state_dict().items()},
-            aside / "model.safetensors",
-        )
-        export_program(net, state.family, spec.arch, aside / "program.pt2")
+        _save_net(net, aside, "program", "model", generator_inputs(state.family, spec.arch))
+        encoder = _bare(state.net("E")) if config["encoder"] else None
+        if encoder is not None:
+            _save_net(encoder, aside, "encoder", "encoder", encoder_inputs(spec.arch))
         generator = Generator(aside)
-        check_program(net, generator, state.family, spec.arch)
+        check_program(net, generator.forward, generator_inputs(state.family, spec.arch), spec.arch.family)
         _check_images(generator, net, state)
+        if encoder is not None:
+            _check_codes(generator, encoder, spec.arch)
         picture(generator, aside / "samples.png")
         (aside / "spec.yaml").write_text(dump_spec(spec))
         record = {"scores": dict(scores), "provenance": dict(provenance), "lineage": lineage.as_dict()}
@@ -101,8 +108,16 @@ def describe(spec: JobSpec, class_names: tuple[str, ...]) -> dict[str, Any]:
         "class_names": list(class_names) if arch.conditional else [],
         "pixel_range": list(arch.pixel_range),
         "latent": arch.latent.model_dump(),
+        "width": arch.latent.width,
+        "codes": [asdict(code) for code in arch.latent.codes],
+        "encoder": has_encoder(spec),
         "arch": arch.model_dump(mode="json"),
     }
+
+
+def has_encoder(spec: JobSpec) -> bool:
+    """Whether the package holds an encoder: the family has one, and `publish.encoder` doesn't say no."""
+    return spec.arch.encoder and not (spec.publish and spec.publish.encoder is False)
 
 
 def picture(generator: Generator, path: Path) -> None:
@@ -133,6 +148,29 @@ def verify_checksums(folder: Path) -> None:
     ]
     if wrong:
         raise ValueError(f"{folder}: {', '.join(wrong)} missing or altered; download the model again")
+
+
+def _bare(net: nn.Module) -> nn.Module:
+    """A copy for the package: on the CPU, in float32 and evaluation mode, without gradients."""
+    return copy.deepcopy(net).cpu().float().eval().requires_grad_(False)
+
+
+def _save_net(net: nn.Module, folder: Path, program: str, weights: str, inputs: Inputs) -> None:
+    tensors = {name: weight.clone().contiguous() for name, weight in net.state_dict().items()}
+    save_file(tensors, folder / f"{weights}.safetensors")
+    export_program(net, inputs, folder / f"{program}.pt2")
+
+
+def _check_codes(generator: Generator, encoder: nn.Module, arch: Arch) -> None:
+    """The package must encode as the net does."""
+    source = np.random.default_rng(0)
+    images = source.integers(0, 256, (3, arch.resolution, arch.resolution, arch.channels), dtype=np.uint8)
+    x = from_bytes(torch.from_numpy(images).permute(0, 3, 1, 2), arch.pixel_range)
+    with torch.inference_mode():
+        expected = encoder(x).numpy()
+    off = float(np.abs(expected - generator.encode(images)).max())
+    if off > ENCODER_TOLERANCE * max(1.0, float(np.abs(expected).max())):
+        raise TrainingError(f"the package of family {arch.family} encodes otherwise than the net (by up to {off:.2g})")
 
 
 def _check_images(generator: Generator, net: nn.Module, state: TrainState) -> None:

@@ -8,6 +8,7 @@ would write with torch.save, are left out.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -21,18 +22,37 @@ CHECKED_BATCHES = (1, 2, 5)
 TOLERANCE = 1e-5
 
 
-def example_inputs(family: AnyFamily, arch: Arch, n: int) -> tuple[Tensor, ...]:
-    """(z_nZ,), or (z_nZ, labels_n) for a conditional model."""
-    source = torch.Generator().manual_seed(n)
-    z, labels = family.latents(arch, n, source), family.labels(arch, n, source)
-    return (z,) if labels is None else (z, labels)
+Inputs = Callable[[int], tuple[Tensor, ...]]
+"""n → inputs of the net for a batch of n."""
 
 
-def export_program(net: nn.Module, family: AnyFamily, arch: Arch, path: Path) -> None:
+def generator_inputs(family: AnyFamily, arch: Arch) -> Inputs:
+    """n → (z_nZ,), or (z_nZ, labels_n) for a conditional model."""
+
+    def inputs(n: int) -> tuple[Tensor, ...]:
+        source = torch.Generator().manual_seed(n)
+        z, labels = family.latents(arch, n, source), family.labels(arch, n, source)
+        return (z,) if labels is None else (z, labels)
+
+    return inputs
+
+
+def encoder_inputs(arch: Arch) -> Inputs:
+    """n → (images_nCHW,) in the arch's pixel range."""
+    low, high = arch.pixel_range
+
+    def inputs(n: int) -> tuple[Tensor, ...]:
+        source = torch.Generator().manual_seed(n)
+        return (torch.empty(n, arch.channels, arch.resolution, arch.resolution).uniform_(low, high, generator=source),)
+
+    return inputs
+
+
+def export_program(net: nn.Module, inputs: Inputs, path: Path) -> None:
     """Write `net` (on the CPU, in evaluation mode) to `path` (.pt2) with a dynamic batch dimension and empty weights."""
-    inputs = example_inputs(family, arch, 2)  # a batch of 1 would be taken as a constant
+    example = inputs(2)  # a batch of 1 would be taken as a constant
     batch = torch.export.Dim("batch")
-    program = torch.export.export(net, inputs, dynamic_shapes=tuple({0: batch} for _ in inputs))
+    program = torch.export.export(net, example, dynamic_shapes=tuple({0: batch} for _ in example))
     for name, weight in program.state_dict.items():
         empty = torch.zeros((), dtype=weight.dtype).expand(weight.shape)
         is_parameter = isinstance(weight, nn.Parameter)
@@ -46,15 +66,14 @@ def export_program(net: nn.Module, family: AnyFamily, arch: Arch, path: Path) ->
 
 
 @torch.inference_mode()
-def check_program(net: nn.Module, loaded: nn.Module | object, family: AnyFamily, arch: Arch) -> None:
+def check_program(net: nn.Module, forward: Callable[..., Tensor], inputs: Inputs, family: str) -> None:
     """Raise TrainingError unless the program that was read back gives the net's images for several batch sizes."""
-    forward = getattr(loaded, "forward")  # noqa: B009 — a Generator of the package
     for n in CHECKED_BATCHES:
-        inputs = example_inputs(family, arch, n)
-        expected, found = net(*inputs), forward(*inputs)
+        given = inputs(n)
+        expected, found = net(*given), forward(*given)
         if expected.shape != found.shape or not torch.allclose(expected, found, rtol=0.0, atol=TOLERANCE):
             off = (expected - found).abs().max() if expected.shape == found.shape else f"shape {list(found.shape)}"
             raise TrainingError(
-                f"the exported program of family {arch.family} differs from the net for a batch of {n} ({off}); "
+                f"the exported program of family {family} differs from the net for a batch of {n} ({off}); "
                 "it is not published. Some operation of G depends on data or batch size when it is traced"
             )

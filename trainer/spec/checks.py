@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+from trainer.families.table import arch_classes
 from trainer.spec.errors import FieldError, short
+from trainer.spec.sections import Objective
 
 if TYPE_CHECKING:
     from trainer.spec.job import JobSpec
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
 def problems(spec: JobSpec) -> Iterator[FieldError]:
     """Every impossible combination in the spec."""
     yield from _players(spec)
+    yield from _labels(spec)
+    yield from _kind_of_family(spec)
     yield from _batch(spec)
     yield from _workers(spec)
     yield from _penalties(spec)
@@ -32,6 +36,38 @@ def _players(spec: JobSpec) -> Iterator[FieldError]:
         if name not in players:
             message = f"is no player of family {spec.arch.family}"
             yield _wrong(f"optimizers.{name}", name, message, f"players: {', '.join(players)}")
+
+
+def _labels(spec: JobSpec) -> Iterator[FieldError]:
+    arch = spec.arch
+    if arch.label_use == "required" and not arch.classes:
+        message = f"is too few: family {arch.family} is conditioned on labels"
+        yield _wrong("arch.classes", 0, message, "set the number of classes that the data has")
+    if arch.label_use == "none" and arch.classes:
+        message = f"can't be used: family {arch.family} knows no labels"
+        yield _wrong("arch.classes", arch.classes, message, f"use 0, or {_able('labels')}")
+
+
+def _kind_of_family(spec: JobSpec) -> Iterator[FieldError]:
+    """What only some families can: a D to have objectives for, an encoder."""
+    arch = spec.arch
+    if not arch.adversarial and spec.objective != Objective():
+        message = f"has nothing to say: family {arch.family} has no discriminator"
+        yield _wrong("objective", spec.objective.loss, message, "leave objective out")
+    if arch.encoder:
+        return
+    fix = f"family {arch.family} has no encoder; {_able('encoder')}"
+    if spec.publish and spec.publish.encoder:
+        yield _wrong("publish.encoder", True, "is impossible", fix)
+    if "reconstruction" in spec.evaluation.metrics:
+        yield _wrong("evaluation.metrics", "reconstruction", "is impossible", fix)
+
+
+def _able(what: Literal["labels", "encoder"]) -> str:
+    """Advice to choose a family that knows labels, or that has an encoder."""
+    classes = [cls for cls in arch_classes() if (cls.encoder if what == "encoder" else cls.label_use != "none")]
+    names = ", ".join(str(cls.model_fields["family"].default) for cls in classes)
+    return f"families that have: {names}" if names else "leave it out"
 
 
 def _batch(spec: JobSpec) -> Iterator[FieldError]:
@@ -69,7 +105,7 @@ def _penalties(spec: JobSpec) -> Iterator[FieldError]:
             yield _wrong(path, kind, "is there twice", "keep one and set its weight")
         if kind == "clip" and "gradient-penalty" in kinds:
             yield _wrong(path, kind, "and gradient-penalty bound D's slope in two ways", "keep one of them")
-        if kind in ("gradient-penalty", "r1") and spec.arch.d_batch_statistics:
+        if kind in ("gradient-penalty", "r1", "r2") and spec.arch.d_batch_statistics:
             message = "needs D's gradient at single images, which batch norm mixes"
             yield _wrong(path, kind, message, "use a D without batch norm, e.g. arch.d_norm=layer")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from trainer.schema import Frozen
 
@@ -12,24 +12,33 @@ from trainer.schema import Frozen
 class Schedule(Frozen):
     """The factor on the learning rate as a function of progress."""
 
-    kind: Literal["constant", "linear", "exponential"] = "constant"
-    """`constant`: 1. `linear`: 1 until `start`, then a line to `final` at the end. `exponential`: `decay` ** updates, at least `final`."""
+    kind: Literal["constant", "linear", "geometric", "exponential"] = "constant"
+    """`constant`: 1. `linear`: 1 until `start`, then a line to `final` at the end. `geometric`: the same in equal ratios.
+    `exponential`: `decay` ** updates, at least `final`."""
     start: float = Field(default=0.0, ge=0.0, lt=1.0)
-    """`linear`: share of `train.images` after which the decay begins, in [0, 1)."""
+    """`linear`, `geometric`: share of `train.images` after which the decay begins, in [0, 1)."""
     final: float = Field(default=0.0, ge=0.0, le=1.0)
-    """The smallest factor."""
+    """The smallest factor; `geometric` needs one above 0."""
     decay: float = Field(default=1.0, gt=0.0, le=1.0)
     """`exponential`: factor per update of this player, e.g. 1 / 1.000004 (Goodfellow et al. 2014)."""
     warmup_images: int = Field(default=0, ge=0)
     """Images over which the factor rises linearly from 0."""
 
+    @model_validator(mode="after")
+    def _reachable(self) -> Schedule:
+        if self.kind == "geometric" and self.final == 0.0:
+            raise ValueError("geometric never reaches a final of 0; give one above it, e.g. 0.01")
+        return self
+
     def factor(self, images: int, total_images: int, updates: int) -> float:
         """The factor after `images` of `total_images` real images and `updates` updates of the player."""
         warm = min(1.0, images / self.warmup_images) if self.warmup_images else 1.0
+        progress = min(1.0, images / total_images)
+        share = max(0.0, (progress - self.start) / (1.0 - self.start))
         if self.kind == "linear":
-            progress = min(1.0, images / total_images)
-            share = max(0.0, (progress - self.start) / (1.0 - self.start))
             return warm * (1.0 + share * (self.final - 1.0))
+        if self.kind == "geometric":
+            return float(warm * self.final**share)
         if self.kind == "exponential":
             return float(warm * max(self.final, self.decay**updates))
         return warm
@@ -81,7 +90,9 @@ class Sgd(OptimizerBase):
     momentum: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Momentum, at the start of training."""
     final_momentum: float | None = Field(default=None, ge=0.0, lt=1.0)
-    """Momentum reached linearly at the end of training (Goodfellow et al. 2014: 0.5 → 0.7); None keeps it constant."""
+    """Momentum reached linearly (Goodfellow et al. 2014: 0.5 → 0.7); None keeps it constant."""
+    momentum_images: int | None = Field(default=None, ge=1)
+    """Images shown when `final_momentum` is reached (Goodfellow et al. 2014: 250 epochs); None: at the end of training."""
 
 
 Optimizer = Annotated[Adam | RMSProp | Sgd, Field(discriminator="kind")]

@@ -9,8 +9,8 @@ from pydantic import Field, field_validator
 from trainer.schema import Frozen
 
 SCHEMES = ("file", "http", "https", "s3", "gs")
-LossName = Literal["minimax", "non-saturating", "hinge", "wasserstein", "least-squares"]
-MetricName = Literal["fid", "kid", "precision", "recall"]
+LossName = Literal["minimax", "non-saturating", "hinge", "wasserstein", "least-squares", "relativistic"]
+MetricName = Literal["fid", "kid", "precision", "recall", "reconstruction"]
 
 
 def _location(url: str) -> str:
@@ -77,7 +77,32 @@ class R1(Frozen):
     """Applied every that many steps, times that many (lazy regularisation)."""
 
 
-Penalty = Annotated[Clip | GradientPenalty | R1, Field(discriminator="kind")]
+class R2(Frozen):
+    """Gradient penalty on generated images, weight/2 · E‖∇D(G(z))‖² (Mescheder et al. 2018, Eq. 10)."""
+
+    kind: Literal["r2"] = "r2"
+    weight: float = Field(default=10.0, gt=0.0)
+    """Factor of the penalty in D's loss."""
+    interval: int = Field(default=1, ge=1)
+    """Applied every that many steps, times that many (lazy regularisation)."""
+
+
+Penalty = Annotated[Clip | GradientPenalty | R1 | R2, Field(discriminator="kind")]
+
+
+class DWarmup(Frozen):
+    """Steps with more updates of D, which keep a critic near its optimum (Arjovsky et al. 2017, authors' code)."""
+
+    d_steps: int = Field(default=100, ge=1, le=10_000)
+    """D's updates in each of these steps."""
+    steps: int = Field(default=25, ge=0)
+    """The first that many steps are such steps."""
+    every: int | None = Field(default=500, ge=1)
+    """After them, every step whose number is a multiple of this; null: no more."""
+
+    def applies(self, step: int) -> bool:
+        """Whether step number `step` (from 0) has `d_steps` updates of D."""
+        return step < self.steps or (self.every is not None and step % self.every == 0)
 
 
 class Objective(Frozen):
@@ -89,6 +114,8 @@ class Objective(Frozen):
     """What regularises D, each kind at most once."""
     d_steps: int = Field(default=1, ge=1, le=1000)
     """D's updates per step, each on a new batch of real images (n_critic)."""
+    d_warmup: DWarmup | None = None
+    """Steps with more updates of D than `d_steps`; null: none."""
 
 
 class Ema(Frozen):
@@ -143,7 +170,8 @@ class Evaluation(Frozen):
     every_steps: int | None = Field(default=None, ge=1)
     """Steps between evaluations; None evaluates once, at the end."""
     metrics: tuple[MetricName, ...] = ("fid", "kid")
-    """Fréchet distance, kernel distance, and the share of samples near real images (precision) and vice versa (recall)."""
+    """Fréchet distance, kernel distance, the share of samples near real images (precision) and vice versa (recall), and
+    for families with an encoder the mean squared difference of an image and its reconstruction, pixels in [0, 1]."""
     samples: int = Field(default=10_000, ge=16)
     """Generated images (and at most as many real ones)."""
     extractor: str = "classifier"
@@ -194,4 +222,6 @@ class Publish(Frozen):
     """When alias `champion` moves to the new version: if `metric` is better than the incumbent's on the same dataset
     digest and extractor; always; never."""
     metric: MetricName = "fid"
-    """What the gate compares. Lower is better for fid and kid, higher for precision and recall."""
+    """What the gate compares. Higher is better for precision and recall, lower for the others."""
+    encoder: bool | None = None
+    """Whether the encoder is published with the generator; null: if the family has one."""

@@ -45,9 +45,9 @@ def _batch_norm(rank, world):
     for _ in range(3):
         runner.step()
     distributed.assert_same({name: player.net for name, player in runner.state.players.items()}, "after training")
-    before = [buffer.clone().numpy() for buffer in runner.state.ema.buffers()]
-    distributed.sync_buffers(runner.state.ema)
-    after = [buffer.clone().numpy() for buffer in runner.state.ema.buffers()]
+    before = [buffer.clone().numpy() for buffer in runner.state.averages["G"].buffers()]
+    distributed.sync_buffers(runner.state.averages["G"])
+    after = [buffer.clone().numpy() for buffer in runner.state.averages["G"].buffers()]
     with torch.no_grad():
         next(runner.state.players["D"].net.parameters())[:] += rank
     try:

@@ -56,7 +56,7 @@ def test_the_tensors_are_named_by_player_and_parameter(distributed):
     runner.step()
     names = set(runner.state.tensors())
     parameter = next(name for name, _ in runner.state.players["G"].net.named_parameters())
-    assert {f"net/G/{parameter}", f"optimizer/G/{parameter}/exp_avg", f"ema/{parameter}"} <= names
+    assert {f"net/G/{parameter}", f"optimizer/G/{parameter}/exp_avg", f"ema/G/{parameter}"} <= names
     assert {name.split("/")[0] for name in names} == {"net", "optimizer", "ema"}
 
 
@@ -88,5 +88,5 @@ def test_equal_specs_give_equal_states_and_other_seeds_others(distributed):
 
 def test_the_generator_is_the_average_if_there_is_one(distributed):
     with_ema, without = TrainState.create(gan_spec(), distributed), TrainState.create(gan_spec("ema=null"), distributed)
-    assert with_ema.generator is with_ema.ema
+    assert with_ema.generator is with_ema.averages["G"]
     assert without.generator is without.players["G"].net

@@ -147,10 +147,10 @@ def test_ema_equals_the_naive_loop_and_copies_buffers(distributed):
     for _ in range(4):
         runner.step()
         for name, value in runner.state.players["G"].net.named_parameters():
-            naive[f"ema/{name}"] = 0.8 * naive[f"ema/{name}"] + 0.2 * value.detach()
-    ema, live = runner.state.ema, runner.state.players["G"].net
+            naive[f"ema/G/{name}"] = 0.8 * naive[f"ema/G/{name}"] + 0.2 * value.detach()
+    ema, live = runner.state.averages["G"], runner.state.players["G"].net
     for name, value in ema.named_parameters():
-        torch.testing.assert_close(value, naive[f"ema/{name}"], msg=name)
+        torch.testing.assert_close(value, naive[f"ema/G/{name}"], msg=name)
         assert not value.requires_grad
     for name, value in ema.named_buffers():
         assert torch.equal(value, dict(live.named_buffers())[name]), name
@@ -163,7 +163,7 @@ def test_ema_is_a_copy_until_its_start(distributed):
     equal = []
     for _ in range(4):
         runner.step()
-        pairs = zip(runner.state.ema.parameters(), runner.state.players["G"].net.parameters(), strict=True)
+        pairs = zip(runner.state.averages["G"].parameters(), runner.state.players["G"].net.parameters(), strict=True)
         equal.append(all(torch.equal(a, b) for a, b in pairs))
     assert equal == [True, True, False, False]
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trainer.objective.penalties import clip_, gradient_penalty, projections, r1, terms
+from trainer.objective.penalties import Judged, clip_, gradient_penalty, projections, r1, terms
 from trainer.spec import Objective
 from trainer.spec.sections import R1, Clip, GradientPenalty
 
@@ -160,6 +160,8 @@ def test_terms_values_are_the_functions(interval: int, weight: float) -> None:
         penalties=(GradientPenalty(weight=weight, interval=interval), R1(weight=weight, interval=interval))
     )
     w = torch.tensor([3.0, 0.0, -4.0, 0.0], dtype=F64)
-    penalty, on_real = (term.value(Linear(w), images(), images(seed=1), None).item() for term in terms(both))
+    penalty, on_real = (
+        term.value(Linear(w), Judged(images(), images(seed=1), None, None)).item() for term in terms(both)
+    )
     assert penalty == pytest.approx(16.0)
     assert on_real == pytest.approx(12.5)
