@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +17,9 @@ from trainer.objective.losses import LOSSES, LossPair
 from trainer.objective.penalties import Judged, Term, projections, terms
 from trainer.spec import JobSpec, Objective
 
-Nets = Mapping[str, Callable[..., Tensor]]
-"""Player name → net to call. Players that step are DDP-wrapped and take gradients; the others are bare and frozen."""
+Nets = Mapping[str, Callable[..., Any]]
+"""Player name → net to call. Players that step are DDP-wrapped and take gradients; the others are bare and frozen.
+A call gives a tensor, or what a flag of the family's nets asks for: `D(images, labels, features=True)`."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ def discriminator_loss(nets: Nets, batch: Batch, pair: LossPair, penalties: tupl
     judged = Judged(batch.real, fake, batch.labels, asked)
     real_logits, fake_logits = _judge(nets["D"], judged)
     loss = pair.d(real_logits, fake_logits)
-    metrics = {"D/loss": loss.detach(), **_decisions(real_logits.detach(), fake_logits.detach(), pair.threshold)}
+    metrics = {"D/loss": loss.detach(), **decisions(real_logits.detach(), fake_logits.detach(), pair.threshold)}
     total = loss
     for term in penalties:
         if term.due(batch.step):
@@ -155,7 +157,7 @@ def _judge(critic: Callable[..., Tensor], judged: Judged) -> tuple[Tensor, Tenso
     return real_logits.to(real.dtype), fake_logits.to(real.dtype)
 
 
-def _decisions(real_B: Tensor, fake_B: Tensor, threshold: float | None) -> dict[str, Tensor]:
+def decisions(real_B: Tensor, fake_B: Tensor, threshold: float | None) -> dict[str, Tensor]:
     """Mean logits, and the shares of images that D judges right where a logit is a decision."""
     metrics = {"D/real": real_B.mean(), "D/fake": fake_B.mean()}
     if threshold is not None:
