@@ -40,10 +40,10 @@ TICKS, LOG_STEPS = 4, 5
 """The first tick warms up and is not counted."""
 CASES: tuple[tuple[str, int | None], ...] = (
     ("gan-digits", None),
-    ("gan-mnist", None),
+    ("gan", None),
     ("dcgan-digits", None),
     ("wgan-gp-digits", None),
-    ("dcgan-mnist", None),
+    ("dcgan", None),
     ("dcgan-64", 16),
 )
 """Recipe and the batch it is run with here; None: its own."""

@@ -37,7 +37,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Database:
 
 
 def meaning(changes: dict[str, Any], database: Database, *, mlflow: str | None = "http://127.0.0.1:1") -> JobSpec:
-    request = JobRequest(recipe="dcgan-mnist", set={"data.url": "builtin:digits", **changes})
+    request = JobRequest(recipe="dcgan", set={"data.url": "builtin:digits", **changes})
     return resolve(request, database, Settings(home=Path("/nowhere"), mlflow_uri=mlflow))
 
 
@@ -65,7 +65,7 @@ def test_nested_and_dotted_overrides_mean_the_same(database: Database, data: st.
 
 
 def test_a_section_that_is_set_in_part_keeps_its_other_fields(database: Database) -> None:
-    recipe, found = recipe_spec("dcgan-mnist"), meaning({"train": {"images": 5120}}, database)
+    recipe, found = recipe_spec("dcgan"), meaning({"train": {"images": 5120}}, database)
     assert recipe.train.batch != type(recipe.train)().batch, "else a default would look like the recipe's own"
     assert found.train == recipe.train.replace(images=5120)
 

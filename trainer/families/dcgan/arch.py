@@ -10,7 +10,10 @@ from trainer.families.arch import Arch, Latent
 
 
 class DcganArch(Arch):
-    """Strided convolutions, batch norm, ReLU in G, leaky ReLU in D (Radford et al. 2016, section 3)."""
+    """Strided convolutions, batch norm, ReLU in G, leaky ReLU in D (Radford et al. 2016, section 3).
+
+    `g_kind` has the two generators besides that Arjovsky et al. 2017 show a Wasserstein critic can train.
+    """
 
     family: Literal["dcgan"] = "dcgan"
     resolution: int = Field(default=32, ge=8, le=128)
@@ -19,6 +22,9 @@ class DcganArch(Arch):
     """1 for grey, 3 for RGB."""
     latent: Latent = Latent(dim=100, distribution="uniform", low=-1.0, high=1.0)
     """The prior of z."""
+    g_kind: Literal["conv", "conv-no-norm", "mlp"] = "conv"
+    """`conv`: the paper's. `conv-no-norm`: without batch norm and `g_width` channels in every layer. `mlp`: four ReLU
+    layers of `g_width` units and no convolution (the latter two: Arjovsky et al. 2017, section 4.3)."""
     g_width: int = Field(default=64, ge=4)
     """Channels of G's last hidden layer; they double towards the latent (the paper: 128 at 64 px)."""
     d_width: int = Field(default=64, ge=4)
