@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trainer.engine.events import Event, Run, SamplesDrawn, StepDone
-from trainer.engine.sampling import sample
+from trainer.engine.sampling import CodeValues, sample
 from trainer.images import grid, save_png
 from trainer.spec import JobSpec
 
@@ -22,16 +24,31 @@ def sample_path(step: int) -> str:
     return f"samples/step-{step:09d}.png"
 
 
-def layout(spec: JobSpec) -> tuple[int, NDArray[np.int64] | None]:
-    """Columns of the grid, and the labels of its images: every row is a class, all rows are full. None without classes.
+@dataclass(frozen=True)
+class Layout:
+    """What a grid shows: `count` images in rows of `columns`, with these labels [count] and codes; all rows are full."""
 
-    At most `samples.count` images, so with more classes than that only the first ones are drawn.
+    columns: int
+    count: int
+    labels: NDArray[np.int64] | None = None
+    codes: Mapping[str, CodeValues] = field(default_factory=dict)
+
+
+def layout(spec: JobSpec) -> Layout:
+    """A row of the grid is a class; without classes a value of the first categorical code; without codes it is nothing.
+
+    At most `samples.count` images, so with more classes or values than that only the first ones are drawn.
     """
     count, classes = spec.samples.count, spec.arch.classes
-    if not classes:
-        return math.ceil(math.sqrt(count)), None
-    columns = max(1, count // classes)
-    return columns, np.repeat(np.arange(min(classes, count)), columns)
+    code = next((code for code in spec.arch.latent.codes if code.kind == "categorical"), None)
+    rows = classes or (code.size if code else 0)
+    if not rows:
+        return Layout(math.ceil(math.sqrt(count)), count)
+    columns = max(1, count // rows)
+    values = np.repeat(np.arange(min(rows, count)), columns)
+    if classes or code is None:
+        return Layout(columns, len(values), labels=values)
+    return Layout(columns, len(values), codes={code.name: values.astype(np.float64)})
 
 
 class SampleGrids:
@@ -39,8 +56,7 @@ class SampleGrids:
 
     def __init__(self, spec: JobSpec, folder: Path) -> None:
         self._every = spec.samples.every_steps
-        self._columns, self._labels = layout(spec)
-        self._count = spec.samples.count if self._labels is None else len(self._labels)
+        self._layout = layout(spec)
         self._folder = folder
 
     def handle(self, event: Event, run: Run) -> None:
@@ -48,9 +64,15 @@ class SampleGrids:
         if not isinstance(event, StepDone) or not (event.last or event.step % self._every == 0):
             return
         images = sample(
-            run.state.family, run.spec.arch, run.state.generator, n=self._count, seed=SEED, labels=self._labels
+            run.state.family,
+            run.spec.arch,
+            run.state.generator,
+            n=self._layout.count,
+            seed=SEED,
+            labels=self._layout.labels,
+            codes=self._layout.codes,
         )
-        picture = grid(images, self._columns)
+        picture = grid(images, self._layout.columns)
         save_png(self._folder / sample_path(event.step), picture)
         run.emit(SamplesDrawn(event.step, event.images, picture))
 

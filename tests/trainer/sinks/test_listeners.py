@@ -25,9 +25,10 @@ from trainer.engine.events import (
 )
 from trainer.engine.sampling import sample
 from trainer.families.table import family, recipes
+from trainer.images import grid
 from trainer.sinks.console import ConsoleSink, duration
 from trainer.sinks.events import EventSink
-from trainer.sinks.samples import SEED, SampleGrids, layout
+from trainer.sinks.samples import SEED, Layout, SampleGrids, layout
 from trainer.sinks.spool import SpoolReader
 from trainer.spec import JobSpec, load_spec, with_overrides
 from trainer.wire import EventKind, JobFile
@@ -130,8 +131,8 @@ def test_grids_come_at_their_cadence_and_at_the_end_from_one_latent(spec: JobSpe
 
 
 def test_a_row_of_a_grid_is_a_class(spec: JobSpec, tmp_path: Path) -> None:
-    columns, labels = layout(spec)
-    assert columns == 2
+    found, labels = layout(spec), layout(spec).labels
+    assert found.columns == 2
     assert labels is not None
     assert labels.tolist() == [i // 2 for i in range(20)]
     run, grids = FakeRun(spec), SampleGrids(spec, tmp_path)
@@ -145,14 +146,27 @@ def test_a_row_of_a_grid_is_a_class(spec: JobSpec, tmp_path: Path) -> None:
 
 
 def test_a_grid_of_classes_has_no_ragged_row(spec: JobSpec) -> None:
-    columns, labels = layout(with_overrides(spec, ["samples.count=64"]))
-    assert labels is not None
-    assert (columns, len(labels)) == (6, 60)
+    found = layout(with_overrides(spec, ["samples.count=64"]))
+    assert found.labels is not None
+    assert (found.columns, found.count, len(found.labels)) == (6, 60, 60)
 
 
 def test_a_grid_without_classes_is_square(spec: JobSpec) -> None:
     free = with_overrides(spec, ["arch.classes=0", "samples.count=60"])
-    assert layout(free) == (8, None)
+    assert layout(free) == Layout(columns=8, count=60)
+
+
+def test_a_row_of_a_grid_is_a_value_of_the_first_code(tmp_path: Path) -> None:
+    spec = with_overrides(recipes()["infogan-digits"](), ["arch.g_hidden=8", "arch.d_hidden=8", "samples.count=25"])
+    found = layout(spec)
+    assert (found.columns, found.count, found.labels) == (2, 20, None)
+    run = FakeRun(spec)
+    SampleGrids(spec, tmp_path).handle(StepDone(500, 500, last=True), run)
+    event = run.emitted[0]
+    assert isinstance(event, SamplesDrawn)
+    values = [i // 2 for i in range(20)]
+    images = sample(run.state.family, spec.arch, run.state.generator, n=20, seed=SEED, codes={"c1": values})
+    np.testing.assert_array_equal(event.grid, grid(images, 2))
 
 
 def test_a_log_gets_one_plain_line_for_a_tick(spec: JobSpec) -> None:
