@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import torch
+from forked import context, free_port, join_group
 
 from trainer.checkpoint import Checkpointer, files, restore
 from trainer.data.stream import open_dataset
@@ -58,14 +57,10 @@ def small(recipe: str, workers: int) -> JobSpec:
 
 def train(spec: JobSpec, directory: Path, cache: Path, death: Death | None = None) -> list[dict[str, Any]] | None:
     """Train in `spec.resources.workers` processes; what each reports, or None if one was killed."""
-    world, context = spec.resources.workers, get_context("forkserver")
-    context.set_forkserver_preload(["resume_workers"])
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    results = context.Queue()
+    world, port, forked = spec.resources.workers, free_port(), context()
+    results = forked.Queue()
     workers = [
-        context.Process(
+        forked.Process(
             target=_worker, args=(results, spec.model_dump_json(), rank, world, port, directory, cache, death)
         )
         for rank in range(world)
@@ -104,12 +99,8 @@ def _worker(
     results: Any, spec_json: str, rank: int, world: int, port: int, directory: Path, cache: Path, death: Death | None
 ) -> None:
     torch.set_num_threads(1)
-    os.environ |= {"OMP_NUM_THREADS": "1"}
     if world > 1:
-        os.environ |= {
-            "RANK": str(rank), "WORLD_SIZE": str(world), "LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": str(world),
-            "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
-        }  # fmt: skip
+        join_group(rank, world, port)
     spec = JobSpec.model_validate_json(spec_json)
     distributed = Distributed.create(spec, world=world)
     with distributed.main_first():

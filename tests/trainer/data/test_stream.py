@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import shutil
 import threading
 import time
@@ -10,12 +9,14 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
+from multiprocessing.queues import Queue
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import pytest
 import torch
+from forked import context
 from sklearn.datasets import load_digits
 
 from trainer.data.manifest import read_manifest
@@ -200,7 +201,7 @@ def _first_labels(spec: JobSpec, cache_dir: Path) -> list[int]:
     return take(open_dataset(spec, cache_dir=cache_dir), 120)[-1].labels.tolist()
 
 
-def _worker(spec: JobSpec, cache_dir: Path, results: multiprocessing.Queue[list[int]]) -> None:
+def _worker(spec: JobSpec, cache_dir: Path, results: Queue[list[int]]) -> None:
     results.put(_first_labels(spec, cache_dir))
 
 
@@ -209,9 +210,8 @@ def test_processes_fetch_each_shard_once_into_a_shared_cache(
 ) -> None:
     server = serve(digits)
     spec = make_spec(server.url)
-    context = multiprocessing.get_context("spawn")
-    results: multiprocessing.Queue[list[int]] = context.Queue()
-    workers = [context.Process(target=_worker, args=(spec, tmp_path, results)) for _ in range(2)]
+    results: Queue[list[int]] = context().Queue()
+    workers = [context().Process(target=_worker, args=(spec, tmp_path, results)) for _ in range(2)]
     for worker in workers:
         worker.start()
     found = [results.get(timeout=120) for _ in workers]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import torch
+from forked import join_group
 
 from trainer.data.stream import Dataset, open_dataset
 from trainer.engine.distributed import Distributed
@@ -60,14 +60,6 @@ class Unlabelled:
     def images(self, indices: Any) -> tuple[torch.Tensor, torch.Tensor]:
         images, labels = self._dataset.images(indices)
         return images, torch.zeros_like(labels)
-
-
-def join_group(rank: int, world: int, port: int) -> None:
-    """This process as a rank, the way a launcher describes it."""
-    torch.set_num_threads(1)
-    os.environ.update(
-        RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)
-    )
 
 
 def score_as_rank(rank: int, world: int, port: int, cache: str, out: str) -> None:

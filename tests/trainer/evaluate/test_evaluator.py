@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-import socket
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from evaluate_doubles import SAMPLES, FakeRun, score_as_rank, small_spec
+from forked import context, free_port
 
 from trainer.engine.events import RunFinished, RunStarted, Scored, StepDone
 from trainer.evaluate import Evaluator, accumulate, evaluator
@@ -156,12 +155,9 @@ def test_moments_are_of_all_features_and_single_ones_evenly_spaced(run, monkeypa
 
 def test_two_workers_give_the_score_of_one_and_of_rank_0s_model(cache, tmp_path, classifier):
     """Ranks hold different running statistics, as after training with DDP; rank 0's are the ones that are published."""
-    context = multiprocessing.get_context("spawn")
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = int(listener.getsockname()[1])
+    port = free_port()
     children = [
-        context.Process(target=score_as_rank, args=(rank, 2, port, str(cache), str(tmp_path))) for rank in range(2)
+        context().Process(target=score_as_rank, args=(rank, 2, port, str(cache), str(tmp_path))) for rank in range(2)
     ]
     for child in children:
         child.start()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import multiprocessing
 import pickle
 import re
 import zipfile
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from evaluate_doubles import Unlabelled, small_spec, train_extractor
+from forked import context
 from torch import nn
 
 from trainer.engine.distributed import Distributed
@@ -50,9 +50,8 @@ def test_it_is_trained_once_and_then_read_from_the_cache(classifier, digits, cac
 
 def test_two_processes_at_once_train_one_extractor_and_it_is_the_same_in_every_cache(classifier, cache, tmp_path):
     """The other cache is empty: so this also says that training is deterministic."""
-    context = multiprocessing.get_context("spawn")
     children = [
-        context.Process(target=train_extractor, args=(str(tmp_path / "new"), str(cache), str(tmp_path), name))
+        context().Process(target=train_extractor, args=(str(tmp_path / "new"), str(cache), str(tmp_path), name))
         for name in ("a", "b")
     ]
     for child in children:

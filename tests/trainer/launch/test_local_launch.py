@@ -1,4 +1,7 @@
-"""`python -m trainer.launch.local` as a person uses it: real processes, real signals, real exit codes."""
+"""`python -m trainer.launch.local` as a person uses it: real processes, real signals, real exit codes.
+
+The first run is started as a person does; the others are forked, which spares each the imports.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ import time
 from pathlib import Path
 
 import pytest
+from forked import Command, Done
 
 from trainer.checkpoint import latest, read, step_path
 from trainer.launch.local import alone, clear, find_spec
@@ -26,21 +30,21 @@ SMALL = [
 def command(home: Path, *more: str, steps: int = 20) -> list[str]:
     settings = [part for change in [*SMALL, f"train.images={16 * steps}"] for part in ("--set", change)]
     folder = ["--out", str(home / "run"), "--cache-dir", str(home / "cache")]
-    return [sys.executable, "-m", "trainer.launch.local", "gan-digits", *settings, *folder, *more]
+    return ["trainer.launch.local", "gan-digits", *settings, *folder, *more]
 
 
-def train(home: Path, *more: str, steps: int = 20) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        command(home, *more, steps=steps), env=environment, capture_output=True, text=True, timeout=200, check=False
-    )
+def train(home: Path, *more: str, steps: int = 20) -> Done:
+    return Command(home / "said", *command(home, *more, steps=steps)).wait()
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory) -> Path:
     """A run of 20 steps."""
     home = tmp_path_factory.mktemp("local")
-    done = train(home)
+    done = subprocess.run(
+        [sys.executable, "-m", *command(home)],
+        env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=200, check=False,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "completed after 20 steps" in done.stdout
     return home
@@ -81,20 +85,17 @@ def test_another_training_in_the_same_folder_is_refused_with_the_field(home):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_makes_a_checkpoint_and_stops(home, tmp_path, number):
-    process = subprocess.Popen(
-        command(tmp_path, "--cache-dir", str(home / "cache"), steps=10**6),
-        env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    process = Command(tmp_path / "said", *command(tmp_path, "--cache-dir", str(home / "cache"), steps=10**6))
     checkpoints = tmp_path / "run" / "checkpoints"
     deadline = time.monotonic() + 100
     while latest(checkpoints) is None and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(number)
-    out, _ = process.communicate(timeout=60)
-    assert process.returncode == 0
-    assert "stopped after" in out
+    done = process.wait(60)
+    assert done.returncode == 0, done.stderr
+    assert "stopped after" in done.stdout
     step = read(latest(checkpoints))[1]["clock"]["step"]
-    assert f"stopped after {step:,} steps" in out  # the last step's state was saved, not the last cadence's
+    assert f"stopped after {step:,} steps" in done.stdout  # the last step's state was saved, not the last cadence's
 
 
 def test_two_runs_do_not_share_a_folder(home, tmp_path):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
+from forked import context
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -52,7 +52,12 @@ def work(rank: int, folder: str) -> None:
 
 
 def test_two_workers_gradients_with_a_penalty_are_those_of_one(tmp_path: Path) -> None:
-    mp.spawn(work, args=(str(tmp_path),), nprocs=2)
+    workers = [context().Process(target=work, args=(rank, str(tmp_path))) for rank in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(100)
+    assert [worker.exitcode for worker in workers] == [0, 0]
     found = torch.load(tmp_path / "gradients.pt")
     expected = d_gradients(Critic(), slice(0, 4))
     assert len(found) == len(expected) == 4

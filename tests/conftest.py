@@ -1,0 +1,1 @@
+"""Makes `forked` importable in every test."""
