@@ -8,8 +8,8 @@ Shape legend: B batch, C channels, H height, W width.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -27,11 +27,23 @@ def input_gradients(critic: Critic, x_BCHW: Tensor, labels_B: Tensor | None) -> 
     return gradient
 
 
-def gradient_penalty(critic: Critic, real_BCHW: Tensor, fake_BCHW: Tensor, labels_B: Tensor | None) -> Tensor:
-    """E(‖∇D(x̂)‖₂ − 1)² at x̂ = εx + (1 − ε)G(z), ε ~ U(0, 1) per sample (Gulrajani et al. 2017, Eq. 3). Scalar."""
+@dataclass(frozen=True)
+class Penalised:
+    """An unweighted penalty, a scalar, and detached scalars to log beside it."""
+
+    value: Tensor
+    metrics: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+def gradient_penalty(critic: Critic, real_BCHW: Tensor, fake_BCHW: Tensor, labels_B: Tensor | None) -> Penalised:
+    """E(‖∇D(x̂)‖₂ − 1)² at x̂ = εx + (1 − ε)G(z), ε ~ U(0, 1) per sample (Gulrajani et al. 2017, Eq. 3).
+
+    Metric gradient_norm: E‖∇D(x̂)‖₂, which the penalty pulls to 1.
+    """
     epsilon = torch.rand(len(real_BCHW), 1, 1, 1, device=real_BCHW.device, dtype=real_BCHW.dtype)
     gradient = input_gradients(critic, fake_BCHW + epsilon * (real_BCHW - fake_BCHW), labels_B)
-    return (_norm(gradient) - 1.0).square().mean()
+    norm_B = _norm(gradient)
+    return Penalised((norm_B - 1.0).square().mean(), {"gradient_norm": norm_B.detach().mean()})
 
 
 def r1(critic: Critic, real_BCHW: Tensor, labels_B: Tensor | None) -> Tensor:
@@ -63,12 +75,12 @@ class Judged:
 
 @dataclass(frozen=True)
 class Term:
-    """A weighted penalty with its interval. `value` is unweighted; `name` is its metric's."""
+    """A weighted penalty with its interval. `name` is its metric's."""
 
     name: str
     weight: float
     interval: int
-    value: Callable[[Critic, Judged], Tensor]
+    apply: Callable[[Critic, Judged], Penalised]
 
     def due(self, step: int) -> bool:
         """Whether step number `step` (from 0) applies it; it then counts `interval` times (lazy regularisation)."""
@@ -93,16 +105,16 @@ def projections(objective: Objective) -> tuple[Callable[[nn.Module], None], ...]
     return tuple(_clipper(penalty.bound) for penalty in objective.penalties if isinstance(penalty, Clip))
 
 
-def _gradient_penalty_term(critic: Critic, judged: Judged) -> Tensor:
+def _gradient_penalty_term(critic: Critic, judged: Judged) -> Penalised:
     return gradient_penalty(critic, judged.real, judged.fake, judged.labels)
 
 
-def _r1_term(critic: Critic, judged: Judged) -> Tensor:
-    return r1(critic, judged.real, judged.labels)
+def _r1_term(critic: Critic, judged: Judged) -> Penalised:
+    return Penalised(r1(critic, judged.real, judged.labels))
 
 
-def _r2_term(critic: Critic, judged: Judged) -> Tensor:
-    return r2(critic, judged.fake, judged.fake_labels)
+def _r2_term(critic: Critic, judged: Judged) -> Penalised:
+    return Penalised(r2(critic, judged.fake, judged.fake_labels))
 
 
 def _clipper(bound: float) -> Callable[[nn.Module], None]:

@@ -119,9 +119,10 @@ def discriminator_loss(nets: Nets, batch: Batch, pair: LossPair, penalties: tupl
     total = loss
     for term in penalties:
         if term.due(batch.step):
-            value = term.value(bare(nets["D"]), judged)
-            total = total + term.weight * term.interval * value
-            metrics[f"D/{term.name}"] = value.detach()
+            penalised = term.apply(bare(nets["D"]), judged)
+            total = total + term.weight * term.interval * penalised.value
+            metrics[f"D/{term.name}"] = penalised.value.detach()
+            metrics.update({f"D/{name}": value for name, value in penalised.metrics.items()})
     return Loss(total, metrics)
 
 

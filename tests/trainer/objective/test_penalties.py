@@ -8,9 +8,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trainer.objective.penalties import Judged, clip_, gradient_penalty, projections, r1, terms
-from trainer.spec import Objective
-from trainer.spec.sections import R1, Clip, GradientPenalty
+from trainer.families.dcgan.arch import DcganArch
+from trainer.families.table import family
+from trainer.objective.penalties import Judged, clip_, gradient_penalty, projections, r1, r2, terms
+from trainer.objective.phases import Batch, adversarial
+from trainer.spec import Adam, Data, JobSpec, Objective
+from trainer.spec.sections import R1, R2, Clip, GradientPenalty
 
 F64 = torch.float64
 
@@ -55,9 +58,11 @@ def images(n: int = 6, seed: int = 0) -> Tensor:
 
 def test_gradient_penalty_of_a_linear_critic_is_its_slopes_distance_from_one_squared() -> None:
     w = torch.tensor([3.0, 0.0, -4.0, 0.0], dtype=F64)
-    assert gradient_penalty(Linear(w), images(), images(seed=1), None).item() == pytest.approx((5.0 - 1.0) ** 2)
-    assert gradient_penalty(Linear(w / 5), images(), images(seed=1), None).item() == pytest.approx(0.0, abs=1e-20)
-    assert gradient_penalty(Linear(w / 10), images(), images(seed=1), None).item() == pytest.approx(0.25)  # two-sided
+    assert gradient_penalty(Linear(w), images(), images(seed=1), None).value.item() == pytest.approx((5.0 - 1.0) ** 2)
+    assert gradient_penalty(Linear(w / 5), images(), images(seed=1), None).value.item() == pytest.approx(0.0, abs=1e-20)
+    assert gradient_penalty(Linear(w / 10), images(), images(seed=1), None).value.item() == pytest.approx(
+        0.25
+    )  # two-sided
 
 
 def test_gradient_penalty_is_taken_between_real_and_fake() -> None:
@@ -68,7 +73,7 @@ def test_gradient_penalty_is_taken_between_real_and_fake() -> None:
     points = epsilon * real + (1 - epsilon) * fake
     expected = (2.0 * points.flatten(1).norm(dim=1) - 1.0).square().mean().item()
     torch.manual_seed(5)
-    assert gradient_penalty(Quadratic(2.0), real, fake, None).item() == pytest.approx(expected, rel=1e-12)
+    assert gradient_penalty(Quadratic(2.0), real, fake, None).value.item() == pytest.approx(expected, rel=1e-12)
 
 
 def test_r1_of_linear_and_quadratic_critics_is_half_the_squared_slope_on_real_images() -> None:
@@ -79,15 +84,36 @@ def test_r1_of_linear_and_quadratic_critics_is_half_the_squared_slope_on_real_im
     assert r1(Quadratic(3.0), real, None).item() == pytest.approx(expected, rel=1e-12)
 
 
+def test_r2_of_a_quadratic_critic_is_half_the_squared_slope_on_generated_images() -> None:
+    fake = images(seed=1)
+    expected = 0.5 * 9.0 * fake.flatten(1).square().sum(dim=1).mean().item()
+    assert r2(Quadratic(3.0), fake, None).item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_r1_and_r2_judge_their_own_images_with_their_own_labels() -> None:
+    """A critic of slope 1 for label 0 and 3 for label 1, on real images of label 0 and fakes of label 1."""
+    zeros, ones = torch.zeros(6, dtype=torch.int64), torch.ones(6, dtype=torch.int64)
+    judged = Judged(images(), images(seed=1), zeros, ones)
+    found = {term.name: term for term in terms(Objective(penalties=(R1(weight=2.0), R2(weight=3.0))))}
+    assert {name: term.weight for name, term in found.items()} == {"r1": 2.0, "r2": 3.0}
+    assert found["r1"].apply(Labelled(), judged).value.item() == pytest.approx(0.5)
+    assert found["r2"].apply(Labelled(), judged).value.item() == pytest.approx(4.5)
+    one_scale = {name: term.apply(Quadratic(1.0), judged).value.item() for name, term in found.items()}
+    squares = {
+        name: 0.5 * x.flatten(1).square().sum(1).mean().item() for name, x in (("r1", judged.real), ("r2", judged.fake))
+    }
+    assert one_scale == pytest.approx(squares)
+
+
 def test_penalties_ask_d_with_the_labels() -> None:
     labels = torch.tensor([0, 1, 1, 0, 1, 1])
     slopes = torch.tensor([1.0, 3.0], dtype=F64)[labels]
     assert r1(Labelled(), images(), labels).item() == pytest.approx(0.5 * slopes.square().mean().item())
-    penalty = gradient_penalty(Labelled(), images(), images(seed=1), labels)
+    penalty = gradient_penalty(Labelled(), images(), images(seed=1), labels).value
     assert penalty.item() == pytest.approx((slopes - 1).square().mean().item())
 
 
-@pytest.mark.parametrize("kind", ["gradient-penalty", "r1"])
+@pytest.mark.parametrize("kind", ["gradient-penalty", "r1", "r2"])
 def test_gradient_by_the_weights_is_the_numerical_gradient(kind: str) -> None:
     torch.manual_seed(0)
     critic = nn.Sequential(nn.Flatten(), nn.Linear(4, 5), nn.Softplus(), nn.Linear(5, 1), nn.Flatten(0)).to(F64)
@@ -98,7 +124,9 @@ def test_gradient_by_the_weights_is_the_numerical_gradient(kind: str) -> None:
         judge = lambda x, labels: critic(x)  # noqa: E731
         if kind == "r1":
             return r1(judge, images(), None)
-        return gradient_penalty(judge, images(), images(seed=1), None)
+        if kind == "r2":
+            return r2(judge, images(seed=1), None)
+        return gradient_penalty(judge, images(), images(seed=1), None).value
 
     gradients = torch.autograd.grad(value(), parameters, allow_unused=True)
     step = 1e-6
@@ -117,7 +145,7 @@ def test_gradient_by_the_weights_is_the_numerical_gradient(kind: str) -> None:
 
 def test_gradient_penalty_at_slope_zero_has_a_finite_gradient() -> None:
     critic = Linear(torch.zeros(4, dtype=F64))
-    penalty = gradient_penalty(critic, images(), images(seed=1), None)
+    penalty = gradient_penalty(critic, images(), images(seed=1), None).value
     penalty.backward()
     assert penalty.item() == 1.0
     assert torch.isfinite(critic.w.grad).all()
@@ -159,9 +187,35 @@ def test_terms_values_are_the_functions(interval: int, weight: float) -> None:
     both = Objective(
         penalties=(GradientPenalty(weight=weight, interval=interval), R1(weight=weight, interval=interval))
     )
-    w = torch.tensor([3.0, 0.0, -4.0, 0.0], dtype=F64)
-    penalty, on_real = (
-        term.value(Linear(w), Judged(images(), images(seed=1), None, None)).item() for term in terms(both)
+    critic, judged = (
+        Linear(torch.tensor([3.0, 0.0, -4.0, 0.0], dtype=F64)),
+        Judged(images(), images(seed=1), None, None),
     )
-    assert penalty == pytest.approx(16.0)
-    assert on_real == pytest.approx(12.5)
+    penalty, on_real = (term.apply(critic, judged) for term in terms(both))
+    assert penalty.value.item() == pytest.approx(16.0)
+    assert penalty.metrics["gradient_norm"].item() == pytest.approx(5.0)
+    assert on_real.value.item() == pytest.approx(12.5)
+
+
+@pytest.mark.parametrize("interval", [1, 3])
+def test_ds_loss_is_the_adversarial_one_and_each_penalty_by_weight_and_interval(interval: int) -> None:
+    arch = DcganArch(resolution=8, g_width=4, d_width=4, d_norm="layer")
+    penalties = (
+        GradientPenalty(weight=2.0, interval=interval), R1(weight=5.0, interval=interval), R2(weight=7.0, interval=interval),
+    )  # fmt: skip
+    optimizers = {"G": Adam(), "D": Adam()}
+    spec = JobSpec(
+        arch=arch, data=Data(url="data/any"), optimizers=optimizers, objective=Objective(penalties=penalties)
+    )
+    torch.manual_seed(0)
+    nets = family("dcgan").build(arch)
+    real, z = torch.randn(4, 1, 8, 8), torch.randn(4, 100)
+    found = adversarial(spec)[0].loss(nets, Batch(real, None, z, None, 0))
+    parts = {name: value.item() for name, value in found.metrics.items()}
+    expected = parts["D/loss"] + interval * (2 * parts["D/gradient_penalty"] + 5 * parts["D/r1"] + 7 * parts["D/r2"])
+    assert found.total.item() == pytest.approx(expected, rel=1e-5)
+    assert parts["D/gradient_norm"] > 0.0
+    if interval > 1:
+        between = adversarial(spec)[0].loss(nets, Batch(real, None, z, None, 1))
+        assert between.total.item() == pytest.approx(between.metrics["D/loss"].item())
+        assert "D/gradient_norm" not in between.metrics
