@@ -13,20 +13,30 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from trainer.families.arch import Arch
+from trainer.families.arch import Arch, CodedLatent
 
 if TYPE_CHECKING:
     from trainer.families.base import Family
     from trainer.spec import JobSpec
 
-NAMES: tuple[str, ...] = ("gan", "dcgan", "infogan")
+NAMES: tuple[str, ...] = ("gan", "dcgan", "infogan", "ae", "vae")
 
 
 def arch_classes() -> tuple[type[Arch], ...]:
     """The Arch class of every family, in table order. Torch-free."""
     return tuple(import_module(f"trainer.families.{name}.arch").ARCH for name in NAMES)
+
+
+def families_with(what: Literal["labels", "encoder", "codes"]) -> tuple[str, ...]:
+    """Names of the families that can be conditioned on labels, have an encoder, or have latent codes. Torch-free."""
+    can: dict[str, Callable[[type[Arch]], bool]] = {
+        "labels": lambda arch: arch.label_use != "none",
+        "encoder": lambda arch: arch.encoder,
+        "codes": lambda arch: isinstance(arch.model_fields["latent"].default, CodedLatent),
+    }
+    return tuple(name for name, arch in zip(NAMES, arch_classes(), strict=True) if can[what](arch))
 
 
 def recipes() -> dict[str, Callable[..., JobSpec]]:

@@ -121,13 +121,18 @@ def has_encoder(spec: JobSpec) -> bool:
 
 
 def picture(generator: Generator, path: Path) -> None:
-    """A grid of samples of seed 0; a row is a class when the model has at most 64."""
-    classes = generator.config["classes"]
-    if 0 < classes <= CELLS:
-        columns = max(1, min(8, CELLS // classes))
-        images = generator.sample(labels=np.repeat(np.arange(classes), columns).tolist())
+    """A grid of samples of seed 0; a row is a class, or a value of the first categorical code, where there are at most 64."""
+    config = generator.config
+    coded = [code for code in config["codes"] if code["kind"] == "categorical" and code["size"] <= CELLS]
+    rows = config["classes"] if 0 < config["classes"] <= CELLS else coded[0]["size"] if coded else 0
+    columns = max(1, min(8, CELLS // rows)) if rows else 8
+    each = np.repeat(np.arange(rows), columns)
+    if 0 < config["classes"] <= CELLS:
+        images = generator.sample(labels=each)
+    elif coded:
+        images = generator.sample(codes={coded[0]["name"]: each})
     else:
-        columns, images = 8, generator.sample(n=CELLS)
+        images = generator.sample(n=CELLS)
     save_png(path, grid(images, columns))
 
 
@@ -199,6 +204,8 @@ def _save_as_mlflow_model(folder: Path, spec: JobSpec) -> None:
                 ParamSpec("seed", DataType.long, 0),
                 ParamSpec("labels", DataType.long, [], shape=(-1,)),
                 ParamSpec("truncation", DataType.double, None),
+                ParamSpec("start", DataType.long, 0),
+                *(ParamSpec(code.name, DataType.double, None) for code in spec.arch.latent.codes),
             ]
         )
         images = Schema([TensorSpec(np.dtype(np.uint8), (-1, size, size, channels))])

@@ -11,10 +11,11 @@ from typer.testing import CliRunner
 from trainer.engine.events import Published, RunFinished, Scored, StepDone, Warned
 from trainer.errors import classify
 from trainer.publish import Publisher, publisher, registry
-from trainer.publish.__main__ import app, chosen_labels
+from trainer.publish.__main__ import app
 from trainer.publish.publisher import FOLDER
 from trainer.publish.pull import model_uri
 from trainer.publish.registry import PublishError, Registered, patiently
+from trainer.publish.sample import chosen_labels
 from trainer.spec import Publish
 from trainer.wire import FailureKind, JobFile
 

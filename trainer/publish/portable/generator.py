@@ -3,7 +3,10 @@
 This file is part of every package; so it works on its own, beside the package's other files:
 
     from generator import Generator
-    images = Generator("folder").sample(n=64, seed=0)        # uint8 [64, H, W, C]
+    generator = Generator("folder")
+    images = generator.sample(n=64, seed=0)             # uint8 [64, H, W, C]
+    images = generator.sample(n=10, codes={"c1": 3})    # a model with latent codes
+    again = generator.decode(generator.encode(images))  # a model with an encoder: G(E(x))
 
 The folder holds `config.json` (what the model is), `program.pt2` (the net as a torch.export program, without weights)
 and `model.safetensors` (the weights); `encoder.pt2` and `encoder.safetensors` where the model has an encoder. Nothing in
@@ -28,8 +31,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 FORMAT = 2
+READABLE = (1, FORMAT)
+"""Format 1 knew neither latent codes nor encoders."""
 BATCH = 256
-Codes = Mapping[str, float | Sequence[float]]
+MIN_TRUNCATION = 0.01
+"""Below it, almost every draw lies outside, and drawing again takes forever."""
+Labels = int | str | Sequence[int] | NDArray[np.int64]
+Codes = Mapping[str, float | Sequence[float] | NDArray[np.float64]]
 """Latent codes by name (`codes` in config.json): one value for all images, or one for each."""
 
 
@@ -39,9 +47,12 @@ class Generator:
     def __init__(self, folder: str | Path) -> None:
         """Load from a package's folder. Raises ValueError for a package of another format or one that holds pickles."""
         folder = Path(folder)
-        self.config: dict[str, Any] = json.loads((folder / "config.json").read_text())
-        if self.config.get("format") != FORMAT:
-            raise ValueError(f"{folder}: is of format {self.config.get('format')}, this loader reads format {FORMAT}")
+        config: dict[str, Any] = json.loads((folder / "config.json").read_text())
+        if config.get("format") not in READABLE:
+            raise ValueError(
+                f"{folder}: is of format {config.get('format')}, this loader reads up to {FORMAT}; upgrade it"
+            )
+        self.config = {"codes": [], "encoder": False, "width": config["latent"]["dim"], **config}
         self._net = load_net(folder / "program.pt2", folder / "model.safetensors")
         self._encoder: Callable[[Tensor], Tensor] | None = None
         if self.config["encoder"]:
@@ -51,7 +62,7 @@ class Generator:
         self,
         n: int | None = None,
         seed: int = 0,
-        labels: int | str | Sequence[int] | None = None,
+        labels: Labels | None = None,
         truncation: float | None = None,
         start: int = 0,
         codes: Codes | None = None,
@@ -65,18 +76,14 @@ class Generator:
         Raises ValueError that names the parameter, its value and what is possible.
         """
         wanted = self._labels(labels, n)
+        values = self._codes(codes)
         lengths = [len(wanted)] if wanted is not None else []
-        lengths += [np.size(value) for value in (codes or {}).values() if np.ndim(value)]
+        lengths += [array.size for array in values.values() if array.ndim]
         count = whole("n", n if n is not None else max(lengths, default=1))
-        if wanted is not None and len(wanted) == 1:
-            wanted = np.repeat(wanted, count)
-        if wanted is not None and len(wanted) != count:
+        if wanted is not None and len(wanted) not in (1, count):
             raise ValueError(f"labels has {len(wanted)} entries but n is {count}; give n labels, or one for all")
-        z = torch.from_numpy(self.latents(count, seed, truncation, start, codes))
-        if not self.config["classes"]:
-            return self._images([z])
-        drawn = [self._label(whole("seed", seed), i) for i in range(start, start + count)]
-        return self._images([z, torch.tensor(drawn if wanted is None else wanted.tolist(), dtype=torch.int64)])
+        z = self.latents(count, seed, truncation, start, codes)
+        return self.decode(z, wanted if wanted is not None else self.labels(count, seed, start))
 
     def latents(
         self,
@@ -87,30 +94,45 @@ class Generator:
         codes: Codes | None = None,
     ) -> NDArray[np.float32]:
         """z of images `start` … `start + n - 1` of `seed`, float32 [n, Z]: noise, then codes. Parameters as in `sample`."""
-        count, source, limit = whole("n", n), whole("seed", seed), self._truncation(truncation)
-        if count < 1:
-            raise ValueError(f"n is {count}; ask for 1 image or more")
-        z = torch.cat([self._latent(source, i, limit) for i in range(start, start + count)])
-        for name, values in (codes or {}).items():
-            self._set_code(z, name, values)
-        return z.numpy()
+        rows, source, limit = self._rows(n, start), whole("seed", seed), self._truncation(truncation)
+        return self.with_codes(torch.cat([self._latent(source, i, limit) for i in rows]).numpy(), codes)
 
-    def decode(self, z: NDArray[np.float32], labels: int | str | Sequence[int] | None = None) -> NDArray[np.uint8]:
+    def labels(self, n: int = 1, seed: int = 0, start: int = 0) -> NDArray[np.int64] | None:
+        """The labels that `sample` draws for those images, int64 [n]; None for a model without classes."""
+        classes, source, rows = self.config["classes"], whole("seed", seed), self._rows(n, start)
+        if not classes:
+            return None
+        drawn = [torch.randint(classes, (1,), generator=seeded(source, "sample-label", i)) for i in rows]
+        return torch.cat(drawn).numpy()
+
+    def with_codes(self, z: NDArray[np.float32], codes: Codes | None) -> NDArray[np.float32]:
+        """A copy of latents z [n, Z] in which these codes have these values, one for all rows or one for each."""
+        changed = self._z(z).copy()
+        known = {code["name"]: code for code in self.config["codes"]}
+        for name, values in self._codes(codes).items():
+            if values.shape not in ((), (1,), (len(changed),)):
+                raise ValueError(
+                    f"code {name} has {values.size} values for {len(changed)} images; give one, or as many"
+                )
+            first, size = known[name]["column"], known[name]["size"]
+            if known[name]["kind"] == "continuous":
+                changed[:, first] = values
+            else:
+                one_hot = np.eye(size, dtype=np.float32)[values.astype(np.int64)]
+                changed[:, first : first + size] = one_hot
+        return changed
+
+    def decode(self, z: NDArray[np.float32], labels: Labels | None = None) -> NDArray[np.uint8]:
         """The images of given latents z [n, Z], uint8 [n, H, W, C]; a class-conditional model needs their labels."""
-        given = torch.from_numpy(np.ascontiguousarray(z, dtype=np.float32))
-        width = self.config["width"]
-        if given.ndim != 2 or given.shape[1] != width or not len(given):
-            raise ValueError(f"z has shape {list(given.shape)}; give [n, {width}]")
+        given = self._z(z)
         wanted = self._labels(labels, len(given))
         if not self.config["classes"]:
-            return self._images([given])
+            return self._images([torch.tensor(given)])
         if wanted is None:
             raise ValueError("labels is missing; this model is class-conditional: give one class, or one for each z")
         if len(wanted) not in (1, len(given)):
-            raise ValueError(
-                f"labels has {len(wanted)} entries but z has {len(given)}; give one for each, or one for all"
-            )
-        return self._images([given, torch.from_numpy(np.broadcast_to(wanted, len(given)).copy())])
+            raise ValueError(f"labels has {len(wanted)} entries but z has {len(given)}; give as many, or one for all")
+        return self._images([torch.tensor(given), torch.tensor(np.broadcast_to(wanted, len(given)).copy())])
 
     @torch.inference_mode()
     def encode(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -118,12 +140,13 @@ class Generator:
         if self._encoder is None:
             raise ValueError(f"family {self.config['family']} has no encoder in this package; it can't encode images")
         size, channels = self.config["resolution"], self.config["channels"]
-        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (size, size, channels):
+        given = np.asarray(images)
+        if given.dtype != np.uint8 or given.shape[1:] != (size, size, channels) or not len(given):
             raise ValueError(
-                f"images are {images.dtype} {list(images.shape)}; give uint8 [n, {size}, {size}, {channels}]"
+                f"images are {given.dtype} {list(given.shape)}; give uint8 [n, {size}, {size}, {channels}]"
             )
         low, high = self.config["pixel_range"]
-        x = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2)
+        x = torch.tensor(given).permute(0, 3, 1, 2)
         parts = [
             self._encoder(x[first : first + BATCH].float().mul((high - low) / 255.0).add(low))
             for first in range(0, len(x), BATCH)
@@ -157,32 +180,50 @@ class Generator:
             z[:, :dim] = torch.where(outside, torch.randn(1, dim, generator=source), z[:, :dim])
         return z
 
-    def _set_code(self, z: Tensor, name: str, values: float | Sequence[float]) -> None:
-        """Write one code's columns of z in place."""
-        codes = {code["name"]: code for code in self.config["codes"]}
-        if name not in codes:
-            known = f"its codes are {', '.join(codes)}" if codes else "this model has no codes"
-            raise ValueError(f"codes has {name!r}; {known}")
-        code = codes[name]
+    def _rows(self, n: int, start: int) -> range:
+        """Numbers of the images asked for."""
+        count, first = whole("n", n), whole("start", start)
+        if count < 1 or first < 0:
+            raise ValueError(
+                f"start is {first}; begin at 0 or later" if count > 0 else f"n is {count}; ask for 1 or more"
+            )
+        return range(first, first + count)
+
+    def _z(self, z: Any) -> NDArray[np.float32]:
+        """Latents as they must be; raises ValueError that says how they are."""
+        width = self.config["width"]
+        try:
+            given = np.ascontiguousarray(z, dtype=np.float32)
+        except (TypeError, ValueError):
+            raise ValueError(f"z is a {type(z).__name__} that is no array of numbers; give [n, {width}]") from None
+        if given.ndim != 2 or given.shape[1] != width or not len(given) or not np.isfinite(given).all():
+            raise ValueError(f"z has shape {list(given.shape)}; give finite numbers [n, {width}]")
+        return given
+
+    def _codes(self, codes: Codes | None) -> dict[str, NDArray[np.float64]]:
+        """The values asked for, each a number or a list of numbers that the code can be."""
+        if codes is not None and not isinstance(codes, Mapping):
+            raise ValueError(f"codes is {codes!r}; give a mapping such as {{'c1': 3}}")
+        return {name: self._values(name, values) for name, values in (codes or {}).items()}
+
+    def _values(self, name: str, values: Any) -> NDArray[np.float64]:
+        known = {code["name"]: code for code in self.config["codes"]}
+        if name not in known:
+            has = f"its codes are {', '.join(known)}" if known else "this model has no codes"
+            raise ValueError(f"codes has {name!r}, but {has}")
         try:
             array = np.asarray(values, dtype=np.float64)
         except (TypeError, ValueError):
-            raise ValueError(f"code {name} is {values!r}; give a number, or one for each image") from None
-        if array.shape not in ((), (1,), (len(z),)) or not np.isfinite(array).all():
-            raise ValueError(f"code {name} is {values!r}; give one number, or {len(z)}")
-        given = torch.from_numpy(np.broadcast_to(array, len(z)).astype(np.float32))
-        first, size = code["column"], code["size"]
-        if code["kind"] == "continuous":
-            z[:, first] = given
-            return
-        if bool((given != given.round()).any()) or not 0 <= int(given.min()) <= int(given.max()) < size:
+            array = np.asarray(np.nan)
+        if array.ndim > 1 or not array.size or not np.isfinite(array).all():
+            raise ValueError(f"code {name} is {values!r}; give a number, or one for each image")
+        size = known[name]["size"]
+        whole_numbers = (array == array.round()).all() and array.min() >= 0 and array.max() < size
+        if known[name]["kind"] == "categorical" and not whole_numbers:
             raise ValueError(f"code {name} is {values!r}; give whole numbers in [0, {size})")
-        z[:, first : first + size] = torch.eye(size)[given.long()]
+        return array
 
-    def _label(self, seed: int, i: int) -> int:
-        return int(torch.randint(self.config["classes"], (1,), generator=seeded(seed, "sample-label", i)))
-
-    def _labels(self, labels: int | str | Sequence[int] | None, n: int | None) -> NDArray[np.int64] | None:
+    def _labels(self, labels: Labels | None, n: int | None) -> NDArray[np.int64] | None:
         classes = self.config["classes"]
         if labels is None or np.size(labels) == 0:
             return None
@@ -203,8 +244,9 @@ class Generator:
     def _truncation(self, truncation: float | None) -> float | None:
         if truncation is None:
             return None
-        if isinstance(truncation, bool) or not isinstance(truncation, (int, float, np.number)) or not truncation > 0:
-            raise ValueError(f"truncation is {truncation!r}; give a number above 0, or leave it out")
+        number = isinstance(truncation, (int, float, np.number)) and not isinstance(truncation, bool)
+        if not number or not truncation >= MIN_TRUNCATION:
+            raise ValueError(f"truncation is {truncation!r}; give a number from {MIN_TRUNCATION} on, or leave it out")
         prior = self.config["latent"]["distribution"]
         if prior != "normal":
             raise ValueError(f"truncation is {truncation}, but this model's prior is {prior}; it needs a normal prior")

@@ -1,0 +1,119 @@
+"""What the commands read and write besides pictures: images to encode, and latents."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.data.codec import BadImageError, decode
+from trainer.data.layout import SUFFIXES
+from trainer.data.prepare import prepare
+from trainer.data.source import Folder, Source, open_source
+
+
+@dataclass(frozen=True)
+class Images:
+    """Images as the model sees them, uint8 [n, H, W, C], and the files that they came from."""
+
+    pixels: NDArray[np.uint8]
+    names: list[str]
+    notes: list[str]
+    """What was done to them, for a person."""
+
+
+def read_images(sources: Sequence[str], resolution: int, channels: int, most: int) -> Images:
+    """At most `most` images of image files, folders, zips or `builtin:digits`; of more, evenly spaced ones.
+
+    Images of another size are cropped and resized as `agon data pack` does. Raises ValueError for a source that isn't
+    there or holds no image, and for a file that was named and can't be read; BadDataError for one that is no source.
+    """
+    files = [found for source in sources for found in _files(source)]
+    if not files:
+        raise ValueError(f"{', '.join(sources)}: no images there; give image files, or a folder or zip of them")
+    chosen = [files[i] for i in np.linspace(0, len(files) - 1, min(most, len(files))).round().astype(int)]
+    pixels, names, adapted, unreadable = [], [], 0, []
+    for source, name in chosen:
+        try:
+            image, fitted = _pixels(source.read(name), resolution, channels)
+        except BadImageError as error:
+            if isinstance(source, _One):
+                raise ValueError(f"{source.root / name}: {error}; give a PNG or JPEG image, for example") from None
+            unreadable.append(f"{name} {error}")
+            continue
+        pixels.append(image)
+        names.append(name)
+        adapted += fitted
+    if not pixels:
+        raise ValueError(f"none of {len(chosen)} images can be read: {'; '.join(unreadable[:5])}")
+    notes = (
+        [f"{len(files):,} images are there; {len(chosen)} of them, evenly spaced, are used"]
+        if len(files) > most
+        else []
+    )
+    notes += [f"left out: {'; '.join(unreadable[:5])}"] if unreadable else []
+    if adapted:
+        size = f"{resolution} × {resolution} {'grey' if channels == 1 else 'RGB'}"
+        notes.append(f"{adapted} of {len(pixels)} images were not {size} and were fitted as `agon data pack` does it")
+    return Images(np.stack(pixels), names, notes)
+
+
+def save_latents(
+    path: Path, z: NDArray[np.float32], labels: NDArray[np.int64] | None = None, names: Sequence[str] = ()
+) -> None:
+    """`.npz` with z [n, Z] and, where there are any, labels [n] and the images' file names [n]. No pickle."""
+    arrays: dict[str, NDArray[np.generic]] = {"z": z}
+    if labels is not None:
+        arrays["labels"] = labels
+    if names:
+        arrays["names"] = np.array(names)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:  # np.savez would add .npz to another name
+        np.savez(file, allow_pickle=False, **arrays)
+
+
+def load_latents(path: Path) -> tuple[NDArray[np.float32], NDArray[np.int64] | None]:
+    """z and labels of a file that `save_latents` wrote, or z alone of an `.npy`. Raises ValueError for anything else."""
+    try:
+        found = np.load(path, allow_pickle=False)
+        arrays = {"z": found} if isinstance(found, np.ndarray) else dict(found)
+    except FileNotFoundError:
+        raise ValueError(f"{path}: no such file; give latents that --latents wrote") from None
+    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"{path}: is no .npz or .npy of numbers ({error}); give latents that --latents wrote"
+        ) from None
+    if "z" not in arrays:
+        raise ValueError(f"{path}: holds {', '.join(arrays) or 'nothing'}, but no array z [n, Z]")
+    return arrays["z"], arrays.get("labels")
+
+
+class _One(Folder):
+    """A single file."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path.parent)
+        self.only = path.name
+
+    def names(self) -> list[str]:
+        """As in Source."""
+        return [self.only]
+
+
+def _files(text: str) -> list[tuple[Source, str]]:
+    path = Path(text).expanduser()
+    single = path.is_file() and not zipfile.is_zipfile(path)
+    source = _One(path) if single else open_source(text)
+    return [(source, name) for name in source.names() if single or PurePosixPath(name).suffix.lower() in SUFFIXES]
+
+
+def _pixels(encoded: bytes, resolution: int, channels: int) -> tuple[NDArray[np.uint8], bool]:
+    """uint8 HWC, and whether the image had to be fitted."""
+    try:
+        return decode(encoded, resolution, channels).transpose(1, 2, 0), False
+    except BadImageError:
+        return decode(prepare(encoded, resolution, channels), resolution, channels).transpose(1, 2, 0), True

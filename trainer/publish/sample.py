@@ -1,0 +1,194 @@
+"""`agon sample`: pictures of a published model, and the latents behind them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+
+from trainer.families.table import families_with
+from trainer.images import grid, save_png
+from trainer.publish.controls import controls
+from trainer.publish.files import load_latents, read_images, save_latents
+from trainer.publish.package import verify_checksums
+from trainer.publish.portable.generator import Generator
+from trainer.publish.pull import package_of
+from trainer.publish.sheets import SAMPLES, Sheet, Wanted, decoded, reconstructions, samples
+from trainer.publish.terminal import Json, note, said
+
+Out = Annotated[Path | None, typer.Option(help="PNG to write.")]
+Count = Annotated[
+    int | None,
+    typer.Option("-n", min=1, help="Number of images. Default: 64; of a traversal, 10 rows; of --encode, at most 64."),
+]
+Labels = Annotated[
+    str | None,
+    typer.Option(help="Classes, one per row of the picture: '0,1,2', or 'balanced' for all. Default: random."),
+]
+Truncation = Annotated[
+    float | None,
+    typer.Option(help="Draw coordinates of z outside ±this again: fewer kinds, each better. Normal priors only."),
+]
+Code = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=VALUES",
+        help="Set a latent code, c1=3, or vary it: c1=0..9, c1=0,4,7, c2=-1:1:10 (10 values from -1 to 1). The first that "
+        "varies does so along each row, a second one from row to row. Repeatable.",
+    ),
+]
+Traverse = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME",
+        help="Vary a latent code over its range: a categorical one over all values, a continuous one from -2 to 2. "
+        "Repeatable.",
+    ),
+]
+Encode = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="IMAGE|FOLDER",
+        help="Instead of samples: images x above their reconstructions G(E(x)). An image, folder, zip, or builtin:digits. "
+        "Repeatable.",
+    ),
+]
+FromLatents = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Instead of samples: the images of latents that --latents wrote."),
+]
+Latents = Annotated[Path | None, typer.Option(metavar="FILE", help="Write the images' z too, as an .npz file.")]
+
+
+@dataclass(frozen=True)
+class Options:
+    """The command line."""
+
+    n: int | None
+    labels: str | None
+    seed: int | None
+    truncation: float | None
+    code: tuple[str, ...]
+    traverse: tuple[str, ...]
+    encode: tuple[str, ...]
+    from_latents: Path | None
+
+
+def sample(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="NAME, NAME@alias, NAME/version, or a package's folder.")
+    ],
+    out: Out = None,
+    n: Count = None,
+    labels: Labels = None,
+    seed: Annotated[int | None, typer.Option(help="Same seed, same images. Default: 0.")] = None,
+    truncation: Truncation = None,
+    code: Code = None,
+    traverse: Traverse = None,
+    encode: Encode = None,
+    from_latents: FromLatents = None,
+    latents: Latents = None,
+    json_: Json = False,
+) -> None:
+    """Draw images of a model as one picture.
+
+    Examples:
+
+    - agon sample demo -n 80 --labels balanced --out grid.png
+
+    - agon sample infogan --traverse c1 --out digits.png
+
+    - agon sample infogan --code c1=3 --traverse c2 --traverse c3 --out plane.png
+
+    - agon sample bigan --encode photos/ --latents z.npz --out reconstructions.png
+
+    - agon sample bigan --from-latents z.npz --out again.png
+    """
+    with said():
+        if out is None and latents is None:
+            raise ValueError("nothing to write; give --out PICTURE.png, or --latents FILE.npz")
+        repeated = {
+            "code": tuple(code or ()),
+            "traverse": tuple(traverse or ()),
+            "encode": tuple(encode or ()),
+        }
+        options = Options(n, labels, seed, truncation, from_latents=from_latents, **repeated)
+        _compatible(options)
+        with package_of(model) as folder:
+            verify_checksums(folder)
+            sheet, names = _draw(Generator(folder), options)
+        if sheet.says:
+            note(sheet.says)
+        if latents is not None:
+            save_latents(latents, sheet.z, sheet.labels, names)
+        if out is not None:
+            save_png(out, grid(sheet.images, sheet.columns))
+        _print(out, latents, model, json_)
+
+
+def _compatible(options: Options) -> None:
+    """Raise ValueError for options of which one leaves no room for the other."""
+    drawing = {
+        "--code": options.code, "--traverse": options.traverse, "--truncation": options.truncation, "--seed": options.seed,
+    }  # fmt: skip
+    for name, given, others in (
+        ("--encode", options.encode, {**drawing, "--from-latents": options.from_latents}),
+        ("--from-latents", options.from_latents, drawing),
+    ):
+        extra = [other for other, value in others.items() if value not in (None, ())]
+        if given and extra:
+            raise ValueError(f"{name} draws no samples, so {', '.join(extra)} can't be given with it; leave one out")
+
+
+def _draw(generator: Generator, options: Options) -> tuple[Sheet, list[str]]:
+    """The picture, and the names of the files that were encoded for it."""
+    config = generator.config
+    rows = chosen_labels(options.labels, config["classes"])
+    if options.encode:
+        if not config["encoder"]:
+            raise ValueError(_no_encoder(config))
+        given = read_images(options.encode, config["resolution"], config["channels"], options.n or SAMPLES)
+        for line in given.notes:
+            note(line)
+        return reconstructions(generator, given.pixels, _labels(rows, None)), given.names
+    if options.from_latents:
+        z, known = load_latents(options.from_latents)
+        return decoded(generator, z[: options.n], _labels(rows, None if known is None else known[: options.n])), []
+    asked = controls(config, options.code, options.traverse)
+    return samples(generator, Wanted(asked, options.n, options.seed or 0, rows, options.truncation)), []
+
+
+def _labels(rows: list[int], otherwise: NDArray[np.int64] | None) -> NDArray[np.int64] | None:
+    return np.array(rows, np.int64) if rows else otherwise
+
+
+def _no_encoder(config: dict[str, Any]) -> str:
+    """Why images can't be encoded, and what to do."""
+    able = families_with("encoder")
+    if config["family"] in able:
+        return "this model was published without its encoder; train it with publish.encoder=true"
+    return (
+        f"family {config['family']} has no encoder, so images can't be encoded; families that have: {', '.join(able)}"
+    )
+
+
+def chosen_labels(labels: str | None, classes: int) -> list[int]:
+    """Classes of the picture's rows; empty for random labels. Raises ValueError for what isn't a list of numbers."""
+    if labels is None:
+        return []
+    if labels == "balanced" and classes:
+        return list(range(classes))
+    try:
+        return [int(label) for label in labels.split(",")]
+    except ValueError:
+        raise ValueError(f"labels is {labels!r}; give numbers such as 0,1,2, or 'balanced'") from None
+
+
+def _print(out: Path | None, latents: Path | None, model: str, as_json: bool) -> None:
+    written = {name: str(path) for name, path in (("path", out), ("latents", latents)) if path is not None}
+    typer.echo(json.dumps({**written, "model": model}) if as_json else "\n".join(written.values()))
