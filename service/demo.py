@@ -23,6 +23,7 @@ from service.cli.output import Exit, err, out
 from service.cli.stack import Board
 from service.cli.watch import watch
 from service.client import Client, ClientError, Job
+from service.jobs.output import REPORT_FILE
 from service.stack.errors import StackError
 from service.stack.layout import Layout
 from service.stack.parts import Config
@@ -143,6 +144,9 @@ class Demo:
         alias = "@champion" if job.model.champion else f"/{job.model.version}"
         out.print(f"models:/{job.model.name}{alias}")
         out.print(str(self.folder / "samples.png"))
+        report = self.layout.home / "jobs" / job.id / REPORT_FILE
+        if report.is_file():  # a report is no condition of a job
+            out.print(str(report))
 
 
 def _tail(client: Client, job: Job, lines: int = 30) -> str:

@@ -19,12 +19,12 @@ CELL = 64
 """Small images are enlarged to at most this many pixels, so that a person sees them at a screen's size."""
 
 
-def grid(images: NDArray[np.uint8], columns: int) -> NDArray[np.uint8]:
-    """Lay images_NHWC (uint8, C is 1 or 3) out row by row as one HWC image with a white border of `PAD` pixels.
+def grid(images: NDArray[np.uint8], columns: int, background: int = BACKGROUND) -> NDArray[np.uint8]:
+    """Lay images_NHWC (uint8, C is 1 or 3) out row by row as one HWC image with a border of `PAD` pixels, white by default.
 
     Images smaller than `CELL` are enlarged by the largest whole factor that keeps them within it, pixel by pixel.
-    Cells that are left over in the last row stay white. Raises ValueError for an empty batch, another dtype or shape,
-    or `columns` below 1.
+    Cells that are left over in the last row have the border's colour. Raises ValueError for an empty batch, another
+    dtype or shape, or `columns` below 1.
     """
     if images.ndim != 4 or images.shape[-1] not in (1, 3) or images.dtype != np.uint8 or not len(images):
         raise ValueError(f"grid needs uint8 images [N>0, H, W, 1 or 3], got {images.dtype} {list(images.shape)}")
@@ -35,11 +35,11 @@ def grid(images: NDArray[np.uint8], columns: int) -> NDArray[np.uint8]:
     count, height, width, channels = images.shape
     columns = min(columns, count)
     rows = -(-count // columns)
-    cells = np.full((rows * columns, height + PAD, width + PAD, channels), BACKGROUND, np.uint8)
+    cells = np.full((rows * columns, height + PAD, width + PAD, channels), background, np.uint8)
     cells[:count, PAD:, PAD:] = images
     laid = cells.reshape(rows, columns, height + PAD, width + PAD, channels).swapaxes(1, 2)
     body = laid.reshape(rows * (height + PAD), columns * (width + PAD), channels)
-    return np.pad(body, ((0, PAD), (0, PAD), (0, 0)), constant_values=BACKGROUND)
+    return np.pad(body, ((0, PAD), (0, PAD), (0, 0)), constant_values=background)
 
 
 def save_png(path: Path, image: NDArray[np.uint8]) -> None:

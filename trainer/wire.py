@@ -50,6 +50,7 @@ class EventKind(StrEnum):
     CHECKPOINT = "checkpoint"  # {"path"}
     SCORES = "scores"  # {"scores": {name: float}, "provenance": {...}}
     PUBLISHED = "published"  # {"model", "version", "champion": bool, "verdict": str, "scores"}
+    REPORT = "report"  # {"path": HTML page relative to the job's folder, "seconds": how long it took}
     WARNING = "warning"  # {"message"}
     RESTARTED = "restarted"  # {"reason"}: Ray Train restarted the worker group
     FINISHED = "finished"  # {"outcome": "completed" | "stopped"}

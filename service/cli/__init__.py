@@ -5,6 +5,7 @@ stack     up, down, status
 specs     recipes, init, validate
 jobs      submit, jobs, show, watch, events, logs, cancel
 children  data, train, pull, sample
+report    report
 watch     live progress; view: what of a job's events is shown
 commented specs as YAML with the schema's descriptions as comments
 output    tables, JSON, sizes and times

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from service.cli import children, jobs, specs, stack
+from service.cli import children, jobs, report, specs, stack
 from service.cli.output import Exit, err, fail
 
 EPILOG = (
@@ -50,7 +50,7 @@ def _root(
 VERBS: dict[str, tuple[Callable[..., None], ...]] = {
     "The stack": (stack.up, stack.down, stack.status),
     "Specs": (specs.recipes, specs.init, specs.validate),
-    "Jobs": (jobs.submit, jobs.watch, jobs.jobs, jobs.show, jobs.events, jobs.logs, jobs.cancel),
+    "Jobs": (jobs.submit, jobs.watch, jobs.jobs, jobs.show, jobs.events, jobs.logs, report.report, jobs.cancel),
 }
 CHILDREN = (children.data, children.train, children.pull, children.sample)
 

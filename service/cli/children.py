@@ -67,9 +67,26 @@ def _become(module: str, arguments: list[str]) -> NoReturn:
     )
     if module == "trainer.publish" and not env.get("MLFLOW_TRACKING_URI") and not offline:
         env["MLFLOW_TRACKING_URI"] = tracking_uri()
+    become(module, arguments, env)
+
+
+def become(module: str, arguments: list[str], env: dict[str, str]) -> NoReturn:
+    """Replace this process by `python -m module` with that environment."""
     sys.stdout.flush()
     sys.stderr.flush()
     os.execve(sys.executable, [sys.executable, "-m", module, *arguments], env)  # noqa: S606 — an argument list, no shell
+
+
+def known_tracking_uri() -> str | None:
+    """MLflow's address, if one is known: AGON_MLFLOW_URI, or that of the local stack while it runs."""
+    from service.stack import record as records
+    from service.stack.layout import Layout, home_from_env
+
+    if uri := os.environ.get("AGON_MLFLOW_URI"):
+        return uri
+    found = records.read(Layout(home_from_env()).record)
+    running = found is not None and "mlflow" in found.parts and found.parts["mlflow"].alive
+    return found.parts["mlflow"].url if found is not None and running else None
 
 
 def tracking_uri() -> str:

@@ -99,6 +99,9 @@ class JobView:
     def _on_published(self, data: dict[str, Any]) -> list[str]:
         return [f"published {data.get('model')} version {data.get('version')}: {data.get('verdict', '')}"]
 
+    def _on_report(self, data: dict[str, Any]) -> list[str]:
+        return [f"report: agon report {self.id} --out DIR"]
+
     def _on_warning(self, data: dict[str, Any]) -> list[str]:
         return [f"warning: {data.get('message', '')}"]
 

@@ -116,6 +116,10 @@ class Client:
         """The newest sample grid, a PNG. Raises NotFound before the first."""
         return self._connection.call("GET", f"/v1/jobs/{_part(job)}/samples").content
 
+    def report(self, job: str) -> bytes:
+        """The newest report, one HTML page in UTF-8 that opens offline. Raises NotFound before the first."""
+        return self._connection.call("GET", f"/v1/jobs/{_part(job)}/report").content
+
     def events(self, job: str, *, after: str | None = None) -> Iterator[Event]:
         """Every event of the job from the first (or behind `after`, an `Event.id`), then new ones as they come.
 

@@ -1,4 +1,4 @@
-"""What a job leaves to look at: its log and its sample grids."""
+"""What a job leaves to look at: its log, its sample grids and its report."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from service.reconciler import files
 from service.settings import Settings
 
 PNG = b"\x89PNG\r\n\x1a\n"
+REPORT_FILE = "report.html"
 
 
 def log(settings: Settings, ray: RayJobs, job: Job, tail: int | None = None, offset: int = 0) -> str:
@@ -47,3 +48,11 @@ def newest_samples(settings: Settings, job: Job) -> Path | None:
             if file.read(len(PNG)) == PNG:
                 return path
     return None
+
+
+def report(settings: Settings, job: Job) -> Path | None:
+    """The job's report, or None. Only a regular file that lies in the job's own folder is served."""
+    folder = files.job_dir(settings, job.id).resolve()
+    path = folder / REPORT_FILE
+    inside = folder.is_relative_to(settings.jobs_root.resolve())
+    return path if inside and path.is_file() and not path.is_symlink() else None

@@ -1,4 +1,4 @@
-"""Jobs: create, list, show, cancel, follow, logs, samples; and what a running job calls."""
+"""Jobs: create, list, show, cancel, follow, logs, samples, report; and what a running job calls."""
 
 from __future__ import annotations
 
@@ -21,6 +21,13 @@ from trainer.spec import JobSpec
 from trainer.wire import EventBatch, EventReply
 
 HEARTBEAT_SECONDS = 15
+REPORT_HEADERS = {
+    "Cache-Control": "no-cache",
+    "Content-Security-Policy": "sandbox; default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+}
+"""A report is drawn by a job from what people named their classes: a browser runs nothing of it and loads nothing for it."""
 router = APIRouter(tags=["jobs"])
 JobId = Annotated[str, Path(max_length=40, pattern=r"^[a-z0-9-]+$", examples=["j-0123456789ab"])]
 Key = Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_length=255, pattern=r"^[\x21-\x7e]+$")]
@@ -136,6 +143,26 @@ def samples(job_id: JobId, ctx: Ctx, caller: User) -> FileResponse:
     if path is None:
         raise NotFound(f"job {job_id} has drawn no samples yet")
     return FileResponse(path, media_type="image/png", headers={"Cache-Control": "no-cache"})
+
+
+@router.get("/v1/jobs/{job_id}/report", response_class=FileResponse, responses={200: {"content": {"text/html": {}}}})
+def report_page(job_id: JobId, ctx: Ctx, caller: User) -> FileResponse:
+    """The newest report: one HTML page that needs nothing else. Written after evaluations and at the job's end."""
+    with ctx.db.read() as session:
+        job = store.get(session, job_id)
+    path = output.report(ctx.settings, job)
+    if path is None:
+        raise NotFound(_no_report(job_id, State(job.state)))
+    return FileResponse(path, media_type="text/html; charset=utf-8", headers=REPORT_HEADERS)
+
+
+def _no_report(job_id: str, state: State) -> str:
+    if state.ended:
+        return f"job {job_id} is {state} and left no report; its log says why: GET /v1/jobs/{job_id}/logs"
+    return (
+        f"job {job_id} is {state} and has no report yet: one is written at its end, and after each evaluation; "
+        "evaluation.every_steps asks for these"
+    )
 
 
 @router.post("/v1/validate")

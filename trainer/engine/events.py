@@ -5,7 +5,7 @@ return fast and must not synchronise with the device on `StepDone`. Collective w
 event, because every rank sees the same events in the same order. An exception from `handle` ends the run.
 
     RunStarted · ([Tick] · StepDone)* · RunFinished            listeners may emit in between:
-    SamplesDrawn · CheckpointWritten · Scored · Published · Warned
+    SamplesDrawn · CheckpointWritten · Scored · Published · ReportWritten · Warned
 """
 
 from __future__ import annotations
@@ -94,6 +94,15 @@ class Published(Event):
     champion: bool
     verdict: str
     scores: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class ReportWritten(Event):
+    """The job's report is new."""
+
+    path: Path
+    seconds: float
+    """How long it took, which is how much later the next step or the end came."""
 
 
 @dataclass(frozen=True)

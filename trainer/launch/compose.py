@@ -15,6 +15,7 @@ from trainer.engine.loop import Loop
 from trainer.engine.state import TrainState
 from trainer.evaluate import Evaluator
 from trainer.publish import Publisher
+from trainer.report.listener import Reporting
 from trainer.wire import JobFile
 
 CHECKPOINTS = "checkpoints"
@@ -24,8 +25,9 @@ def train(job: JobFile, distributed: Distributed, extra: Sequence[Listener] = ()
     """Train the job in this process, one of `distributed.world`, from its newest checkpoint or from the start.
 
     In order: open the data (rank 0 first, because a builtin set is packed on first use) · build the state · restore ·
-    attach the listeners (sinks, Checkpointer, Evaluator, Publisher, `extra`) · run the loop · close every listener, also
-    after a failure. Raises TrainingError and whatever a listener raises; `trainer.errors.classify` names the kind.
+    attach the listeners (sinks, Checkpointer, Evaluator, Publisher, Reporting, `extra`) · run the loop · close every
+    listener, also after a failure. Raises TrainingError and whatever a listener raises; `trainer.errors.classify` names
+    the kind.
     """
     spec, directory = job.spec, Path(job.job_dir) / CHECKPOINTS
     with distributed.main_first():
@@ -38,6 +40,7 @@ def train(job: JobFile, distributed: Distributed, extra: Sequence[Listener] = ()
         Checkpointer(directory, spec, restored.warnings),
         Evaluator(spec, dataset, Path(job.cache_dir), job.data_roots),
         Publisher(job, dataset),
+        Reporting(job, dataset),
         *extra,
     ]
     with closing(listeners):

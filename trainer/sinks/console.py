@@ -10,6 +10,7 @@ from trainer.engine.events import (
     CheckpointWritten,
     Event,
     Published,
+    ReportWritten,
     Run,
     RunFinished,
     RunStarted,
@@ -92,6 +93,8 @@ def line(event: Event, run: Run) -> str | None:
             return f"step {event.step}  scores  {numbers(event.scores)}"
         case Published():
             return f"published {event.model} version {event.version}: {event.verdict}"
+        case ReportWritten():
+            return f"step {event.step}  report {event.path}  ({event.seconds:.0f} s)"
         case Warned():
             return f"warning: {event.message}"
         case RunFinished():

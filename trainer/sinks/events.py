@@ -18,6 +18,7 @@ from trainer.engine.events import (
     CheckpointWritten,
     Event,
     Published,
+    ReportWritten,
     Run,
     RunStarted,
     SamplesDrawn,
@@ -115,6 +116,8 @@ def to_wire(event: Event, run: Run, folder: Path) -> tuple[EventKind, dict[str, 
                 "verdict": event.verdict,
                 "scores": finite(event.scores),
             }
+        case ReportWritten():
+            return EventKind.REPORT, {"path": relative(event.path, folder), "seconds": round(event.seconds, 1)}
         case Warned():
             return EventKind.WARNING, {"message": event.message}
     return None

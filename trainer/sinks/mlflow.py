@@ -87,6 +87,8 @@ class MlflowSink(Forwarder):
             client.log_dict(run, dict(event.data), f"scores/step-{event.step:09d}.json")
         elif event.kind is EventKind.PUBLISHED:
             client.log_dict(run, dict(event.data), "published.json")
+        elif event.kind is EventKind.REPORT:
+            _log_file(client, run, folder / str(event.data["path"]), None)
         elif event.kind is EventKind.FINISHED:
             client.set_terminated(run, "KILLED" if event.data.get("outcome") == "stopped" else "FINISHED")
         elif event.kind is EventKind.FAILED:

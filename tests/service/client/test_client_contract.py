@@ -23,6 +23,7 @@ CALLS: dict[tuple[str, str], Callable[[Client], object]] = {
     ("GET", "/v1/jobs/{}/events"): lambda c: list(c.events("j")),
     ("GET", "/v1/jobs/{}/logs"): lambda c: c.logs("j"),
     ("GET", "/v1/jobs/{}/samples"): lambda c: c.samples("j"),
+    ("GET", "/v1/jobs/{}/report"): lambda c: c.report("j"),
     ("POST", "/v1/validate"): lambda c: c.validate(recipe="r"),
     ("GET", "/v1/recipes"): lambda c: c.recipes(),
     ("GET", "/v1/recipes/{}"): lambda c: c.recipe("r"),

@@ -51,7 +51,7 @@ def test_a_bad_query_is_named(world: Any, params: dict[str, Any]) -> None:
     assert reply.json()["errors"][0]["path"] == next(iter(params))
 
 
-@pytest.mark.parametrize("path", ["", "/events", "/logs", "/samples"])
+@pytest.mark.parametrize("path", ["", "/events", "/logs", "/samples", "/report"])
 def test_an_unknown_job_is_not_found(world: Any, path: str) -> None:
     reply = world.client.get(f"/v1/jobs/j-000000000000{path}")
     assert reply.status_code == 404

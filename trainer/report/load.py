@@ -1,0 +1,173 @@
+"""Subjects from what lies on disk: a job's folder, or a package."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from trainer.checkpoint import latest
+from trainer.checkpoint.nets import load_nets
+from trainer.data.stream import Dataset, open_dataset
+from trainer.errors import TrainingError
+from trainer.evaluate.classifier import classifier_extractor
+from trainer.evaluate.features import Extractor, file_extractor
+from trainer.publish.portable.generator import Generator
+from trainer.publish.publisher import FOLDER
+from trainer.report.history import History, from_events, from_mlflow
+from trainer.report.live import NetModel
+from trainer.report.subject import FULL, Effort, Model, Subject
+from trainer.spec import JobSpec, load_spec
+from trainer.wire import JOB_FILE, JobFile
+
+LOG = logging.getLogger(__name__)
+CHECKPOINTS = "checkpoints"
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where things lie that are not in the folder itself.
+
+    data: the training data, if they are no longer where the spec says. held_out: data of the same kind that were not
+    trained on. roots: folders that local data must lie in; empty: any. mlflow: where a package's curves are.
+    """
+
+    cache_dir: Path
+    data: str | None = None
+    held_out: str | None = None
+    roots: tuple[str, ...] = ()
+    mlflow: str | None = None
+    effort: Effort = FULL
+
+
+def is_job(folder: Path) -> bool:
+    """Whether it is a job's folder."""
+    return (folder / JOB_FILE).is_file()
+
+
+def is_package(folder: Path) -> bool:
+    """Whether it is a package's folder."""
+    return (folder / "config.json").is_file()
+
+
+def from_job(folder: Path, where: Where) -> Subject:
+    """A job as far as it has come: its package, or its newest checkpoint if that is newer; or neither.
+
+    Raises CheckpointError, or ValueError for a package that can't be read.
+    """
+    job = JobFile.model_validate_json((folder / JOB_FILE).read_bytes())
+    history = from_events(folder)
+    subject = Subject(job.spec, job.spec.name, history=history, facts={"job": job.job_id}, effort=where.effort)
+    checkpoint = latest(folder / CHECKPOINTS)
+    step = int(checkpoint.name.rpartition("-")[2]) if checkpoint else -1
+    package = folder / FOLDER
+    if is_package(package) and (_lineage(package).get("step", 0) >= step):
+        subject = _of_package(subject, package)
+    elif checkpoint is not None:
+        subject = _of_checkpoint(subject, checkpoint, step)
+    roots = where.roots or job.data_roots
+    return with_data(subject, replace(where, roots=roots))
+
+
+def from_package(folder: Path, where: Where, name: str | None = None) -> Subject:
+    """A package that was pulled; its curves come from MLflow if that is known. Raises ValueError if it can't be read."""
+    spec = load_spec(folder / "spec.yaml")
+    subject = _of_package(Subject(spec, name or spec.name, effort=where.effort), folder)
+    if where.mlflow:
+        subject = replace(subject, history=_curves(where.mlflow, _lineage(folder), spec))
+    return with_data(subject, where)
+
+
+def with_data(subject: Subject, where: Where) -> Subject:
+    """With the training data and the feature extractor, if they are at hand; else with the reason why they aren't."""
+    spec = subject.spec
+    given = spec if where.data is None else _at(spec, where.data)
+    try:
+        data = open_dataset(given, cache_dir=where.cache_dir, roots=where.roots)
+        held_out = None
+        if where.held_out:
+            held_out = open_dataset(_at(spec, where.held_out), cache_dir=where.cache_dir, roots=where.roots)
+    except (TrainingError, OSError) as error:
+        return replace(subject, missing=f"the training data can't be read: {error}")
+    known = subject.provenance.get("dataset_digest")
+    if known is not None and known != data.manifest.digest:
+        return replace(subject, missing=f"the data at {given.data.url} are not those that the model was trained on")
+    subject = replace(subject, dataset=data, held_out=held_out, class_names=data.manifest.classes)
+    try:
+        device = torch.device("cpu")
+        return replace(subject, features=eye_of(spec, data, where.cache_dir, device, where.roots))
+    except (TrainingError, OSError) as error:
+        return replace(subject, missing=f"there is no feature extractor: {error}")
+
+
+def eye_of(spec: JobSpec, data: Dataset, cache_dir: Path, device: torch.device, roots: tuple[str, ...]) -> Extractor:
+    """The spec's feature extractor, on this process alone. The default one is trained first if it isn't in the cache."""
+    if spec.evaluation.extractor == "classifier":
+        return classifier_extractor(data, cache_dir, device)
+    return file_extractor(spec.evaluation.extractor, cache_dir, device, roots)
+
+
+def _at(spec: JobSpec, url: str) -> JobSpec:
+    return spec.replace(data=spec.data.replace(url=url, digest=None))
+
+
+def _of_package(subject: Subject, folder: Path) -> Subject:
+    model = Generator(folder)
+    record: dict[str, Any] = json.loads((folder / "scores.json").read_text())
+    lineage = record["lineage"]
+    facts = {
+        "job": lineage["job_id"],
+        "trained": f"{lineage['step']:,} steps, {lineage['images']:,} images shown",
+        "dataset digest": lineage["dataset_digest"],
+        "spec digest": lineage["spec_digest"],
+        "Agon that trained it": lineage["code"],
+    }
+    return replace(
+        subject,
+        model=model,
+        class_names=tuple(model.config["class_names"]),
+        scores=record["scores"],
+        provenance={"dataset_digest": lineage["dataset_digest"], **record["provenance"]},
+        facts={**subject.facts, **facts},
+    )
+
+
+def _of_checkpoint(subject: Subject, path: Path, step: int) -> Subject:
+    loaded = load_nets(path)
+    encoder = loaded.net("E") if "E" in loaded.nets else None
+    model: Model = NetModel(loaded.family, loaded.spec.arch, loaded.net("G"), encoder)
+    return replace(
+        subject,
+        model=model,
+        scores=scores_at(subject.history, step),
+        facts={**subject.facts, "shown here": f"checkpoint of step {step:,}", "spec digest": loaded.spec.digest()},
+    )
+
+
+def scores_at(history: History, step: int) -> dict[str, float]:
+    """The scores of one step; empty if that step was not scored."""
+    return {
+        name: curve.values[curve.steps.index(step)] for name, curve in history.scores.items() if step in curve.steps
+    }
+
+
+def _lineage(package: Path) -> dict[str, Any]:
+    lineage: dict[str, Any] = json.loads((package / "scores.json").read_text())["lineage"]
+    return lineage
+
+
+def _curves(uri: str, lineage: dict[str, Any], spec: JobSpec) -> History:
+    """Of the package's job; empty, with a word in the log, if MLflow does not answer."""
+    import requests
+    from mlflow.exceptions import MlflowException
+
+    steady = spec.objective.d_warmup is None and lineage["step"] > 0
+    try:
+        return from_mlflow(uri, lineage["job_id"], lineage["images"] / lineage["step"] if steady else None)
+    except (MlflowException, requests.RequestException) as error:
+        LOG.warning("no curves: MLflow at %s does not answer (%s)", uri, error)
+        return History()

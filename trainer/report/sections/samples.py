@@ -1,0 +1,81 @@
+"""Samples, and what the dataset's own classifier reads in them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from trainer.report import charts
+from trainer.report.classes import reader
+from trainer.report.page import Block, Charts, Row, Sheet, Text
+from trainer.report.pictures import sheet, strip
+from trainer.report.subject import LeftOut, Subject
+
+SEED = 0
+COLUMNS = 10
+MOST_CLASSES = 20
+"""More classes than this are sampled evenly: a page is to be looked at."""
+
+
+def samples(subject: Subject) -> Sequence[Block]:
+    """A row for each class; or 100 images where there are no labels."""
+    model, arch = subject.images_to_look_at, subject.arch
+    if not arch.conditional:
+        images = model.sample(n=COLUMNS * COLUMNS, seed=SEED)
+        return [Sheet([Row("", sheet(images, COLUMNS, f"{len(images)} generated images"))], caption=f"Seed {SEED}.")]
+    shown = some(arch.classes, MOST_CLASSES)
+    images = model.sample(labels=np.repeat(shown, COLUMNS).tolist(), seed=SEED)
+    rows = [
+        Row(subject.class_name(label), strip(part, f"{COLUMNS} generated images of class {subject.class_name(label)}"))
+        for label, part in zip(shown, np.split(images, len(shown)), strict=True)
+    ]
+    of = "" if len(shown) == arch.classes else f" {len(shown)} of {arch.classes} classes."
+    return [Sheet(rows, caption=f"Seed {SEED}, each image from its own latent.{of}")]
+
+
+def classes(subject: Subject) -> Sequence[Block]:
+    """How often each class appears; for a conditional model, how often it is the one that was asked for."""
+    model, arch = subject.images_to_look_at, subject.arch
+    read, known = reader(subject)
+    count = min(2000, subject.affordable(share=0.2))
+    shown = some(known, 40)
+    names = [subject.class_name(label) for label in shown]
+    if not arch.conditional:
+        found, _ = read(model.sample(n=count, seed=SEED))
+        shares = np.bincount(found, minlength=known)[shown] / count
+        real = np.asarray(subject.data.manifest.class_counts, np.float64)[shown] / subject.data.manifest.samples
+        groups = [("generated", shares.tolist()), ("training data", real.tolist())]
+        absent = [name for name, share in zip(names, shares, strict=True) if share == 0.0]
+        said = f"Not one image of: {', '.join(absent)}." if absent else "Every class appears."
+        chart = charts.bars("Share of the images that are read as each class", names, groups, y="share")
+        return [Charts([chart], caption=f"{count:,} generated images. {said}")]
+    if known != arch.classes:
+        raise LeftOut(f"the classifier knows {known} classes and the model {arch.classes}")
+    asked = np.arange(count) % known
+    found, _ = read(model.sample(labels=asked.tolist(), seed=SEED))
+    agrees = np.array([(found[asked == label] == label).mean() for label in shown])
+    chart = charts.bars(
+        "Share of images read as the class asked for", names, [("agreement", agrees.tolist())], y="share"
+    )
+    worst = int(np.argmin(agrees))
+    text = (
+        f"Of {count:,} generated images the classifier reads {(found == asked).mean():.1%} as the class that was asked "
+        f"for; least of class {names[worst]}: {agrees[worst]:.1%}. {_own_errors(subject)}"
+    )
+    return [Text(text), Charts([chart])]
+
+
+def _own_errors(subject: Subject) -> str:
+    """How well the classifier does on the data that it learned from, which bounds what its word is worth."""
+    read, _ = reader(subject)
+    total = subject.data.manifest.samples
+    rows = np.unique(np.linspace(0, total - 1, min(total, 1000)).astype(np.int64))
+    images, labels = subject.data.images(rows)
+    right = (read(images.permute(0, 2, 3, 1).numpy())[0] == labels.numpy()).mean()
+    return f"Of the training images, which it has learned from, it reads {right:.1%} right."
+
+
+def some(total: int, most: int) -> list[int]:
+    """0 … total − 1, or `most` of them evenly spaced."""
+    return sorted({round(place) for place in np.linspace(0, total - 1, min(total, most))})

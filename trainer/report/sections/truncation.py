@@ -1,0 +1,77 @@
+"""The truncation trade-off (Brock et al. 2018, section 3.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from trainer.evaluate.accumulate import Features
+from trainer.evaluate.moments import Moments
+from trainer.evaluate.references import real_indices
+from trainer.evaluate.scores import score
+from trainer.report import charts
+from trainer.report.charts import Series
+from trainer.report.page import Block, Charts, Row, Sheet, Text
+from trainer.report.pictures import strip
+from trainer.report.subject import LeftOut, Subject
+
+THRESHOLDS: tuple[float | None, ...] = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, None)
+METRICS = ("fid", "precision", "recall")
+SEED = 0
+CHUNK = 256
+FARTHEST = 3.0
+"""Where the untruncated prior is drawn on the axis: nearly all of it lies within."""
+
+
+def truncation(subject: Subject) -> Sequence[Block]:
+    """Scores and samples at several thresholds."""
+    if subject.arch.latent.distribution != "normal":
+        raise LeftOut("the prior is uniform, and truncation is defined for a normal one")
+    model, data, eye = subject.images_to_look_at, subject.data, subject.eye
+    count = min(subject.affordable(share=0.5, sets=len(THRESHOLDS)), data.manifest.samples)
+    if count < 64:
+        raise LeftOut(f"the dataset has only {data.manifest.samples} images; scores need more")
+    real = _features(eye(data.images(part)[0]) for part in _parts(real_indices(data.manifest.samples, count)))
+    table: dict[str, list[float]] = {name: [] for name in METRICS}
+    rows = []
+    for limit in THRESHOLDS:
+        chunks = []
+        for start in range(0, count, CHUNK):
+            images = model.sample(n=min(CHUNK, count - start), seed=SEED, start=start, truncation=limit)
+            if not start:
+                rows.append(Row(_name(limit), strip(images[:10], f"ten samples at {_name(limit)}")))
+            chunks.append(eye(torch.from_numpy(images).permute(0, 3, 1, 2)))
+        for name, value in score(real, _features(chunks), METRICS).items():
+            table[name].append(value)
+    x = [FARTHEST if limit is None else limit for limit in THRESHOLDS]
+    drawn = [
+        charts.lines("Fréchet distance", [Series("fid", x, table["fid"], marked=True)], x="τ (last point: none)"),
+        charts.lines(
+            "Precision and recall",
+            [Series(name, x, table[name], marked=True) for name in ("precision", "recall")],
+            x="τ (last point: none)",
+        ),
+    ]
+    best = int(np.argmin(table["fid"]))
+    text = (
+        f"Truncation at τ as in the BigGAN paper: coordinates of z outside ±τ are drawn again. {count:,} generated and as many "
+        f"training images at each τ, features of {eye.name}. The least Fréchet distance, {table['fid'][best]:.4g}, is at "
+        f"{_name(THRESHOLDS[best])}. With so few images the distance is larger than the model's score; compare within this chart alone."
+    )
+    return [Text(text), Charts(drawn), Sheet(rows, caption="The same ten seeds at every τ.")]
+
+
+def _name(limit: float | None) -> str:
+    return "no truncation" if limit is None else f"τ = {limit:g}"
+
+
+def _parts(indices: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    return [indices[start : start + CHUNK] for start in range(0, len(indices), CHUNK)]
+
+
+def _features(chunks: Iterable[torch.Tensor]) -> Features:
+    kept = torch.cat(list(chunks)).numpy()
+    return Features(Moments.of(kept), kept)
