@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from trainer.families.table import recipes
+from trainer.families.table import NAMES, recipes
 from trainer.schema import Frozen
 from trainer.spec import JobSpec, SpecError, explain, parse_spec
 from trainer.spec.job import MIGRATIONS
@@ -60,6 +60,7 @@ def everything() -> Raw:
     raw = good("wgan-gp-digits")
     raw["publish"] = {"model": "demo", "gate": "better", "metric": "fid"}
     raw["optimizers"]["G"] = {"kind": "sgd", "lr": 0.1, "schedule": {"kind": "linear"}}
+    raw["objective"]["d_warmup"] = {"d_steps": 100, "steps": 25, "every": 500}
     return raw
 
 
@@ -85,12 +86,12 @@ def test_a_misspelt_field_is_recognised() -> None:
 
 def test_a_wrong_or_missing_member_of_a_union_lists_the_members() -> None:
     for raw in (put(good(), "arch", {"family": "vae-gan"}), put(good(), "arch", {})):
-        assert errors_of(raw)["arch.family"].fix == "one of gan, dcgan"
+        assert errors_of(raw)["arch.family"].fix == f"one of {', '.join(NAMES)}"
     assert (
         errors_of(put(good(), "optimizers.G", {"kind": "lion"}))["optimizers.G.kind"].fix == "one of adam, rmsprop, sgd"
     )
     bad = put(good(), "objective.penalties", [{"kind": "l2"}])
-    assert errors_of(bad)["objective.penalties.0.kind"].fix == "one of clip, gradient-penalty, r1"
+    assert errors_of(bad)["objective.penalties.0.kind"].fix == "one of clip, gradient-penalty, r1, r2"
 
 
 def test_all_wrong_fields_are_reported_at_once() -> None:
