@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, cast
 from trainer.engine.distributed import Distributed
 from trainer.engine.events import Event, Listener, Outcome, RunFinished, RunStarted, StepDone, Tick, Warned
 from trainer.engine.metrics import REPLACED, Means, Stopwatch
+from trainer.engine.prepare import prepare
 from trainer.engine.state import TrainState
 from trainer.engine.step import Stepper
 from trainer.errors import NonFiniteError
@@ -52,6 +53,8 @@ class Loop:
         Raises NonFiniteError, naming the metric and the steps, and whatever a listener or the data raises.
         """
         resumed = self.state.clock.step > 0
+        if not resumed:
+            prepare(self.state, self.dataset, self.distributed)
         self.emit(RunStarted(*self._now(), total_images=self.spec.train.images, resumed=resumed))
         outcome: Outcome = "completed"
         if resumed:

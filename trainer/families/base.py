@@ -5,6 +5,7 @@ Shape legend: B batch, C channels, H height, W width, Z latent dimensions.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -30,6 +31,13 @@ class Family(Generic[A]):
     def build(self, arch: A) -> dict[str, nn.Module]:
         """The players, keyed by `arch.players`, initialised from torch's global generator (the engine seeds it)."""
         raise NotImplementedError
+
+    def prepare(self, arch: A, nets: Mapping[str, nn.Module], mean_image: Callable[[], Tensor]) -> None:
+        """Finish the initial weights, in place, with what they need of the data. Once, before the first step.
+
+        nets: the bare players, on the device. mean_image: float32 [C, H, W] on the CPU, pixels in [0, 1], the same on
+        every rank; calling it reads the data. Default: nothing.
+        """
 
     def latents(self, arch: A, n: int, generator: torch.Generator) -> Tensor:
         """z_BZ, float32 on the CPU, from the arch's prior: [n, arch.latent.width], noise first, then the codes.

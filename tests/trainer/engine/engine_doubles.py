@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
-from multiprocessing import get_context
+from types import SimpleNamespace
 from typing import Any
 
 import torch
+from forked import context, free_port, join_group
 
 from trainer.data.stream import RealBatch
 from trainer.engine.distributed import Distributed
@@ -30,6 +29,13 @@ class FixedDataset:
         self.replaced: Callable[[int, int], int] = lambda rank, t: 0
         self.starts: list[int] = []
         self.closed = False
+        self.manifest = SimpleNamespace(samples=7)
+
+    def images(self, indices: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        arch, source = self.spec.arch, torch.Generator().manual_seed(0)
+        shape = (self.manifest.samples, arch.channels, arch.resolution, arch.resolution)
+        images = torch.randint(256, shape, generator=source, dtype=torch.uint8)
+        return images[list(indices)], torch.zeros(len(indices), dtype=torch.int64)
 
     def stream(self, batch: int, seed: int, rank: int, world: int, start: int) -> Iterator[RealBatch]:
         self.starts.append(start)
@@ -97,14 +103,10 @@ def parameters(state: TrainState) -> dict[str, torch.Tensor]:
 
 def spawn(world: int, target: Callable[..., Any], *args: Any) -> list[Any]:
     """Run target(rank, world, *args) in `world` processes of one gloo group; their results in rank order."""
-    context = get_context("forkserver")  # one process imports torch, the workers fork from it
-    context.set_forkserver_preload(["engine_doubles"])
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    results = context.Queue()
+    forked, port = context(), free_port()
+    results = forked.Queue()
     processes = [
-        context.Process(target=_worker, args=(results, rank, world, port, target, args)) for rank in range(world)
+        forked.Process(target=_worker, args=(results, rank, world, port, target, args)) for rank in range(world)
     ]
     for process in processes:
         process.start()
@@ -122,11 +124,7 @@ def spawn(world: int, target: Callable[..., Any], *args: Any) -> list[Any]:
 
 
 def _worker(results: Any, rank: int, world: int, port: int, target: Callable[..., Any], args: tuple[Any, ...]) -> None:
-    os.environ |= {
-        "RANK": str(rank), "WORLD_SIZE": str(world), "LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": str(world),
-        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1",
-    }  # fmt: skip
-    torch.set_num_threads(1)
+    join_group(rank, world, port)
     try:
         results.put((rank, target(rank, world, *args)))
     except Exception as error:

@@ -9,7 +9,7 @@ import torch
 from engine_doubles import FixedDataset, Recorder, dcgan_spec, gan_spec, spawn, stepper
 
 from trainer.engine.distributed import Distributed
-from trainer.engine.events import RunFinished, StepDone, Tick, Warned
+from trainer.engine.events import RunFinished, RunStarted, StepDone, Tick, Warned
 from trainer.engine.loop import Loop
 from trainer.engine.state import TrainState
 from trainer.errors import BadSpecError, TrainingError
@@ -93,7 +93,8 @@ def _skip(rank, world):
     reductions = []
     reduce = distributed._reduce
     distributed._reduce = lambda tensor, how: reductions.append(how) or reduce(tensor, how)
-    Loop(spec, TrainState.create(spec, distributed), distributed, dataset, [recorder]).run()
+    started = Recorder(lambda event, run: isinstance(event, RunStarted) and reductions.clear())  # prepared by then
+    Loop(spec, TrainState.create(spec, distributed), distributed, dataset, [recorder, started]).run()
     counted = [event.metrics["data/replaced"] for event in recorder.events if isinstance(event, Tick)]
     return counted, [event.message for event in recorder.events if isinstance(event, Warned)], len(reductions)
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from trainer.families.gan.arch import GanArch
 from trainer.families.gan.nets import FAMILY
-from trainer.families.gan.recipes import gan_mnist
+from trainer.families.gan.recipes import gan, gan_minimax
 from trainer.nets.maxout import Maxout
 from trainer.spec import Sgd
 
@@ -57,14 +57,31 @@ def test_dropout_spares_the_label() -> None:
     assert (seen[0][:, :64] == 0).float().mean().item() == pytest.approx(0.9, abs=0.02)
 
 
-def test_the_mnist_recipe_has_the_authors_numbers() -> None:
-    spec = gan_mnist()
+def test_the_first_images_are_the_mean_image() -> None:
+    arch = GanArch(resolution=8, channels=3)
+    mean = torch.rand(3, 8, 8)
+    mean[0, 0, :2] = torch.tensor([0.0, 1.0])  # always dark, always bright: finite logits, and the same after rounding
+    g = FAMILY.build(arch)["G"]
+    FAMILY.prepare(arch, {"G": g}, lambda: mean)
+    images = g(torch.zeros(5, 100))  # without noise nothing but the bias acts
+    torch.testing.assert_close(images, mean.expand(5, 3, 8, 8), rtol=0.0, atol=1e-6)
+    assert torch.isfinite(g.get_parameter("layers.4.bias")).all()
+
+
+def test_the_recipe_has_the_authors_numbers() -> None:
+    spec = gan()
     g, d = spec.optimizers["G"], spec.optimizers["D"]
     assert isinstance(g, Sgd)
     assert isinstance(d, Sgd)
-    assert (g.lr, g.momentum, g.final_momentum) == (0.1, 0.5, 0.7)
-    assert d.lr == 0.05  # their D minimises half of our loss
+    assert (g.lr, g.momentum, g.final_momentum, g.momentum_images) == (0.1, 0.5, 0.7, 250 * 50_000)
+    assert d == g.replace(lr=0.05)  # their D minimises half of our loss
     assert spec.train.batch == 100
     assert spec.objective.loss == "non-saturating"
     assert g.schedule.factor(1, spec.train.images, 1) == pytest.approx(1 / 1.000004)
     assert g.lr * g.schedule.factor(1, spec.train.images, 10**8) == pytest.approx(1e-6)  # their least rate
+
+
+def test_the_minimax_recipe_differs_in_the_loss_alone() -> None:
+    changed = gan().replace(name="gan-minimax", objective=gan_minimax().objective)
+    assert gan_minimax() == changed
+    assert gan_minimax().objective.loss == "minimax"

@@ -1,13 +1,15 @@
 """The MLP GAN of Goodfellow et al. 2014 as the authors' code builds it, optionally conditioned on labels.
 
-The code sets the bias of G's output from the pixels' marginals. That needs the data, which a build does not see; here
-it starts at 0, a difference that the first updates level out.
+Dropout is torch's: what it keeps is scaled by 1 / share kept, which the authors' input scales (1.25 and 2) are.
 
 Shape legend: B batch, C channels, R resolution, Z latent dimensions, K classes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
+import torch
 from torch import Tensor, nn
 
 from trainer.families.base import Family
@@ -15,6 +17,9 @@ from trainer.families.gan.arch import GanArch
 from trainer.nets import init
 from trainer.nets.condition import append_features, one_hot
 from trainer.nets.maxout import Maxout
+
+MARGIN = 1e-7
+"""Distance of a pixel's mean to 0 and 1 at which its logit is cut."""
 
 
 class Generator(nn.Module):
@@ -25,7 +30,7 @@ class Generator(nn.Module):
         self.classes = arch.classes
         self.shape = (arch.channels, arch.resolution, arch.resolution)
         self.layers = nn.Sequential(
-            nn.Linear(arch.latent.dim + arch.classes, arch.g_hidden),
+            nn.Linear(arch.latent.width + arch.classes, arch.g_hidden),
             nn.ReLU(),
             nn.Linear(arch.g_hidden, arch.g_hidden),
             nn.ReLU(),
@@ -71,6 +76,15 @@ class Gan(Family[GanArch]):
 
     def build(self, arch: GanArch) -> dict[str, nn.Module]:
         return {"G": Generator(arch), "D": Discriminator(arch)}
+
+    def prepare(self, arch: GanArch, nets: Mapping[str, nn.Module], mean_image: Callable[[], Tensor]) -> None:
+        """G's first images are the mean image: the bias of its output is the logit of each pixel's mean.
+
+        Means are kept 1e-7 away from 0 and 1, as the authors' library does. Pixels that are always dark so stay dark.
+        """
+        bias = nets["G"].get_parameter("layers.4.bias")
+        with torch.no_grad():
+            bias.copy_(mean_image().clamp(MARGIN, 1.0 - MARGIN).logit().flatten())
 
 
 FAMILY = Gan()
