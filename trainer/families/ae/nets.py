@@ -78,7 +78,7 @@ class Autoencoder(Family[AeArch]):
         def loss(nets: Nets, batch: Batch) -> Loss:
             logits = nets["G"](nets["E"](batch.real), logits=True).to(batch.real.dtype)
             value = distance(logits, batch.real)
-            return Loss(value, {"reconstruction": value.detach()})
+            return Loss(value, {"G/reconstruction": value.detach()})
 
         return (Phase("autoencode", ("G", "E"), loss, fresh_data=True),)
 

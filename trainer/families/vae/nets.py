@@ -53,7 +53,7 @@ class Vae(Family[VaeArch]):
             logits = nets["G"](reparametrised(mean, log_variance), logits=True).to(x.dtype)
             reconstruction, divergence = cross_entropy(logits, x), gaussian_divergence(mean, log_variance)
             total = reconstruction + divergence
-            parts = {"reconstruction": reconstruction, "kl": divergence, "elbo": -total}
+            parts = {"G/reconstruction": reconstruction, "E/kl": divergence, "elbo": -total}
             return Loss(total, {name: part.detach() for name, part in parts.items()})
 
         return (Phase("autoencode", ("G", "E"), loss, fresh_data=True),)
