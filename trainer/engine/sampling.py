@@ -5,7 +5,8 @@ Shape legend: n images, Z latent dimensions, H height, W width, C channels.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -58,18 +59,26 @@ def images_of(
     n, z, y = len(z_nZ), z_nZ, labels_n
     device = next(generator.parameters()).device
     out = np.empty((n, arch.resolution, arch.resolution, arch.channels), np.uint8)
-    training = {module for module in generator.modules() if module.training}
-    generator.eval()
+    with evaluating(generator):
+        for first in range(0, n, batch):
+            rows = slice(first, min(first + batch, n))
+            images = generator(z[rows].to(device), None if y is None else y[rows].to(device))
+            out[rows] = to_numpy(images, arch.pixel_range)
+    return out
+
+
+@contextmanager
+def evaluating(*nets: nn.Module) -> Iterator[None]:
+    """Inside, the nets are in evaluation mode and nothing records gradients; their modes are as before afterwards."""
+    training = [module for net in nets for module in net.modules() if module.training]
+    for net in nets:
+        net.eval()
     try:
         with torch.inference_mode():
-            for first in range(0, n, batch):
-                rows = slice(first, min(first + batch, n))
-                images = generator(z[rows].to(device), None if y is None else y[rows].to(device))
-                out[rows] = to_numpy(images, arch.pixel_range)
+            yield
     finally:
         for module in training:
             module.training = True
-    return out
 
 
 def set_code(z_nZ: Tensor, arch: Arch, name: str, values: CodeValues) -> None:

@@ -20,10 +20,12 @@ from trainer.evaluate import kernel, neighbours
 from trainer.evaluate.accumulate import CHUNK, gather_features
 from trainer.evaluate.features import Extractor, extractor
 from trainer.evaluate.files import replace_atomically
+from trainer.evaluate.reconstruction import PROTOCOL, reconstruction_error
 from trainer.evaluate.references import reference_features
 from trainer.evaluate.scores import score
 from trainer.spec import JobSpec
 
+RECONSTRUCTION = "reconstruction"
 VERSION = 1
 """Raised when scores of one model would change, so that cached reports of older code are not used."""
 
@@ -43,10 +45,11 @@ class Evaluator:
         self._cache_dir = cache_dir
         self._roots = roots
         self._extractor: Extractor | None = None
+        self._features = [metric for metric in spec.evaluation.metrics if metric != RECONSTRUCTION]
 
     def handle(self, event: Event, run: Run) -> None:
         """Evaluate if this step is due. Collective: every rank sees the same events."""
-        if isinstance(event, RunStarted) and self._spec.evaluation.extractor != "classifier":
+        if isinstance(event, RunStarted) and self._features and self._spec.evaluation.extractor != "classifier":
             self._ready(run.distributed)  # a user's file that can't be used fails now, not after hours of training
         if isinstance(event, StepDone) and self._due(event):
             scores, provenance = self.evaluate(run)
@@ -58,14 +61,15 @@ class Evaluator:
     def evaluate(self, run: Run) -> tuple[dict[str, float], dict[str, Any]]:
         """(scores, provenance) of the run's present generator, the same on every rank. All ranks must call it."""
         distributed = run.distributed
-        net = _rank_0s(run.state.generator, distributed)
-        found = self._ready(distributed)
+        players = ("G", "E") if RECONSTRUCTION in self._spec.evaluation.metrics else ("G",)
+        nets = {name: _rank_0s(run.state.net(name), distributed) for name in players}
+        found = self._ready(distributed) if self._features else None
         provenance = self._provenance(found)
-        path = self._cache_dir / "reports" / f"{_key(net, self._spec, provenance)}.json"
+        path = self._cache_dir / "reports" / f"{_key(nets, self._spec, provenance)}.json"
         if distributed.any(distributed.is_main and path.exists()):
             scores = json.loads(path.read_text()) if distributed.is_main else None
         else:
-            scores = self._measure(net, found, run)
+            scores = self._measure(nets, found, run)
             if distributed.is_main:
                 with replace_atomically(path) as aside:
                     aside.write_text(json.dumps(scores))
@@ -82,25 +86,36 @@ class Evaluator:
             self._extractor = extractor(settings, self._dataset, self._cache_dir, distributed, self._roots)
         return self._extractor
 
-    def _measure(self, net: nn.Module, found: Extractor, run: Run) -> dict[str, float] | None:
+    def _measure(self, nets: Mapping[str, nn.Module], found: Extractor | None, run: Run) -> dict[str, float] | None:
         """The scores on rank 0, None elsewhere."""
         spec, distributed = self._spec, run.distributed
-        count, metrics = spec.evaluation.samples, spec.evaluation.metrics
+        count, scores = spec.evaluation.samples, {}
+
+        if found is not None:
+            scores.update(self._compare(nets["G"], found, run) or {})
+        if "E" in nets:
+            error = reconstruction_error(nets["G"], nets["E"], spec.arch, self._dataset, distributed, count=count)
+            scores[RECONSTRUCTION] = error
+        return scores if distributed.is_main else None
+
+    def _compare(self, net: nn.Module, found: Extractor, run: Run) -> dict[str, float] | None:
+        """The scores that compare features, on rank 0; None elsewhere."""
+        spec, distributed, count = self._spec, run.distributed, self._spec.evaluation.samples
 
         def chunk(start: int, n: int) -> Tensor:
             images = sample(run.state.family, spec.arch, net, n=n, seed=spec.train.seed, start=start, batch=CHUNK)
             return found(torch.from_numpy(images).permute(0, 3, 1, 2))
 
         real = reference_features(self._dataset, found, self._cache_dir, distributed, count=count)
-        fake = gather_features(count, chunk, distributed, keep=set(metrics) != {"fid"})
-        return score(real, fake, metrics) if distributed.is_main else None
+        fake = gather_features(count, chunk, distributed, keep=set(self._features) != {"fid"})
+        return score(real, fake, self._features) if distributed.is_main else None
 
-    def _provenance(self, found: Extractor) -> dict[str, Any]:
+    def _provenance(self, found: Extractor | None) -> dict[str, Any]:
         spec, manifest = self._spec, self._dataset.manifest
-        return {
-            "extractor": found.name,
-            "extractor_digest": found.digest,
-            "resizer": found.resizer,
+        provenance = {
+            "extractor": found and found.name,
+            "extractor_digest": found and found.digest,
+            "resizer": found and found.resizer,
             "samples": spec.evaluation.samples,
             "real_samples": min(spec.evaluation.samples, manifest.samples),
             "batch_norm": "running",
@@ -111,23 +126,25 @@ class Evaluator:
             "kid": f"mean of {kernel.SUBSETS} subsets of at most {kernel.SUBSET_SIZE}",
             "precision_recall": f"k = {neighbours.NEIGHBOURS}",
         }
+        return provenance | ({RECONSTRUCTION: PROTOCOL} if RECONSTRUCTION in spec.evaluation.metrics else {})
 
 
-def _rank_0s(generator: nn.Module, distributed: Distributed) -> nn.Module:
-    """The generator with rank 0's buffers, which is the one saved and published. Training's own nets stay as they are."""
+def _rank_0s(trained: nn.Module, distributed: Distributed) -> nn.Module:
+    """The net with rank 0's buffers, which is the one saved and published. Training's own nets stay as they are."""
     if distributed.world == 1:
-        return generator
-    net = copy.deepcopy(generator)
+        return trained
+    net = copy.deepcopy(trained)
     distributed.sync_buffers(net)
     return net
 
 
-def _key(net: nn.Module, spec: JobSpec, provenance: Mapping[str, Any]) -> str:
+def _key(nets: Mapping[str, nn.Module], spec: JobSpec, provenance: Mapping[str, Any]) -> str:
     """SHA-256 over the weights and all that the scores depend on."""
     digest = hashlib.sha256()
-    for name, tensor in sorted(net.state_dict().items()):
-        digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)};".encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    for player, net in nets.items():
+        for name, tensor in sorted(net.state_dict().items()):
+            digest.update(f"{player}:{name}:{tensor.dtype}:{tuple(tensor.shape)};".encode())
+            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     basis = [VERSION, provenance, spec.evaluation.metrics]
     digest.update(json.dumps(basis, sort_keys=True).encode())
     return digest.hexdigest()

@@ -8,6 +8,8 @@ from typing import Literal
 
 Gate = Literal["better", "always", "never"]
 LOWER_IS_BETTER = frozenset({"fid", "kid", "reconstruction"})
+WITHOUT_EXTRACTOR = frozenset({"reconstruction"})
+"""Scores of pixels: the feature extractor has no part in them."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,8 @@ def _incomparable(metric: str, challenger: Standing, incumbent: Standing) -> str
         return f"which has no {metric}"
     if challenger.dataset_digest is None or challenger.dataset_digest != incumbent.dataset_digest:
         return f"whose data is {_short(incumbent.dataset_digest)}, not {_short(challenger.dataset_digest)}"
-    if challenger.extractor_digest is None or challenger.extractor_digest != incumbent.extractor_digest:
+    known = challenger.extractor_digest is not None and challenger.extractor_digest == incumbent.extractor_digest
+    if not known and metric not in WITHOUT_EXTRACTOR:
         return (
             f"which was scored with extractor {_short(incumbent.extractor_digest)}, "
             f"not {_short(challenger.extractor_digest)}"

@@ -11,6 +11,8 @@ from trainer.publish.gate import LOWER_IS_BETTER, Standing, judge
 from trainer.publish.registry import score_tags, standing
 
 metrics = st.sampled_from(["fid", "kid", "precision", "recall"])
+"""Distances between features; `reconstruction` is one between pixels."""
+any_metric = metrics | st.just("reconstruction")
 scores = st.one_of(st.none(), st.floats(), st.floats(0, 100))
 digests = st.one_of(st.none(), st.sampled_from(["a" * 64, "b" * 64]))
 
@@ -28,7 +30,7 @@ fast = settings(deadline=None)
 
 
 @fast
-@given(metrics, known("2"), known("1"))
+@given(any_metric, known("2"), known("1"))
 def test_between_comparable_versions_the_strictly_better_one_is_champion(metric, challenger, incumbent):
     lower = metric in LOWER_IS_BETTER
     better = challenger.score < incumbent.score if lower else challenger.score > incumbent.score
@@ -43,6 +45,15 @@ def test_the_champion_never_moves_between_different_data_extractors_or_sample_co
     )  # fmt: skip
     if not same or challenger.dataset_digest is None or challenger.extractor_digest is None:
         assert not judge("better", metric, challenger, incumbent).champion
+
+
+@fast
+@given(st.builds(Standing, st.just("2"), st.floats(0, 9), digests, digests, st.sampled_from(["10/10", "20/10"])))
+def test_reconstructions_compare_on_the_same_images_whatever_the_extractor(challenger):
+    incumbent = Standing("1", 10.0, "a" * 64, None, "10/10")
+    same = challenger.dataset_digest == incumbent.dataset_digest and challenger.samples == incumbent.samples
+    assert judge("better", "reconstruction", challenger, incumbent).champion == same
+    assert not judge("better", "fid", challenger, incumbent).champion
 
 
 @fast
