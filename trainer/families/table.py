@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from trainer.families.base import Family
     from trainer.spec import JobSpec
 
-NAMES: tuple[str, ...] = ("gan", "cgan", "dcgan", "infogan", "ae", "vae", "r3gan")
+NAMES: tuple[str, ...] = ("gan", "cgan", "dcgan", "bigan", "infogan", "ae", "vae", "r3gan")
 
 
 def arch_classes() -> tuple[type[Arch], ...]:

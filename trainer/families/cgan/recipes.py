@@ -35,7 +35,9 @@ def cgan_digits() -> JobSpec:
     adam = Adam(lr=1e-3, beta1=0.5)
     return JobSpec(
         name="cgan-digits",
-        arch=CganArch(resolution=16, g_z_hidden=64, g_y_hidden=192, g_hidden=256, g_dropout=0.0, d_x_hidden=96, d_hidden=96),
+        arch=CganArch(
+            resolution=16, g_z_hidden=64, g_y_hidden=192, g_hidden=256, g_dropout=0.0, d_x_hidden=96, d_hidden=96
+        ),
         data=Data(url="builtin:digits"),
         objective=Objective(loss="non-saturating"),
         optimizers={"G": adam, "D": adam},
