@@ -14,11 +14,11 @@ endif
 TEST_ENV := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types docs clean
+.PHONY: help setup demo reproduce test lint types docs clean
 .NOTPARALLEL:
 
 help:  ## list the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
 
 setup: $(STAMP)  ## make .venv and install everything in it (once)
 
@@ -28,6 +28,9 @@ $(STAMP): pyproject.toml requirements.lock
 
 demo: setup  ## the whole path, from a REST request to a model pulled from the registry (runs/demo/samples.png)
 	@exec $(BIN)/python -m service.demo $(ARGS)
+
+reproduce: setup  ## RECIPE=infogan (or all): train it on MNIST=zip or folder, measure it as its paper does
+	@exec $(BIN)/python -m benchmarks.reproduce $(or $(RECIPE),all) $(if $(MNIST),--mnist '$(MNIST)') $(ARGS)
 
 test: setup  ## lint, types, import rules and all tests
 	@$(TEST_ENV) BIN="$(BIN)" .ci/check.sh all

@@ -1,6 +1,6 @@
-"""Writes the README's benchmark table from `benchmarks/results/*.json`, so that it quotes nothing else.
+"""Writes the README's tables from `benchmarks/results/`, so that they quote nothing else.
 
-`python -m benchmarks.readme` rewrites the table; `--check` only says whether it is up to date (exit status 1 if not).
+`python -m benchmarks.readme` rewrites them; `--check` only says whether they are up to date (exit status 1 if not).
 """
 
 from __future__ import annotations
@@ -10,9 +10,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+from benchmarks.reproduce import rows
+
 README = Path(__file__).parent.parent / "README.md"
 RESULTS = Path(__file__).parent / "results"
-BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
+BENCHMARKS, REPRODUCTION = "benchmarks", "reproduction"
+"""Names in the markers around each table."""
 
 
 def table(results: Path = RESULTS) -> str:
@@ -29,13 +32,24 @@ def table(results: Path = RESULTS) -> str:
     return "\n".join(lines)
 
 
-def updated(readme: str, lines: str) -> str:
-    """The README with the table between its markers. Raises ValueError if a marker is missing."""
-    if BEGIN not in readme or END not in readme:
-        raise ValueError(f"the README lacks the markers {BEGIN} and {END}")
-    head, _, rest = readme.partition(BEGIN)
-    _, _, tail = rest.partition(END)
-    return f"{head}{BEGIN}\n{lines}\n{END}{tail}"
+def updated(readme: str, lines: str, name: str = BENCHMARKS) -> str:
+    """The README with the table between the markers of `name`. Raises ValueError if a marker is missing."""
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    if begin not in readme or end not in readme:
+        raise ValueError(f"the README lacks the markers {begin} and {end}")
+    head, _, rest = readme.partition(begin)
+    _, _, tail = rest.partition(end)
+    return f"{head}{begin}\n{lines}\n{end}{tail}"
+
+
+def drawn(text: str) -> str:
+    """The README with both tables as the results are now."""
+    return updated(updated(text, table()), rows.table(RESULTS / "reproduce"), REPRODUCTION)
+
+
+def write() -> None:
+    """Rewrite the README's tables."""
+    README.write_text(drawn(README.read_text()))
 
 
 def _joined(targets: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -74,11 +88,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.readme", description=__doc__)
     parser.add_argument("--check", action="store_true", help="change nothing; fail if the table is out of date")
     options = parser.parse_args()
-    before = README.read_text()
-    after = updated(before, table())
     if options.check:
-        return int(before != after)
-    README.write_text(after)
+        return int(drawn(README.read_text()) != README.read_text())
+    write()
     return 0
 
 

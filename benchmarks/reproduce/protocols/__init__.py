@@ -1,0 +1,1 @@
+"""What each recipe is measured by. To add one: a line in `table.PROTOCOLS`."""

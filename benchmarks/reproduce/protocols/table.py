@@ -1,0 +1,75 @@
+"""Recipe → the paper it follows, how long the paper trains, and what it is measured by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from benchmarks.reproduce.case import Case
+from benchmarks.reproduce.figures import Figure
+from benchmarks.reproduce.protocols.autoencoding import likelihood_bounds, reconstruction_error
+from benchmarks.reproduce.protocols.classes import asked_labels, generated_neighbours
+from benchmarks.reproduce.protocols.coding import code_matching, information
+from benchmarks.reproduce.protocols.density import parzen_likelihood
+from benchmarks.reproduce.protocols.features import discriminator_svm, encoder_neighbours
+from benchmarks.reproduce.protocols.quality import critic_follows_quality, frechet, gradient_norm
+
+Measure = Callable[[Case], Iterator[Figure]]
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What one reproduction is.
+
+    epochs, epoch: length of the paper's training, and the images of one epoch; 0 where the paper names none. overrides:
+    what the reproduction changes about the recipe. evaluations: how often the platform scores the generator on the way.
+    note: what a reader has to know about the figures.
+    """
+
+    paper: str
+    measures: tuple[Measure, ...]
+    epochs: int = 0
+    epoch: int = 50_000
+    overrides: tuple[str, ...] = ()
+    evaluations: int = 1
+    note: str = ""
+
+    @property
+    def images(self) -> int | None:
+        """Real images that the paper's training shows; None where it names no length."""
+        return self.epochs * self.epoch or None
+
+
+GAN, MIRZA = "Goodfellow et al. 2014", "Mirza & Osindero 2014"
+RADFORD, DONAHUE, CHEN = "Radford et al. 2016", "Donahue et al. 2017", "Chen et al. 2016"
+WEAK = "Parzen windows are a weak measure: k-means centroids beat true images (Theis et al. 2016)"
+GOODFELLOW = Protocol(GAN, (parzen_likelihood("225 ± 2", 225.0), frechet), epochs=250, note=WEAK)
+COMPARED = (frechet,)
+"""What the objectives on DCGAN's nets are compared by."""
+
+PROTOCOLS: dict[str, Protocol] = {
+    "gan": GOODFELLOW,
+    "gan-minimax": GOODFELLOW,
+    "cgan": Protocol(MIRZA, (parzen_likelihood("132 ± 1.8", 132.0), asked_labels(95.0), frechet), note=WEAK),
+    "dcgan": Protocol(
+        RADFORD,
+        (generated_neighbours("2.98 %", 2.98), asked_labels(95.0), discriminator_svm, frechet),
+        epochs=200, evaluations=10,
+    ),
+    "bigan": Protocol(DONAHUE, (encoder_neighbours("97.39 %", 97.39), frechet), epochs=400, epoch=60_000),
+    "ae": Protocol(DONAHUE, (encoder_neighbours("97.58 %", None), reconstruction_error), epochs=400, epoch=60_000),
+    "ae-l1": Protocol(DONAHUE, (encoder_neighbours("97.63 %", None), reconstruction_error), epochs=400, epoch=60_000),
+    "latent-regressor": Protocol(DONAHUE, (encoder_neighbours("97.44 %", None), frechet), epochs=400, epoch=60_000),
+    "joint-latent-regressor": Protocol(DONAHUE, (encoder_neighbours("97.13 %", None), frechet), epochs=400, epoch=60_000),
+    "infogan": Protocol(CHEN, (code_matching(5.0), information, frechet)),
+    "infogan-gan": Protocol(CHEN, (information, code_matching(None), frechet), note="a plain GAN whose Q only reads"),
+    "vae": Protocol("Kingma & Welling 2014", (likelihood_bounds, reconstruction_error, frechet)),
+    "dcgan-unconditional": Protocol(RADFORD, COMPARED, evaluations=10),
+    "lsgan": Protocol("Mao et al. 2017", COMPARED, evaluations=10),
+    "hinge": Protocol("Lim & Ye 2017", COMPARED, evaluations=10),
+    "wgan": Protocol("Arjovsky et al. 2017", (critic_follows_quality, frechet), evaluations=12),
+    "wgan-mlp": Protocol("Arjovsky et al. 2017", (critic_follows_quality, frechet), evaluations=12),
+    "wgan-nobn": Protocol("Arjovsky et al. 2017", (critic_follows_quality, frechet), evaluations=12),
+    "wgan-gp": Protocol("Gulrajani et al. 2017", (gradient_norm, critic_follows_quality, frechet), evaluations=12),
+    "r3gan": Protocol("Huang et al. 2024", COMPARED, evaluations=10),
+}  # fmt: skip

@@ -1,0 +1,89 @@
+"""The README's reproduction table from the results' JSON, and nothing else. Imports no torch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from benchmarks.reproduce.figures import shown
+
+PLAIN = "dcgan-unconditional"
+COMPARED = {"wgan": (PLAIN,), "wgan-gp": ("wgan",), "lsgan": (PLAIN,), "hinge": (PLAIN,), "r3gan": (PLAIN, "wgan-gp")}
+"""Whose Fréchet distance a recipe's is held against, at equal images."""
+HEAD = "| recipe | measure | paper | ours | reached | images (epochs) | time | commit | beside it; what to know |"
+
+
+def table(folder: Path) -> str:
+    """Markdown: a line for every figure that has a target, or for the first one of a recipe that has none."""
+    found = {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
+    results = {name: result for name, result in found.items() if not result["quick"]}
+    lines = [HEAD, "|---|---|---|---|---|---|---|---|---|"]
+    for name, result in results.items():
+        figures = [figure for figure in result["figures"] if figure["target"] is not None] or result["figures"][:1]
+        beside = [figure for figure in result["figures"] if figure not in figures]
+        for number, figure in enumerate(figures):
+            remarks = _remarks(name, result, beside, results) if number == 0 else []
+            lines.append("| " + " | ".join((*_cells(name, result, figure), "; ".join(remarks))) + " |")
+    return "\n".join(lines)
+
+
+def _cells(name: str, result: dict[str, Any], figure: dict[str, Any]) -> tuple[str, ...]:
+    reached = {None: "–", True: "yes", False: "**no**"}[figure["holds"]]
+    seconds = max(run["wall_seconds"] for run in result["runs"])
+    seeds = f", {len(result['runs'])} seeds" if len(result["runs"]) > 1 else ""
+    commit = result["commit"][:7] + ("-dirty" if result["commit"].endswith("-dirty") else "")
+    return (
+        f"`{name}`", figure["name"], figure["paper"] or "–", shown(figure) + seeds, reached, _length(result), _time(seconds),
+        f"`{commit}`",
+    )  # fmt: skip
+
+
+def _length(result: dict[str, Any]) -> str:
+    """`2.5 M (50 of 250)`: images trained on, and the paper's epochs if the training was cut."""
+    millions = f"{result['images'] / 1e6:.3g} M"
+    return f"{millions} ({result['cut'].removesuffix(' epochs')})" if result["cut"] else millions
+
+
+def _remarks(
+    name: str, result: dict[str, Any], beside: list[dict[str, Any]], results: dict[str, dict[str, Any]]
+) -> list[str]:
+    remarks = [f"{figure['name']}: {shown(figure)}" + _papers(figure) for figure in beside]
+    remarks += [
+        text for other in COMPARED.get(name, ()) if (text := at_equal_images(result, results.get(other), other))
+    ]
+    remarks += [f"**cut**: {result['cut']}"] if result["cut"] else []
+    short = any(figure["holds"] is False for figure in result["figures"])
+    remarks += [f"**short because** {result['reason'] or 'not yet known'}"] if short else []
+    return remarks + ([result["note"]] if result["note"] else [])
+
+
+def at_equal_images(ours: dict[str, Any], theirs: dict[str, Any] | None, other: str) -> str:
+    """`Fréchet distance at 1 M images 5.1, wgan 9.3`; empty unless both were scored by one extractor on the same images."""
+    if theirs is None:
+        return ""
+    a, b = ours["runs"][0], theirs["runs"][0]
+    same = all(a[key] == b[key] for key in ("extractor_digest", "dataset_digest"))
+    if not same or not a["fid"] or not b["fid"]:
+        return ""
+    images = min(a["fid"][-1][0], b["fid"][-1][0])
+    return f"Fréchet distance at {images / 1e6:.3g} M images {_at(a['fid'], images):.3g}, {other} {_at(b['fid'], images):.3g}"
+
+
+def _at(curve: list[list[float]], images: int) -> float:
+    """The score at that many images: linear between two evaluations, the nearest one beyond the ends."""
+    before = [point for point in curve if point[0] <= images]
+    after = [point for point in curve if point[0] >= images]
+    if not before or not after:
+        return float((after[:1] or before[-1:])[0][1])
+    (x0, y0), (x1, y1) = before[-1], after[0]
+    return float(y0) if x0 == x1 else float(y0 + (y1 - y0) * (images - x0) / (x1 - x0))
+
+
+def _papers(figure: dict[str, Any]) -> str:
+    return f" (paper: {figure['paper']})" if figure["paper"] else ""
+
+
+def _time(seconds: int) -> str:
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours}:{minutes:02} h" if hours else f"{minutes} min"
