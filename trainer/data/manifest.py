@@ -111,14 +111,20 @@ def mismatches(manifest: DatasetManifest, spec: JobSpec) -> list[FieldError]:
         fix = f"use {manifest.channels}, or pack the data again with --channels {arch.channels}"
         found.append(_mismatch("arch.channels", arch.channels, f"the data has {manifest.channels}", fix))
     if arch.classes not in (0, len(manifest.classes)):
-        fix = (
-            f"use {len(manifest.classes)}, or 0 for no labels" if manifest.classes else "use 0: the data has no labels"
-        )
-        found.append(_mismatch("arch.classes", arch.classes, f"the data has {len(manifest.classes)} classes", fix))
+        message = f"the data has {len(manifest.classes)} classes" if manifest.classes else "the data has no labels"
+        found.append(_mismatch("arch.classes", arch.classes, message, _labels_fix(manifest, spec)))
     if spec.data.digest not in (None, manifest.digest):
         fix = "use the data that the spec was written for, or null to accept what is there"
         found.append(_mismatch("data.digest", spec.data.digest, f"the data's digest is {manifest.digest}", fix))
     return found
+
+
+def _labels_fix(manifest: DatasetManifest, spec: JobSpec) -> str:
+    """What to do where the data hasn't the classes that the spec says."""
+    if not manifest.classes:
+        fix = "pack images that lie in a folder for each class"
+        return fix if spec.arch.label_use == "required" else f"use 0, or {fix}"
+    return f"use {len(manifest.classes)}" + ("" if spec.arch.label_use == "required" else ", or 0 for no labels")
 
 
 def _mismatch(path: str, value: object, message: str, fix: str) -> FieldError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
-from trainer.families.table import arch_classes
+from trainer.families.table import families_with
 from trainer.spec.errors import FieldError, short
 from trainer.spec.sections import Objective
 
@@ -42,32 +42,38 @@ def _labels(spec: JobSpec) -> Iterator[FieldError]:
     arch = spec.arch
     if arch.label_use == "required" and not arch.classes:
         message = f"is too few: family {arch.family} is conditioned on labels"
-        yield _wrong("arch.classes", 0, message, "set the number of classes that the data has")
+        yield _wrong("arch.classes", 0, message, "set it to the number of classes that the data has")
     if arch.label_use == "none" and arch.classes:
         message = f"can't be used: family {arch.family} knows no labels"
-        yield _wrong("arch.classes", arch.classes, message, f"use 0, or {_able('labels')}")
+        fix = f"use 0, or a family that can be conditioned on labels: {_able('labels')}"
+        yield _wrong("arch.classes", arch.classes, message, fix)
 
 
 def _kind_of_family(spec: JobSpec) -> Iterator[FieldError]:
     """What only some families can: a D to have objectives for, an encoder."""
     arch = spec.arch
-    if not arch.adversarial and spec.objective != Objective():
-        message = f"has nothing to say: family {arch.family} has no discriminator"
-        yield _wrong("objective", spec.objective.loss, message, "leave objective out")
+    if not arch.adversarial:
+        default = Objective()
+        for name, value in spec.objective:
+            if value != getattr(default, name):
+                message = f"means nothing to family {arch.family}, which has no discriminator"
+                given = spec.objective.model_dump(mode="json")[name]
+                yield _wrong(
+                    f"objective.{name}", given, message, f"leave it out, or use {short(getattr(default, name))}"
+                )
     if arch.encoder:
         return
-    fix = f"family {arch.family} has no encoder; {_able('encoder')}"
+    message = f"needs an encoder, and family {arch.family} has none"
+    fix = f"leave it out, or use a family that has one: {_able('encoder')}"
     if spec.publish and spec.publish.encoder:
-        yield _wrong("publish.encoder", True, "is impossible", fix)
+        yield _wrong("publish.encoder", True, message, fix)
     if "reconstruction" in spec.evaluation.metrics:
-        yield _wrong("evaluation.metrics", "reconstruction", "is impossible", fix)
+        yield _wrong("evaluation.metrics", "reconstruction", message, fix)
 
 
 def _able(what: Literal["labels", "encoder"]) -> str:
-    """Advice to choose a family that knows labels, or that has an encoder."""
-    classes = [cls for cls in arch_classes() if (cls.encoder if what == "encoder" else cls.label_use != "none")]
-    names = ", ".join(str(cls.model_fields["family"].default) for cls in classes)
-    return f"families that have: {names}" if names else "leave it out"
+    """Families that can be conditioned on labels, or that have an encoder."""
+    return ", ".join(families_with(what)) or "there is none"
 
 
 def _batch(spec: JobSpec) -> Iterator[FieldError]:
@@ -107,7 +113,10 @@ def _penalties(spec: JobSpec) -> Iterator[FieldError]:
             yield _wrong(path, kind, "and gradient-penalty bound D's slope in two ways", "keep one of them")
         if kind in ("gradient-penalty", "r1", "r2") and spec.arch.d_batch_statistics:
             message = "needs D's gradient at single images, which batch norm mixes"
-            yield _wrong(path, kind, message, "use a D without batch norm, e.g. arch.d_norm=layer")
+            other = (
+                "arch.d_norm=layer" if "d_norm" in type(spec.arch).model_fields else "family dcgan, arch.d_norm=layer"
+            )
+            yield _wrong(path, kind, message, f"leave it out, or use a D without batch norm, e.g. {other}")
 
 
 def _builtin_data(spec: JobSpec) -> Iterator[FieldError]:
@@ -115,9 +124,10 @@ def _builtin_data(spec: JobSpec) -> Iterator[FieldError]:
         return
     if spec.arch.channels != 1:
         yield _wrong("arch.channels", spec.arch.channels, "does not fit builtin:digits, which is grey", "use 1")
-    if spec.arch.classes not in (0, 10):
+    if spec.arch.classes not in (0, 10) and spec.arch.label_use != "none":
         message = "does not fit builtin:digits, which has 10 classes"
-        yield _wrong("arch.classes", spec.arch.classes, message, "use 10, or 0 for no labels")
+        fix = "use 10" if spec.arch.label_use == "required" else "use 10, or 0 for no labels"
+        yield _wrong("arch.classes", spec.arch.classes, message, fix)
 
 
 def _wrong(path: str, value: object, message: str, fix: str) -> FieldError:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from trainer.spec.errors import FIELDS, FieldError, short
 from trainer.spec.job import JobSpec
-from trainer.spec.paths import Kinds, descend, fields, models, tagged
+from trainer.spec.paths import Kinds, descend, fields, kinds_of, models, tagged
 
 
 def explain(error: ValidationError, model: type[BaseModel] = JobSpec) -> list[FieldError]:
@@ -21,7 +21,8 @@ def _field_errors(item: dict[str, Any], model: type[BaseModel]) -> list[FieldErr
     context = item.get("ctx", {})
     path, parent = _place(item["loc"], model)
     if item["type"] == FIELDS:
-        return [FieldError.model_validate(found) for found in context["errors"]]
+        inner = [FieldError.model_validate(found) for found in context["errors"]]
+        return [found.model_copy(update={"path": _join(path, found.path)}) for found in inner]
     if item["type"] == "union_tag_not_found":
         return [FieldError(path=_join(path, _tag(context)), message="is required", fix=f"one of {_tags(path, model)}")]
     if item["type"] == "union_tag_invalid":
@@ -32,7 +33,7 @@ def _field_errors(item: dict[str, Any], model: type[BaseModel]) -> list[FieldErr
             )
         ]
     if item["type"] == "extra_forbidden":
-        fix = suggest(path[-1], fields(parent))
+        fix = _elsewhere(item["loc"], path, model) or suggest(path[-1], fields(parent))
         return [FieldError(path=_join(path), message="unknown field", value=short(item["input"]), fix=fix)]
     description = _description(parent, path)
     if item["type"] == "missing":
@@ -61,12 +62,27 @@ def _place(loc: tuple[int | str, ...], model: type[BaseModel]) -> tuple[tuple[st
             kinds = _member(kinds, part)
             continue
         path.append(part)
-        parent, kinds = kinds, descend(kinds, part)
+        parent = parent if part.isdigit() else kinds  # an item of a list is described by the list's field
+        kinds = descend(kinds, part)
     return tuple(path), parent
 
 
 def _member(kinds: Kinds, tag: str) -> Kinds:
     return tagged(kinds, "family", tag) or tagged(kinds, "kind", tag)
+
+
+def _elsewhere(loc: tuple[int | str, ...], path: tuple[str, ...], model: type[BaseModel]) -> str:
+    """Advice for an unknown field of `arch` that other families do have; empty for any other field."""
+    if len(loc) < 3 or loc[0] != "arch" or "arch" not in model.model_fields:
+        return ""
+    having = []
+    for member in models(kinds_of(model.model_fields["arch"].annotation)):
+        kinds: Kinds = (member,)
+        for part in path[1:-1]:
+            kinds = descend(kinds, part)
+        if path[-1] in fields(kinds):
+            having.append(str(member.model_fields["family"].default))
+    return f"family {loc[1]} has no {path[-1]}; families that have: {', '.join(having)}" if having else ""
 
 
 def _tag(context: dict[str, Any]) -> str:
@@ -86,7 +102,8 @@ def _tags(path: tuple[str, ...], model: type[BaseModel]) -> str:
 
 def _description(parent: Kinds, path: tuple[str, ...]) -> str:
     """First sentence of the field's description."""
-    field = fields(parent).get(path[-1]) if path else None
+    names = [part for part in path if not part.isdigit()]
+    field = fields(parent).get(names[-1]) if names else None
     text = (field.description or "") if field else ""
     return " ".join(text.split()).split(". ")[0].rstrip(".")
 

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from trainer.schema import Frozen
+from trainer.spec.errors import FieldError, refuse
 
 
 class Schedule(Frozen):
@@ -27,7 +28,8 @@ class Schedule(Frozen):
     @model_validator(mode="after")
     def _reachable(self) -> Schedule:
         if self.kind == "geometric" and self.final == 0.0:
-            raise ValueError("geometric never reaches a final of 0; give one above it, e.g. 0.01")
+            message = "is 0, which a geometric schedule never reaches"
+            refuse([FieldError(path="final", message=message, value="0.0", fix="give one above 0, e.g. 0.01")])
         return self
 
     def factor(self, images: int, total_images: int, updates: int) -> float:
