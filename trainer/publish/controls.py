@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from trainer.families.table import families_with
+
 SPAN = (-2.0, 2.0)
 """A continuous code's range in a traversal. Trained on (-1, 1), it is shown from -2 to 2 (Chen et al. 2016, Figure 2)."""
 STEPS = 10
@@ -41,7 +43,9 @@ def controls(config: Mapping[str, Any], codes: Sequence[str], traversed: Sequenc
     axes = [_axis(text) for text in codes]
     for name in [axis.code for axis in axes] + list(traversed):
         if name not in known:
-            has = f"its codes are {', '.join(known)}" if known else f"family {config['family']} has no latent codes"
+            able = f"families that have: {', '.join(families_with('codes'))}"
+            none = f"family {config['family']} has no latent codes; {able}"
+            has = f"its codes are {', '.join(known)}" if known else none
             raise ValueError(f"code {name!r} is asked for, but {has}")
     axes += [traversal(known[name]) for name in traversed]
     names = [axis.code for axis in axes]

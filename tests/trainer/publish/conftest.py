@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parent))
+
 from trainer.data.stream import open_dataset
 from trainer.engine.distributed import Distributed
 from trainer.engine.state import TrainState
+from trainer.families.arch import CodedLatent
 from trainer.families.table import recipes
 from trainer.publish import build_package
 from trainer.publish.card import Lineage
@@ -40,3 +45,17 @@ def conditional(tmp_path_factory):
 def unconditional(tmp_path_factory):
     """The MLP GAN with a uniform prior, sigmoid pixels and no classes."""
     return make(tmp_path_factory, "gan-digits", {"g_hidden": 16, "d_hidden": 8, "resolution": 8, "classes": 0})
+
+
+@pytest.fixture(scope="session")
+def coded(tmp_path_factory):
+    """InfoGAN with two categorical and two continuous codes and a normal prior, so that truncation is possible."""
+    latent = CodedLatent(dim=5, categorical=(10, 3), continuous=2)
+    narrow = {"g_width": 4, "d_width": 4, "g_hidden": 8, "d_hidden": 8, "q_hidden": 4}
+    return make(tmp_path_factory, "infogan-digits", {"resolution": 8, "latent": latent, **narrow})
+
+
+@pytest.fixture(scope="session")
+def encoding(tmp_path_factory):
+    """BiGAN: an encoder beside the generator."""
+    return make(tmp_path_factory, "bigan-digits", {"resolution": 8, "g_hidden": 8, "e_hidden": 8, "d_hidden": 8})
