@@ -68,9 +68,7 @@ class Distributed:
         gpu = spec.resources.gpus_per_worker > 0
         if gpu and not torch.cuda.is_available():
             raise BadSpecError("resources.gpus_per_worker is 1 but this machine has no usable GPU; set it to 0")
-        if world > 1 and not gpu:
-            # Accelerate otherwise guesses from the physical cores, which it can't count in every container.
-            os.environ.setdefault("OMP_NUM_THREADS", str(max(1, int(spec.resources.cpus_per_worker))))
+        _use_threads(spec, several=world > 1 and not gpu)
         AcceleratorState._reset_state(reset_partial_state=True)  # a second training in this process may differ
         found = cls(
             Accelerator(
@@ -173,3 +171,18 @@ def _fingerprint(net: nn.Module) -> int:
     for parameter in net.parameters():
         digest.update(parameter.detach().contiguous().flatten().view(torch.uint8).cpu().numpy().tobytes())
     return int.from_bytes(digest.digest()[:8], "big", signed=True)
+
+
+def _use_threads(spec: JobSpec, several: bool) -> None:
+    """Compute with as many threads as OMP_NUM_THREADS says; with several workers on CPUs, by default with
+    `resources.cpus_per_worker`, where Accelerate would guess from the physical cores.
+
+    The variable alone is not enough: torch reads it when it is imported, and a warm process of Ray imported torch before
+    Ray wrote it for the worker. Two workers with two threads each then spin against each other on two cores, at half the
+    speed; and the number of threads decides how sums are rounded, so it has to be the same after a restart.
+    """
+    if several:
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, int(spec.resources.cpus_per_worker))))
+    wanted = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]  # OpenMP takes a list, for nested teams
+    if wanted.isdecimal() and int(wanted) > 0:
+        torch.set_num_threads(int(wanted))

@@ -14,6 +14,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from trainer.engine.events import (
     CheckpointWritten,
     Event,
@@ -148,6 +150,7 @@ def environment(run: Run) -> dict[str, Any]:
         "platform": platform.platform(),
         "packages": {name: found for name in PACKAGES if (found := _version(name))},
         "workers": run.distributed.world,
+        "threads": torch.get_num_threads(),
         "device": str(run.distributed.device),
         "spec_digest": run.spec.digest(),
     }

@@ -148,7 +148,32 @@ def test_a_gpu_that_is_not_there_is_a_bad_spec():
         Distributed.create(gan_spec("resources.gpus_per_worker=1"), world=1)
 
 
-def test_omp_threads_of_the_user_are_kept(monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+@pytest.fixture
+def threads_as_before():
+    before = torch.get_num_threads()
+    yield before
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(("said", "used"), [("3", 3), ("2,1", 2), ("no number", 5), (None, 5)])
+def test_torch_uses_the_threads_of_omp_num_threads_though_it_was_imported_before_that_was_set(
+    monkeypatch, said, used, threads_as_before
+):
+    torch.set_num_threads(5)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if said:
+        monkeypatch.setenv("OMP_NUM_THREADS", said)
     Distributed.create(gan_spec(), world=1)
-    assert os.environ["OMP_NUM_THREADS"] == "3"
+    assert torch.get_num_threads() == used
+    assert os.environ.get("OMP_NUM_THREADS") == said
+
+
+def _threads(rank, world):
+    del os.environ["OMP_NUM_THREADS"]
+    torch.set_num_threads(5)
+    Distributed.create(gan_spec("resources.cpus_per_worker=2"), world=world)
+    return torch.get_num_threads()
+
+
+def test_several_workers_use_as_many_threads_as_each_has_cpus():
+    assert spawn(2, _threads) == [2, 2]
