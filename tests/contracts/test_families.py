@@ -24,7 +24,10 @@ from trainer.objective.phases import Batch, Phase
 from trainer.spec import Adam, Data, JobSpec, Objective, parse_spec
 
 RESOLUTIONS = (8, 16, 28, 32, 64, 128)
-WIDTHS = {"g_width": 8, "d_width": 8, "g_hidden": 32, "d_hidden": 16, "e_hidden": 32}
+WIDTHS = {
+    "g_width": 8, "d_width": 8, "g_hidden": 32, "d_hidden": 16, "e_hidden": 32,
+    "g_z_hidden": 16, "g_y_hidden": 16, "d_x_hidden": 16, "d_y_hidden": 16,
+}  # fmt: skip
 """Fields that make nets small, where a family has them."""
 
 
