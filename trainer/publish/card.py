@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.data.manifest import DatasetManifest
+from trainer.families.arch import Arch
 from trainer.publish.gate import LOWER_IS_BETTER
 from trainer.spec import JobSpec, dump_spec
 
@@ -59,28 +60,40 @@ def write_card(
     scores: Mapping[str, float],
     provenance: Mapping[str, Any],
     lineage: Lineage,
+    *,
+    encoder: bool = False,
 ) -> None:
-    """Write `card.md`; `samples.png` lies beside it."""
+    """Write `card.md`; `samples.png` lies beside it. encoder: whether the package holds one."""
     sections = [
-        _title(spec, manifest),
-        "## Samples\n\n![samples](samples.png)\n\nSeed 0"
-        + (", one class per row." if 0 < spec.arch.classes <= 64 else "."),
+        _title(spec, manifest, encoder),
+        f"## Samples\n\n![samples](samples.png)\n\n{_rows(spec.arch)}",
         _scores(scores, provenance),
         _lineage(manifest, lineage),
-        _use(spec),
+        _use(spec, encoder),
         f"## Spec\n\n```yaml\n{dump_spec(spec).strip()}\n```",
     ]
     path.write_text("\n\n".join(sections) + "\n")
 
 
-def _title(spec: JobSpec, manifest: DatasetManifest) -> str:
+def _title(spec: JobSpec, manifest: DatasetManifest, encoder: bool) -> str:
     arch = spec.arch
     kind = f"class-conditional ({arch.classes} classes)" if arch.conditional else "unconditional"
+    has = [f"latent codes {', '.join(code.name for code in arch.latent.codes)}"] if arch.latent.codes else []
+    has += ["an encoder"] if encoder else []
     model = spec.publish.model if spec.publish else spec.name
     return (
-        f"# {model}\n\nA {kind} generator of family `{arch.family}`: {arch.resolution} × {arch.resolution} pixels, "
+        f"# {model}\n\nA {kind} generator of family `{arch.family}`{' with ' if has else ''}{' and '.join(has)}: "
+        f"{arch.resolution} × {arch.resolution} pixels, "
         f"{'RGB' if arch.channels == 3 else 'grey'}, trained on {manifest.samples:,} images of {manifest.name}."
     )
+
+
+def _rows(arch: Arch) -> str:
+    """What the rows of `samples.png` are."""
+    if 0 < arch.classes <= 64:
+        return "Seed 0, one class per row."
+    coded = [code.name for code in arch.latent.codes if code.kind == "categorical" and code.size <= 64]
+    return f"Seed 0, one value of code {coded[0]} per row." if coded else "Seed 0."
 
 
 def _scores(scores: Mapping[str, float], provenance: Mapping[str, Any]) -> str:
@@ -118,7 +131,7 @@ def _lineage(manifest: DatasetManifest, lineage: Lineage) -> str:
     )
 
 
-def _use(spec: JobSpec) -> str:
+def _use(spec: JobSpec, encoder: bool = False) -> str:
     model = spec.publish.model if spec.publish else None
     source = f'"models:/{model}@champion"' if model else '"path/to/this/folder"'
     server = (
@@ -127,14 +140,55 @@ def _use(spec: JobSpec) -> str:
         else ""
     )
     label = ', "labels": "balanced"' if spec.arch.conditional else ""
-    return f"""## Use
+    shape = f"{spec.arch.resolution}, {spec.arch.resolution}, {spec.arch.channels}"
+    first = spec.arch.latent.codes[0].name if spec.arch.latent.codes else None
+    more = f'images = model.predict({{"n": 10, "{first}": 0}})   # one value of a code, see below\n' if first else ""
+    if encoder:
+        more += f'z = model.predict({{"encode": images}})   # float32 [64, {spec.arch.latent.width}]\n'
+        more += 'images = model.predict({"z": z})   # G(E(x)): the images that these latents stand for\n'
+    return (
+        f"""## Use
 
 With MLflow, in any environment that has the packages of `requirements.txt` (no pickle is loaded):
 
 ```python
 import mlflow
 {server}model = mlflow.pyfunc.load_model({source})
-images = model.predict({{"n": 64, "seed": 0{label}}})   # uint8 [64, {spec.arch.resolution}, {spec.arch.resolution}, {spec.arch.channels}]
-```
+images = model.predict({{"n": 64, "seed": 0{label}}})   # uint8 [64, {shape}]
+{more}```
 
 Without MLflow, in this folder: `from generator import Generator; Generator(".").sample(n=64, seed=0)`."""
+        + _codes(spec.arch, model or "FOLDER")
+        + (_encoder(model or "FOLDER") if encoder else "")
+    )
+
+
+def _codes(arch: Arch, model: str) -> str:
+    """The latent codes; empty for a model without."""
+    if not arch.latent.codes:
+        return ""
+    rows = [
+        f"| `{code.name}` | {code.kind} | {f'0 … {code.size - 1}' if code.kind == 'categorical' else '-1 … 1'} |"
+        for code in arch.latent.codes
+    ]
+    first = arch.latent.codes[0].name
+    table = "\n".join(["| code | kind | values in training |", "|---|---|---|", *rows])
+    return f"""
+
+## Latent codes
+
+Parts of z with a meaning that training found by itself (Chen et al. 2016). Give one value for all images, or one for each;
+what isn't given is drawn. A continuous code may leave its range somewhat.
+
+{table}
+
+`agon sample {model} --traverse {first} --out picture.png` shows what {first} does."""
+
+
+def _encoder(model: str) -> str:
+    return f"""
+
+## Encoder
+
+`encoder.pt2` maps an image to its latents; images must have this model's size. `agon sample {model} --encode FOLDER --out
+picture.png` shows images above their reconstructions, and fits images of another size."""

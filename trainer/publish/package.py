@@ -86,7 +86,7 @@ def build_package(
         (aside / "spec.yaml").write_text(dump_spec(spec))
         record = {"scores": dict(scores), "provenance": dict(provenance), "lineage": lineage.as_dict()}
         (aside / "scores.json").write_text(json.dumps(record, indent=2) + "\n")
-        write_card(aside / "card.md", spec, dataset.manifest, scores, provenance, lineage)
+        write_card(aside / "card.md", spec, dataset.manifest, scores, provenance, lineage, encoder=config["encoder"])
         write_checksums(aside)
         shutil.rmtree(out, ignore_errors=True)
         aside.rename(out)
