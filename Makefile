@@ -26,7 +26,7 @@ $(STAMP): pyproject.toml requirements.lock
 	@PYTHON="$(PYTHON)" VENV="$(VENV)" .ci/setup.sh
 	@touch $@
 
-demo: setup  ## the whole path, from a REST request to a model pulled from the registry (runs/demo/samples.png)
+demo: setup  ## the whole path, from a REST request to a model pulled from the registry (runs/demo: samples.png and a report)
 	@exec $(BIN)/python -m service.demo $(ARGS)
 
 reproduce: setup  ## RECIPE=infogan (or all): train it on MNIST=zip or folder, measure it as its paper does

@@ -104,7 +104,7 @@ def bars(title: str, names: Sequence[str], groups: Sequence[tuple[str, Sequence[
 
 
 def _axes(title: str, x: str, y: str, *, wide: bool = False) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(7.2 if wide else 3.6, 2.3))
+    figure = Figure(figsize=(8.4 if wide else 3.6, 2.3))
     FigureCanvasSVG(figure)
     axes = figure.add_subplot()
     axes.set_title(title, parse_math=False)

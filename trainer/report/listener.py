@@ -95,8 +95,7 @@ class Reporting:
             provenance=provenance,
             facts={
                 "job": self._job.job_id,
-                "trained": f"{event.step:,} of about {_steps(event, spec.train.images):,} steps, "
-                f"{event.images:,} of {spec.train.images:,} images shown",
+                "trained": f"{event.step:,} steps, {event.images:,} of {spec.train.images:,} images shown",
                 "dataset digest": self._dataset.manifest.digest,
                 "spec digest": spec.digest(),
                 "Agon": code_version(),
@@ -106,8 +105,3 @@ class Reporting:
             missing="this training was not scored, so there is no feature extractor yet; `agon report` makes one",
             effort=QUICK,
         )
-
-
-def _steps(event: Event, images: int) -> int:
-    """Steps of the whole training, from those so far."""
-    return round(event.step * images / event.images) if event.images else 0

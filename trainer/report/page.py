@@ -32,6 +32,8 @@ class Sheet:
     rows: Sequence[Row]
     heads: Sequence[str] = ()
     caption: str = ""
+    half: bool = False
+    """Few columns: two such sheets lie beside each other where there is room."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,7 @@ def render(subject: Subject, shown: Sequence[Shown], absent: Sequence[Absent], *
     return environment.get_template("page.html").render(
         subject=subject,
         kind=describe(subject),
+        basis=basis(subject),
         scores=[(name, f"{value:.4g}", _better(name)) for name, value in subject.scores.items()],
         shown=shown,
         absent=absent,
@@ -122,12 +125,27 @@ def render(subject: Subject, shown: Sequence[Shown], absent: Sequence[Absent], *
     )
 
 
+def basis(subject: Subject) -> str:
+    """What the scores at the head of the page rest on; empty if it isn't known."""
+    known = subject.provenance
+    if not subject.scores or "extractor" not in known:
+        return ""
+    counts = f" of {int(known['samples']):,} generated images" if "samples" in known else ""
+    return (
+        f"Scores by features of {known['extractor']}{counts}; they compare only with scores of the same basis (below)."
+    )
+
+
 def describe(subject: Subject) -> str:
     """What the model is, in a sentence."""
     arch = subject.arch
     known = f"class-conditional ({arch.classes} classes)" if arch.conditional else "unconditional"
     colour = "RGB" if arch.channels == 3 else "grey"
-    return f"A {known} generator of family {arch.family}, {arch.resolution} × {arch.resolution} pixels, {colour}."
+    trained = subject.facts.get("trained", "")
+    return (
+        f"{'A' if arch.conditional else 'An'} {known} generator of family {arch.family}, "
+        f"{arch.resolution} × {arch.resolution} pixels, {colour}.{f' Trained: {trained}.' if trained else ''}"
+    )
 
 
 def _better(name: str) -> str:

@@ -63,9 +63,11 @@ class Effort:
     """What the sections that draw thousands of images may take together, about, on this machine."""
     samples: int
     """Images for a score or a statistic, if time allows."""
+    advice: str = ""
+    """Where more may be had."""
 
 
-QUICK = Effort(seconds=8.0, samples=1000)
+QUICK = Effort(seconds=8.0, samples=1000, advice="; `agon report` of the model takes the time")
 """Within a job: it ends that much later."""
 FULL = Effort(seconds=180.0, samples=5000)
 """On request."""
@@ -136,11 +138,7 @@ class Subject:
         count = int(share * self.effort.seconds / self.seconds_an_image / sets)
         if count < LEAST:
             needed = LEAST * sets * self.seconds_an_image
-            raise LeftOut(
-                f"it takes {needed:,.0f} s or more here, which a report within a job does not; `agon report` has longer"
-                if self.effort is QUICK
-                else f"it takes {needed:,.0f} s or more on this machine"
-            )
+            raise LeftOut(f"it takes {needed:,.0f} s or more here{self.effort.advice}")
         return min(count, self.effort.samples)
 
     def class_name(self, label: int) -> str:

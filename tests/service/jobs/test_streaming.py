@@ -194,6 +194,39 @@ def test_the_newest_grid_of_samples_is_served_and_nothing_else(world: Any, tmp_p
     assert reply.content == png + b"ten"
 
 
+def test_the_report_is_served_as_a_page_that_runs_and_loads_nothing(world: Any, tmp_path: Any) -> None:
+    job = world.running()
+    url = f"/v1/jobs/{job}/report"
+    missing = world.client.get(url)
+    assert missing.status_code == 404
+    assert "evaluation.every_steps" in missing.json()["detail"], "the fix"
+    secret = tmp_path / "secret.html"
+    secret.write_text("secret")
+    path = world.folder(job) / "report.html"
+    path.symlink_to(secret)
+    assert world.client.get(url).status_code == 404
+    path.unlink()
+    path.write_text("<!doctype html><title>é</title>", encoding="utf-8")
+    reply = world.client.get(url)
+    assert reply.status_code == 200
+    assert reply.headers["content-type"] == "text/html; charset=utf-8"
+    assert reply.content == path.read_bytes()
+    policy = reply.headers["content-security-policy"]
+    for rule in ("sandbox;", "default-src 'none'", "img-src data:", "form-action 'none'"):
+        assert rule in policy
+    assert "script" not in policy
+    assert reply.headers["x-content-type-options"] == "nosniff"
+    assert world.client.get(url, headers={"Authorization": ""}).status_code == 401
+
+
+def test_a_job_that_ended_without_a_report_says_where_the_reason_is(world: Any) -> None:
+    job = world.submit()
+    world.client.post(f"/v1/jobs/{job}/cancel")
+    reply = world.client.get(f"/v1/jobs/{job}/report")
+    assert reply.status_code == 404
+    assert f"/v1/jobs/{job}/logs" in reply.json()["detail"]
+
+
 def test_one_who_comes_while_there_is_a_gap_is_not_told_what_lies_behind_it(world: Any) -> None:
     """Else `Last-Event-ID` would skip what fills the gap."""
     job = world.running()

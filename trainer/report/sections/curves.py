@@ -79,7 +79,12 @@ def scores(subject: Subject) -> Sequence[Block]:
     for name, curve in curves.items():
         x = _axis(curve)
         drawn.append(
-            charts.lines(TITLES.get(name, name), [Series(name, x, curve.values, marked=True)], x=axis_name(curve))
+            charts.lines(
+                TITLES.get(name, name),
+                [Series(name, x, curve.values, marked=True)],
+                x=axis_name(curve),
+                log=wants_log(curve.values),
+            )
         )
         best = curve.values.index(BETTER.get(name, min)(curve.values))
         rows.append([name, f"{curve.values[best]:.4g}", f"{x[best]:,}", f"{curve.values[-1]:.4g}"])

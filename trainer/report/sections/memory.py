@@ -85,12 +85,8 @@ def _in_space(
     groups = [("samples", near), ("training images", usual)]
     chart = charts.histogram(f"Distance to the nearest training image, by {name}", groups, x=unit)
     heads = ["sample", *[f"nearest {place}" for place in range(1, NEIGHBOURS + 1)]]
-    sheet = Sheet(
-        rows,
-        heads,
-        caption=f"By {name}: the {len(rows)} of {len(fakes):,} samples that lie nearest, with the distance.",
-    )
-    return verdict(near, usual, name), chart, sheet
+    caption = f"By {name}: the {len(rows)} of {len(fakes):,} samples that lie nearest, each with its distance."
+    return verdict(near, usual, name), chart, Sheet(rows, heads, caption, half=True)
 
 
 def verdict(near: NDArray[np.float64], usual: NDArray[np.float64], name: str) -> str:
@@ -111,18 +107,19 @@ def search(
     data: Dataset, among: NDArray[np.int64], query_QF: Tensor, embed: Embed, exclude: NDArray[np.int64] | None = None
 ) -> Nearest:
     """The k nearest of the training images `among`. `exclude` [Q]: each query's own sample number."""
-    best = torch.full((len(query_QF), NEIGHBOURS), torch.inf)
+    query = query_QF.double()  # cdist squares and subtracts: in float32 a copy would seem to lie a little away
+    best = torch.full((len(query), NEIGHBOURS), torch.inf, dtype=torch.float64)
     index = torch.zeros(best.shape, dtype=torch.int64)
     for first in range(0, len(among), CHUNK):
         numbers = torch.from_numpy(among[first : first + CHUNK])
-        distance = torch.cdist(query_QF, embed(data.images(numbers.numpy())[0]))
+        distance = torch.cdist(query, embed(data.images(numbers.numpy())[0]).double())
         if exclude is not None:
             distance[torch.from_numpy(exclude)[:, None] == numbers] = torch.inf
         together = torch.cat([best, distance], dim=1)
-        numbered = torch.cat([index, numbers.expand(len(query_QF), -1)], dim=1)
+        numbered = torch.cat([index, numbers.expand(len(query), -1)], dim=1)
         best, place = together.topk(NEIGHBOURS, largest=False)
         index = numbered.gather(1, place)
-    return Nearest(best.double().numpy(), index.numpy())
+    return Nearest(best.numpy(), index.numpy())
 
 
 def pixels(images_BCHW: Tensor) -> Tensor:
