@@ -16,8 +16,8 @@ HEAD = "| recipe | measure | paper | ours | reached | images (epochs) | time | c
 
 def table(folder: Path) -> str:
     """Markdown: a line for every figure that has a target, or for the first one of a recipe that has none."""
-    found = {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
-    results = {name: result for name, result in found.items() if not result["quick"]}
+    found = {path.stem: json.loads(path.read_text()) for path in folder.glob("*.json")}
+    results = {name: found[name] for name in sorted(found) if not found[name]["quick"]}
     lines = [HEAD, "|---|---|---|---|---|---|---|---|---|"]
     for name, result in results.items():
         figures = [figure for figure in result["figures"] if figure["target"] is not None] or result["figures"][:1]

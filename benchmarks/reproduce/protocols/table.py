@@ -11,7 +11,7 @@ from benchmarks.reproduce.protocols.autoencoding import likelihood_bounds, recon
 from benchmarks.reproduce.protocols.classes import asked_labels, generated_neighbours
 from benchmarks.reproduce.protocols.coding import code_matching, information
 from benchmarks.reproduce.protocols.density import parzen_likelihood
-from benchmarks.reproduce.protocols.features import discriminator_svm, encoder_neighbours
+from benchmarks.reproduce.protocols.features import discriminator_neighbours, discriminator_svm, encoder_neighbours
 from benchmarks.reproduce.protocols.quality import critic_follows_quality, frechet, gradient_norm
 
 Measure = Callable[[Case], Iterator[Figure]]
@@ -56,11 +56,16 @@ PROTOCOLS: dict[str, Protocol] = {
         (generated_neighbours("2.98 %", 2.98), asked_labels(95.0), discriminator_svm, frechet),
         epochs=200, evaluations=10,
     ),
-    "bigan": Protocol(DONAHUE, (encoder_neighbours("97.39 %", 97.39), frechet), epochs=400, epoch=60_000),
+    "bigan": Protocol(DONAHUE, (encoder_neighbours("97.39 %", 97.39), frechet), epochs=400),
+    "bigan-lr": Protocol(
+        DONAHUE, (encoder_neighbours("97.44 %", None), discriminator_neighbours, frechet), epochs=400,
+        note="the paper's latent regressor",
+    ),
+    "bigan-joint-lr": Protocol(
+        DONAHUE, (encoder_neighbours("97.13 %", None), frechet), epochs=400, note="the paper's joint latent regressor"
+    ),
     "ae": Protocol(DONAHUE, (encoder_neighbours("97.58 %", None), reconstruction_error), epochs=400, epoch=60_000),
     "ae-l1": Protocol(DONAHUE, (encoder_neighbours("97.63 %", None), reconstruction_error), epochs=400, epoch=60_000),
-    "latent-regressor": Protocol(DONAHUE, (encoder_neighbours("97.44 %", None), frechet), epochs=400, epoch=60_000),
-    "joint-latent-regressor": Protocol(DONAHUE, (encoder_neighbours("97.13 %", None), frechet), epochs=400, epoch=60_000),
     "infogan": Protocol(CHEN, (code_matching(5.0), information, frechet)),
     "infogan-gan": Protocol(CHEN, (information, code_matching(None), frechet), note="a plain GAN whose Q only reads"),
     "vae": Protocol("Kingma & Welling 2014", (likelihood_bounds, reconstruction_error, frechet)),
