@@ -14,10 +14,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from service.cli import jobs
 from service.client import Client
 from service.gateway.ray_jobs import RayStatus
+from trainer.data.pack import pack
 
 Agon = Callable[..., Any]
 STARTED = {"kind": "started", "data": {"total_images": 640, "resumed_from": None, "workers": 2, "device": "cpu"}}
@@ -179,6 +181,20 @@ def test_what_the_api_refuses_is_shown_by_field(agon: Agon, world: Any) -> None:
     found = agon("submit", "dcgan-64", "--set", "data.url=/etc/nowhere")
     assert found.code == 2
     assert "data.url" in found.err
+
+
+def test_data_without_labels_are_refused_for_a_family_that_needs_them_with_the_fix(
+    agon: Agon, world: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "photos").mkdir()
+    for number in range(8):
+        Image.new("L", (16, 16), 30 * number).save(tmp_path / "photos" / f"{number}.png")
+    packed = Path(world.settings.data_roots[0]) / "photos"
+    pack(str(tmp_path / "photos"), packed)
+    found = agon("submit", "cgan-digits", "--set", f"data.url={packed}")
+    assert found.code == 2
+    for expected in ("arch.classes", "the data has no labels", "10", "pack images that lie in a folder for each class"):
+        assert expected in " ".join(found.err.split())
 
 
 def test_validate_asks_the_api_too(agon: Agon, world: Any) -> None:

@@ -102,6 +102,23 @@ def test_an_invalid_spec_names_every_field_and_exits_2_without_a_traceback(agon:
     assert found.out == ""
 
 
+@pytest.mark.parametrize(
+    ("recipe", "change", "expected"),
+    [
+        ("cgan-digits", "arch.classes=0", "set it to the number of classes that the data has"),
+        ("ae-digits", "objective.loss=hinge", "leave it out, or use"),
+        ("dcgan-digits", "evaluation.metrics=[reconstruction]", "leave it out, or use a family that has one: bigan"),
+        ("dcgan-digits", "arch.latent.categorical=[10]", "families that have: infogan"),
+        ("infogan-digits", "arch.resolution=48", "use 8, 16, 28, 32, 64 or 128"),
+    ],
+)
+def test_what_a_family_can_not_do_is_said_with_the_fix(agon: Agon, recipe: str, change: str, expected: str) -> None:
+    found = agon("validate", recipe, "--set", change, "--offline")
+    assert found.code == 2
+    assert change.partition("=")[0] in found.err
+    assert expected in " ".join(found.err.split())
+
+
 @pytest.mark.parametrize("text", ["a: [", "- 1", "a: 1\na: 2"])
 def test_a_file_that_is_no_spec_is_explained(agon: Agon, tmp_path: Path, text: str) -> None:
     path = tmp_path / "bad.yaml"

@@ -92,6 +92,28 @@ def test_data_that_does_not_fit_the_spec_is_refused_at_submit(world: Any, packed
     assert {error["path"] for error in reply.json()["errors"]} == {"arch.resolution", "arch.channels"}
 
 
+def test_what_a_family_can_not_do_is_refused_with_field_value_and_fix(world: Any, packed: Path) -> None:
+    """`packed` has no labels; the families' own rules are tested with the spec."""
+    unlabelled = {"data.url": str(packed), "arch.resolution": 16}
+    for recipe, changes, path, value, fix in (
+        ("cgan-digits", unlabelled, "arch.classes", "10", "pack images that lie in a folder for each class"),
+        ("dcgan-digits", unlabelled, "arch.classes", "10", "use 0, or pack images that lie in a folder for each class"),
+        ("cgan-digits", {"arch.classes": 0}, "arch.classes", "0", "the number of classes that the data has"),
+        ("gan-digits", {"evaluation.metrics": ["reconstruction"]}, "evaluation.metrics", '"reconstruction"', "bigan"),
+        ("vae-digits", {"objective.loss": "hinge"}, "objective.loss", '"hinge"', "leave it out"),
+        ("dcgan-digits", {"arch.latent.categorical": [10]}, "arch.latent.categorical", "[10]", "infogan"),
+        ("bigan-digits", {"arch.resolution": 48}, "arch.resolution", "48", "a power of two"),
+    ):
+        for call in ("/v1/jobs", "/v1/validate"):
+            reply = world.client.post(call, json={"recipe": recipe, "set": changes})
+            assert reply.status_code == 422, (recipe, changes)
+            (error,) = reply.json()["errors"]
+            assert (error["path"], error["value"]) == (path, value)
+            assert error["message"]
+            assert fix in error["fix"]
+    assert world.client.get("/v1/jobs").json()["items"] == []
+
+
 def test_a_relative_path_is_looked_up_below_a_data_root_and_stored_absolute(world: Any, packed: Path) -> None:
     relative = packed.relative_to(world.settings.data_roots[0])
     reply = world.client.post("/v1/jobs", json={"spec": {**SPEC, "data": {"url": str(relative)}}})
