@@ -38,7 +38,6 @@ class Decoder(nn.Module):
         self.shape = (arch.channels, arch.resolution, arch.resolution)
         self.hidden = hidden
         self.output = nn.Linear(units, arch.channels * arch.resolution**2)
-        init.normal_(self, 0.02)
 
     def forward(self, z_BZ: Tensor, labels_B: Tensor | None = None, *, logits: bool = False) -> Tensor:
         logits_BCRR: Tensor = self.output(self.hidden(z_BZ)).reshape(-1, *self.shape)
@@ -56,7 +55,6 @@ class Encoder(nn.Module):
         self.codes = nn.Sequential(
             nn.Linear(units, arch.latent.dim, bias=False), nn.BatchNorm1d(arch.latent.dim, affine=False)
         )
-        init.normal_(self, 0.02)
 
     def forward(self, x_BCRR: Tensor, *, features: bool = False) -> Tensor | tuple[Tensor, Tensor]:
         features_BF: Tensor = self.body(x_BCRR)
@@ -68,8 +66,12 @@ class Autoencoder(Family[AeArch]):
     """Two players, G and E, that step together."""
 
     def build(self, arch: AeArch) -> dict[str, nn.Module]:
+        """Weights start as N(0, 0.02), as BiGAN's."""
         hidden = nn.Sequential(*two_layers(arch.latent.width, arch.g_hidden, nn.ReLU()))
-        return {"G": Decoder(arch, hidden, arch.g_hidden), "E": Encoder(arch)}
+        nets: dict[str, nn.Module] = {"G": Decoder(arch, hidden, arch.g_hidden), "E": Encoder(arch)}
+        for net in nets.values():
+            init.normal_(net, 0.02)
+        return nets
 
     def phases(self, spec: JobSpec) -> tuple[Phase, ...]:
         """One phase: both nets on the reconstruction of new real images."""

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from trainer.families.ae.nets import Decoder
 from trainer.families.base import Family
 from trainer.families.vae.arch import VaeArch
-from trainer.nets import init
 from trainer.objective.phases import Batch, Loss, Nets, Phase
 from trainer.objective.reconstruction import cross_entropy, gaussian_divergence, reparametrised
 from trainer.spec import JobSpec
@@ -28,7 +27,6 @@ class Encoder(nn.Module):
         self.body = nn.Sequential(nn.Flatten(), *tanh_layers(pixels, arch.e_hidden, arch.layers))
         self.mean = nn.Linear(arch.e_hidden, arch.latent.dim)
         self.log_variance = nn.Linear(arch.e_hidden, arch.latent.dim)
-        init.normal_(self, 0.02)
 
     def forward(self, x_BCRR: Tensor, *, moments: bool = False) -> Tensor | tuple[Tensor, Tensor]:
         h_BF = self.body(x_BCRR)
@@ -40,6 +38,7 @@ class Vae(Family[VaeArch]):
     """Two players, G and E, that step together."""
 
     def build(self, arch: VaeArch) -> dict[str, nn.Module]:
+        """Weights start as torch draws them, U(±1/√inputs): from the paper's small ones Adam first drops the codes."""
         hidden = nn.Sequential(*tanh_layers(arch.latent.width, arch.g_hidden, arch.layers))
         return {"G": Decoder(arch, hidden, arch.g_hidden), "E": Encoder(arch)}
 
