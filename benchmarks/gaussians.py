@@ -78,18 +78,19 @@ class Method:
     objective: Objective
     optimizer: Adam | RMSProp
     steps: int
-    hidden: tuple[int, ...] = (64, 64, 64)
+    g_hidden: tuple[int, ...] = (64, 64, 64)
+    d_hidden: tuple[int, ...] = (64, 64)
     batch: int = 64
 
     def describe(self) -> str:
         """Its numbers in a line."""
         optimizer = self.optimizer.model_dump(exclude_defaults=True) | {"lr": self.optimizer.lr}
         objective = self.objective.model_dump(mode="json", exclude_none=True)
-        return f"{objective}, {self.optimizer.kind} {optimizer}, hidden {self.hidden}, batch {self.batch}"
+        return f"{objective}, {self.optimizer.kind} {optimizer}, hidden {self.g_hidden} and {self.d_hidden}, batch {self.batch}, {self.steps} steps"
 
 
-FALLING = Schedule(kind="linear")
-STEPS = 2000
+FALLING = Schedule(kind="linear", start=0.3)
+STEPS = 1000
 
 
 def wasserstein_gan(lr: float, bound: float, schedule: Schedule) -> Method:
@@ -100,7 +101,7 @@ def wasserstein_gan(lr: float, bound: float, schedule: Schedule) -> Method:
 
 METHODS: Mapping[str, Method] = {
     "gan": Method(Objective(loss="non-saturating"), Adam(lr=5e-4, beta1=0.5, schedule=FALLING), STEPS),
-    "wgan": wasserstein_gan(5e-4, 1.0, FALLING),
+    "wgan": wasserstein_gan(1e-3, 0.3, FALLING),
     "wgan-gp": Method(
         Objective(loss="wasserstein", penalties=(GradientPenalty(weight=0.1),), d_steps=5),
         Adam(lr=1e-3, beta1=0.5, beta2=0.9, schedule=FALLING),
@@ -122,8 +123,8 @@ def train(method: Method, real: Sampler, seed: int, steps: int) -> tuple[nn.Modu
     spec = point_spec(method.objective, both, batch=method.batch, steps=steps, seed=seed)
     torch.manual_seed(seed)
     nets = {
-        "G": PointMlp([LATENT, *method.hidden, 2], as_points=True),
-        "D": PointMlp([2, *method.hidden, 1], as_points=False),
+        "G": PointMlp([LATENT, *method.g_hidden, 2], as_points=True),
+        "D": PointMlp([2, *method.d_hidden, 1], as_points=False),
     }
     trainer = PointTrainer(spec, nets, real, latents)
     for _ in range(steps):
@@ -170,12 +171,12 @@ def results(tasks: list[tuple[str, str, int, bool]], jobs: int) -> Iterator[tupl
 
 
 def judge(report: Report, rows: list[dict[str, Any]]) -> None:
-    """Targets: the WGAN covers every mode in every run. What the others cover is reported beside it."""
+    """Targets: the WGAN covers every mode in every run, by either criterion. The others are reported beside it."""
     for kind, mixture in mixtures().items():
-        found = [row["covered"] for row in rows if row["method"] == "wgan" and row["gaussians"] == int(kind)]
-        if found:
-            name = f"WGAN: modes covered of {kind} Gaussians, fewest of {len(found)} run(s)"
-            report.at_least(name, len(mixture.centres), measured=min(found), unit="modes")
+        runs = [row for row in rows if row["method"] == "wgan" and row["gaussians"] == int(kind)]
+        for measure in ("covered", "touched") if runs else ():
+            name = f"WGAN: modes {measure} of {kind} Gaussians, fewest of {len(runs)} run(s)"
+            report.at_least(name, len(mixture.centres), measured=min(row[measure] for row in runs), unit="modes")
 
 
 def main() -> int:
