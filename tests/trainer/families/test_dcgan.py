@@ -11,6 +11,8 @@ from torch import nn
 
 from trainer.families.dcgan.arch import DcganArch
 from trainer.families.dcgan.nets import FAMILY
+from trainer.families.dcgan.recipes import RECIPES, dcgan_unconditional
+from trainer.families.r3gan.recipes import RECIPES as R3GAN
 from trainer.nets.norm import uses_batch_statistics
 
 RESOLUTIONS = (8, 16, 28, 32, 64, 128)
@@ -149,3 +151,87 @@ def test_channels_last_survives_the_forward() -> None:
     assert images.is_contiguous(memory_format=torch.channels_last)
     hidden = nets["D"].stages[0](images)
     assert hidden.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_features_are_every_stages_maps_and_end_in_the_logits() -> None:
+    torch.manual_seed(0)
+    d = FAMILY.build(DcganArch(resolution=28, classes=10, d_width=8))["D"].eval()
+    images, labels = torch.randn(3, 1, 28, 28), torch.tensor([0, 4, 9])
+    maps = d.features(images, labels)
+    assert [tuple(found.shape[1:]) for found in maps] == [(8, 14, 14), (16, 7, 7), (1, 1, 1)]
+    assert torch.equal(maps[-1].flatten(), d(images, labels))
+    hooked: list[torch.Tensor] = []
+    for module in d.modules():
+        if isinstance(module, nn.LeakyReLU):
+            module.register_forward_hook(lambda _, __, output: hooked.append(output))
+    assert all(torch.equal(a, b) for a, b in zip(d.features(images, labels), hooked, strict=False))
+    assert len(hooked) == 2
+
+
+def test_wgans_generator_without_batch_norm_has_a_constant_width() -> None:
+    nets = FAMILY.build(DcganArch(resolution=32, g_kind="conv-no-norm", g_width=16, d_width=16))
+    convolutions = [module for module in nets["G"].modules() if isinstance(module, nn.ConvTranspose2d)]
+    assert [layer.out_channels for layer in convolutions] == [16, 16, 16, 1]
+    assert all(layer.bias is not None for layer in convolutions)  # no norm would take its effect away
+    assert not uses_batch_statistics(nets["G"])
+    assert uses_batch_statistics(nets["D"])  # the critic stays DCGAN's
+
+
+def test_wgans_mlp_generator_has_four_relu_layers_and_the_critic_is_dcgans() -> None:
+    with torch.device("meta"):
+        nets = FAMILY.build(DcganArch(resolution=28, g_kind="mlp", g_width=512))
+    linear = [module for module in nets["G"].modules() if isinstance(module, nn.Linear)]
+    assert [(layer.in_features, layer.out_features) for layer in linear] == [(100, 512)] + [(512, 512)] * 3 + [
+        (512, 784)
+    ]
+    assert not any(isinstance(module, nn.ConvTranspose2d | nn.BatchNorm1d) for module in nets["G"].modules())
+    convolutions = [module for module in nets["D"].modules() if isinstance(module, nn.Conv2d)]
+    assert [layer.out_channels for layer in convolutions] == [64, 128, 1]
+
+
+@pytest.mark.parametrize("kind", ["conv", "conv-no-norm", "mlp"])
+def test_every_generator_draws_the_label_asked_for_in_the_pixel_range(kind: str) -> None:
+    torch.manual_seed(0)
+    arch = DcganArch(resolution=16, channels=3, classes=10, g_kind=kind, g_width=16, d_width=8)
+    g = FAMILY.build(arch)["G"].eval()
+    z = torch.randn(1, 100).expand(10, -1)
+    images = g(z, torch.arange(10))
+    assert images.shape == (10, 3, 16, 16)
+    assert images.abs().max().item() <= 1.0
+    assert (torch.cdist(images.flatten(1), images.flatten(1)) + torch.eye(10)).min().item() > 1e-6
+    program = torch.export.export(
+        g, (z[:3], torch.arange(3)), dynamic_shapes=({0: torch.export.Dim("b")},) * 2
+    ).module()
+    torch.testing.assert_close(program(z, torch.arange(10)), images, rtol=1e-5, atol=1e-6)
+
+
+def test_the_compared_recipes_differ_from_the_plain_one_in_what_they_name_alone() -> None:
+    plain = dcgan_unconditional().model_dump()
+    differing = {
+        "lsgan": {"objective"},
+        "hinge": {"objective"},
+        "wgan": {"objective", "optimizers"},
+        "wgan-gp": {"objective", "optimizers", "arch"},
+        "wgan-mlp": {"objective", "optimizers", "arch"},
+        "wgan-nobn": {"objective", "optimizers", "arch"},
+    }
+    for name, fields in differing.items():
+        found = RECIPES[name]().model_dump()
+        assert {key for key in plain if found[key] != plain[key]} == {"name", *fields}, name
+    r3gan = R3GAN["r3gan"]()
+    assert (r3gan.data, r3gan.train) == (dcgan_unconditional().data, dcgan_unconditional().train)
+
+
+def test_wgan_is_algorithm_1_with_the_authors_numbers() -> None:
+    """Arjovsky et al. 2017, Algorithm 1 and code: α, c, m, n_critic, and 100 critic updates in the first 25 steps and
+    in every 500th."""
+    spec = RECIPES["wgan"]()
+    assert {(player.kind, player.lr) for player in spec.optimizers.values()} == {("rmsprop", 5e-5)}
+    assert [(penalty.kind, penalty.bound) for penalty in spec.objective.penalties] == [("clip", 0.01)]
+    assert (spec.train.batch, spec.objective.loss, spec.ema) == (64, "wasserstein", None)
+    critic, generator = FAMILY.phases(spec)
+    assert (critic.name, generator.name) == ("D", "G")  # the critic first
+    updates = [critic.repeats(step) for step in range(1002)]
+    assert {step for step, count in enumerate(updates) if count == 100} == {*range(25), 500, 1000}
+    assert set(updates) == {5, 100}
+    assert {generator.repeats(step) for step in range(1002)} == {1}

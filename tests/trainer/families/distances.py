@@ -1,0 +1,28 @@
+"""How far a generator's pixels are from the data's, for tests that need no features."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from trainer.data.stream import open_dataset
+from trainer.engine.distributed import Distributed
+from trainer.engine.sampling import sample
+from trainer.engine.state import TrainState
+from trainer.evaluate.frechet import frechet_distance
+from trainer.spec import JobSpec
+
+
+def pixel_distance(state: TrainState, cache: Path, n: int = 500) -> float:
+    """Squared Fréchet distance between Gaussians of the pixels in [0, 1] of `n` samples and of the data's first 1500."""
+    real, _ = open_dataset(state.spec, cache_dir=cache).images(range(1500))
+    made = sample(state.family, state.spec.arch, state.generator, n=n, seed=1)
+    flat = [np.asarray(images).reshape(len(images), -1) / 255.0 for images in (real, made.transpose(0, 3, 1, 2))]
+    (mu1, cov1), (mu2, cov2) = ((x.mean(axis=0), np.cov(x, rowvar=False)) for x in flat)
+    return frechet_distance(mu1, cov1, mu2, cov2)
+
+
+def untrained_distance(spec: JobSpec, cache: Path) -> float:
+    """`pixel_distance` before the first update."""
+    return pixel_distance(TrainState.create(spec, Distributed.create(spec, world=1)), cache)
