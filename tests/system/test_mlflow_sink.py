@@ -16,6 +16,7 @@ import pytest
 from trainer import tracking
 from trainer.families.table import recipes
 from trainer.images import save_png
+from trainer.report.history import from_mlflow
 from trainer.sinks import forward
 from trainer.sinks.mlflow import ACKED_FILE, MlflowSink
 from trainer.sinks.spool import Spool, SpoolReader, write_cursor
@@ -119,6 +120,8 @@ def test_every_metric_is_there_once_though_the_server_was_killed_and_batches_wer
     write_cursor(folder / ACKED_FILE, 5)  # as if the process had died before it could note the last deliveries
     for step in range(70, 101):  # a restart goes on from a checkpoint and passes some steps again
         progress(spool, step)
+    (folder / "report.html").write_text("<title>page</title>")
+    spool.append(1, EventKind.REPORT, step=100, data={"path": "report.html", "seconds": 1.0})
     spool.append(1, EventKind.SCORES, step=100, data={"scores": {"fid": 12.5}, "provenance": {"samples": 64}})
     spool.append(1, EventKind.FINISHED, data={"outcome": "completed"})
     again = MlflowSink(spool, this)
@@ -133,7 +136,12 @@ def test_every_metric_is_there_once_though_the_server_was_killed_and_batches_wer
     assert run.info.status == "FINISHED"
     assert run.data.metrics["fid"] == 12.5
     assert run.data.params["arch.family"] == "gan"
-    assert {item.path for item in client.list_artifacts(run.info.run_id)} >= {"spec.yaml", "samples", "scores"}
+    assert {item.path for item in client.list_artifacts(run.info.run_id)} >= {
+        "spec.yaml",
+        "samples",
+        "scores",
+        "report.html",
+    }
     tracked = [e for e in SpoolReader(folder).after(0, 1000) if e.kind is EventKind.TRACKED]
     assert [e.data for e in tracked] == [{"mlflow_run_id": run.info.run_id}]
     spool.close()

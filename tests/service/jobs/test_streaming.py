@@ -222,6 +222,8 @@ def test_the_report_is_served_as_a_page_that_runs_and_loads_nothing(world: Any, 
 def test_a_job_that_ended_without_a_report_says_where_the_reason_is(world: Any) -> None:
     job = world.submit()
     world.client.post(f"/v1/jobs/{job}/cancel")
+    world.round()
+    assert world.job(job)["state"] == "cancelled"
     reply = world.client.get(f"/v1/jobs/{job}/report")
     assert reply.status_code == 404
     assert f"/v1/jobs/{job}/logs" in reply.json()["detail"]

@@ -64,7 +64,7 @@ def test_durations_are_for_people():
 
 
 def test_curves_of_a_pulled_model_come_from_its_jobs_run(monkeypatch):
-    """The client's answers are MLflow's; `test_report_mlflow` in the system tests has a real server."""
+    """The client's answers are MLflow's; the system tests ask a real server (test_mlflow_sink)."""
     points = {"G/loss": [(20, 1.5), (10, 2.5)], "fid": [(20, 7.0)], "share/data": [(10, 0.1)]}
     run = SimpleNamespace(
         data=SimpleNamespace(metrics=dict.fromkeys(points, 0.0)),

@@ -15,6 +15,7 @@ from trainer.engine.events import (
     CheckpointWritten,
     Event,
     Published,
+    ReportWritten,
     RunFinished,
     RunStarted,
     SamplesDrawn,
@@ -84,6 +85,7 @@ def test_every_event_of_the_loop_is_spooled_with_what_the_wire_format_says(spec:
         CheckpointWritten(30, 1920, tmp_path / "checkpoints" / "step-000000030"),
         Scored(30, 1920, {"fid": 2.0}, {"extractor": "classifier"}),
         Published(30, 1920, "m", "3", True, "better", {"fid": 2.0}),
+        ReportWritten(30, 1920, tmp_path / "report.html", 4.26),
         Warned(30, 1920, "careful"),
         RunFinished(30, 1920, "completed"),
     ]
@@ -98,6 +100,7 @@ def test_every_event_of_the_loop_is_spooled_with_what_the_wire_format_says(spec:
         (EventKind.CHECKPOINT, 30, 1920, 2),
         (EventKind.SCORES, 30, 1920, 2),
         (EventKind.PUBLISHED, 30, 1920, 2),
+        (EventKind.REPORT, 30, 1920, 2),
         (EventKind.WARNING, 30, 1920, 2),
     ]
     assert events[0].data == {"total_images": 6400, "resumed_from": 20, "workers": 2, "device": "cpu"}
@@ -108,6 +111,7 @@ def test_every_event_of_the_loop_is_spooled_with_what_the_wire_format_says(spec:
     assert events[2].data == {"path": "samples/step-000000030.png"}
     assert events[3].data == {"path": "checkpoints/step-000000030"}
     assert events[5].data["champion"] is True
+    assert events[6].data == {"path": "report.html", "seconds": 4.3}
     assert load_spec(tmp_path / "spec.yaml") == spec
     assert json.loads((tmp_path / "dataset.json").read_text()) == {"digest": "abc"}
     assert "torch" in json.loads((tmp_path / "environment.json").read_text())["packages"]

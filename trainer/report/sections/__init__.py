@@ -58,8 +58,8 @@ SECTIONS: tuple[Section, ...] = (
     Section(
         "losses",
         "Training curves",
-        "All metrics over the training: players that stay in balance keep each other busy; a loss that runs away for good "
-        "says that one has won. A GAN's loss is no measure of its images.",
+        "All metrics over the training. Two players that stay in balance keep each other busy, and a loss that runs away for "
+        "good says that one has won; a GAN's loss is no measure of its images. Of an autoencoder lower is better.",
         losses,
     ),
     Section(

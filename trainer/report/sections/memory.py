@@ -83,7 +83,7 @@ def _in_space(
         note = f"{rank:.0%} of training images have a nearer neighbour"
         rows.append(Row(f"{near[worst]:.3g}", strip(cells, alt), note))
     groups = [("samples", near), ("training images", usual)]
-    chart = charts.histogram(f"Distance to the nearest training image, by {name}", groups, x=unit)
+    chart = charts.histogram(f"To the nearest training image, by {name}", groups, x=unit)
     heads = ["sample", *[f"nearest {place}" for place in range(1, NEIGHBOURS + 1)]]
     caption = f"By {name}: the {len(rows)} of {len(fakes):,} samples that lie nearest, each with its distance."
     return verdict(near, usual, name), chart, Sheet(rows, heads, caption, half=True)
