@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from benchmarks import readme
-from benchmarks.reproduce import pictures, results
+from benchmarks.reproduce import curves, pictures, results
 from benchmarks.reproduce.case import QUICK, Case, Scale
 from benchmarks.reproduce.figures import shown
 from benchmarks.reproduce.mnist import Mnist, NoMnist, find
@@ -144,7 +144,10 @@ def finish(name: str, options: argparse.Namespace, mnist: Mnist, folders: Sequen
     result = results.record(name, PROTOCOLS[name], runs, quick=options.quick, reason=reason)
     results.write(path, result)
     results.show(result, OUT)
-    for picture in pictures.draw(name, cases[0][0], options.images_out):
+    for picture in (
+        *pictures.draw(name, cases[0][0], options.images_out),
+        *curves.draw(options.out, options.images_out),
+    ):
         ERR.print(f"drawn: {picture}")
     ERR.print(f"written: {path}")
     if not options.quick and options.out == results.FOLDER:

@@ -13,7 +13,9 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.common import RESULTS, commit, machine, versions
+from benchmarks.reproduce.curves import thinned
 from benchmarks.reproduce.figures import Figure, over_seeds, shown
+from benchmarks.reproduce.protocols.quality import critic_and_quality
 from benchmarks.reproduce.protocols.table import Protocol
 from benchmarks.reproduce.trained import Trained
 
@@ -46,6 +48,8 @@ class Run:
             "extractor_digest": provenance.get("extractor_digest"),
             "figures": [figure.as_json() for figure in self.figures],
             "fid": trained.score("fid"),
+            "information": thinned(trained.metric("Q/information")),
+            "critic": critic_and_quality(trained) if spec.objective.loss == "wasserstein" else [],
             "spec": raw,
         }
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from benchmarks.reproduce.case import Case
 from benchmarks.reproduce.figures import Figure
+from benchmarks.reproduce.trained import Trained
 
 WINDOW = 10
 """Progress reports before an evaluation over which the critic's estimate is averaged."""
@@ -29,7 +30,7 @@ def frechet(case: Case) -> Iterator[Figure]:
 def critic_follows_quality(case: Case) -> Iterator[Figure]:
     """Rank correlation of the critic's estimate of W₁ with the Fréchet distance over the training (Arjovsky et al. 2017,
     figures 3 and 4). Near 1: the critic's loss falls as samples become better."""
-    pairs = critic_and_quality(case)
+    pairs = critic_and_quality(case.trained)
     if len(pairs) < 4:
         return
     estimates, distances = np.array(pairs)[:, 1], np.array(pairs)[:, 2]
@@ -40,11 +41,11 @@ def critic_follows_quality(case: Case) -> Iterator[Figure]:
     yield Figure("linear correlation of the two", float(linear.statistic))
 
 
-def critic_and_quality(case: Case) -> list[tuple[int, float, float]]:
+def critic_and_quality(trained: Trained) -> list[tuple[int, float, float]]:
     """(images, critic's estimate of W₁, Fréchet distance) at each evaluation."""
-    real, fake = dict(case.trained.metric("D/real")), dict(case.trained.metric("D/fake"))
+    real, fake = dict(trained.metric("D/real")), dict(trained.metric("D/fake"))
     found = []
-    for images, distance in case.trained.score("fid"):
+    for images, distance in trained.score("fid"):
         before = sorted(seen for seen in real if seen <= images and seen in fake)[-WINDOW:]
         if before:
             found.append((images, float(np.mean([real[seen] - fake[seen] for seen in before])), distance))
