@@ -174,9 +174,9 @@ def judge(report: Report, rows: list[dict[str, Any]]) -> None:
     """Targets: the WGAN covers every mode in every run, by either criterion. The others are reported beside it."""
     for kind, mixture in mixtures().items():
         runs = [row for row in rows if row["method"] == "wgan" and row["gaussians"] == int(kind)]
-        for measure in ("covered", "touched") if runs else ():
-            name = f"WGAN: modes {measure} of {kind} Gaussians, fewest of {len(runs)} run(s)"
-            report.at_least(name, len(mixture.centres), measured=min(row[measure] for row in runs), unit="modes")
+        for criterion in ("covered", "touched") if runs else ():
+            name = f"WGAN: modes {criterion} of {kind} Gaussians, fewest of {len(runs)} run(s)"
+            report.at_least(name, len(mixture.centres), measured=min(row[criterion] for row in runs), unit="modes")
 
 
 def main() -> int:

@@ -28,7 +28,8 @@ def table(results: Path = RESULTS) -> str:
         for target in _joined(report["targets"]):
             command = f"`python -m benchmarks.{report['benchmark']}`"
             cells = (command, target["name"], target["target"], _figure(target["measured"]), _yes(target["holds"]))
-            lines.append("| " + " | ".join((*cells, f"`{_commit(report['commit'])}`")) + " |")
+            escaped = (cell.replace("|", r"\|") for cell in (*cells, f"`{_commit(report['commit'])}`"))
+            lines.append("| " + " | ".join(escaped) + " |")
     return "\n".join(lines)
 
 

@@ -38,3 +38,11 @@ def test_equal_digests_are_one_line_that_shows_a_difference(tmp_path: Path) -> N
     (tmp_path / "resume.json").write_text(json.dumps(report))
     (line,) = readme.table(tmp_path).splitlines()[2:]
     assert "| all 3 | 2 | **no** | `aaaaaaa-dirty` |" in line
+
+
+def test_a_name_with_a_bar_stays_in_its_cell(tmp_path: Path) -> None:
+    target = {"name": "|W₁ − |θ||", "target": "≤ 1", "measured": 0.5, "holds": True}
+    report = {"benchmark": "divergence", "commit": "a" * 40, "quick": False, "targets": [target]}
+    (tmp_path / "divergence.json").write_text(json.dumps(report))
+    (line,) = readme.table(tmp_path).splitlines()[2:]
+    assert r"| \|W₁ − \|θ\|\| | ≤ 1 |" in line
