@@ -1,7 +1,9 @@
 """The offline feature extractor: a small classifier of the dataset's own images, trained once and cached.
 
 With classes it learns them; a dataset without classes is learned by predicting rotations (Gidaris et al. 2018), which
-needs no labels. Its distances rank models of one dataset; they are not comparable with Inception's.
+needs no labels. Each feature is shifted and scaled to mean 0 and deviation 1 over the images that the net learned from:
+training leaves features on scales of their own, and a few would decide every distance. The distances rank models of one
+dataset; they are not comparable with Inception's.
 
 Shape legend: B batch, N images, C channels, S working resolution, F features, K classes.
 """
@@ -24,7 +26,7 @@ from torch.nn import functional as F
 from trainer.data.stream import Dataset
 from trainer.evaluate.files import file_digest, replace_atomically
 
-VERSION = 1
+VERSION = 2
 """Raised whenever net or training change, so that caches of older code are not used."""
 FEATURES = 128
 MAX_RESOLUTION = 64
@@ -36,11 +38,19 @@ BATCH = 128
 ROTATIONS = 4
 
 
+LEAST_SCALE = 0.1
+"""Least divisor of a feature, as a share of the mean deviation: one that hardly moves on real images, divided by its own
+deviation, would outweigh all others as soon as a generated image moves it."""
+
+
 class FeatureNet(nn.Module):
-    """Three convolution blocks and a hidden layer, whose ReLU outputs are the features.
+    """Three convolution blocks and a hidden layer, whose ReLU outputs, standardised, are the features.
 
     Takes x_BCSS in [-1, 1], S at least 8. Above 16 px the first convolution has stride 2.
     """
+
+    mean: Tensor
+    scale: Tensor
 
     def __init__(self, channels: int, size: int, classes: int) -> None:
         super().__init__()
@@ -53,15 +63,26 @@ class FeatureNet(nn.Module):
             nn.Linear(64 * side * side, FEATURES), nn.ReLU(),
         )  # fmt: skip
         self.head = nn.Linear(FEATURES, classes)
+        self.register_buffer("mean", torch.zeros(FEATURES))
+        self.register_buffer("scale", torch.ones(FEATURES))
 
     def features(self, x_BCSS: Tensor) -> Tensor:
-        """Activations of the hidden layer, [B, F]."""
-        features: Tensor = self.body(x_BCSS)
+        """Activations of the hidden layer, standardised by `standardise`'s images, [B, F]."""
+        features: Tensor = (self.body(x_BCSS) - self.mean) / self.scale
         return features
+
+    @torch.inference_mode()
+    def standardise(self, images_NCSS: Tensor) -> None:
+        """Make these images' features have mean 0 and deviation 1 (less where it is far below the others')."""
+        hidden_NF = torch.cat([self.body(chunk) for chunk in images_NCSS.split(1000)]).double()
+        deviation_F = hidden_NF.std(dim=0, correction=0)
+        self.mean.copy_(hidden_NF.mean(dim=0))
+        # A net that has learned nothing at all has deviations of 0; then the features stay as they are, all alike.
+        self.scale.copy_(deviation_F.clamp_min(LEAST_SCALE * deviation_F.mean()).where(deviation_F.mean() > 0, 1.0))
 
     def forward(self, x_BCSS: Tensor) -> Tensor:
         """Logits, [B, K]."""
-        logits: Tensor = self.head(self.features(x_BCSS))
+        logits: Tensor = self.head(self.body(x_BCSS))
         return logits
 
 
@@ -120,7 +141,8 @@ def training_set(dataset: Dataset, size: int, labelled: bool) -> tuple[Tensor, T
 
 
 def train(net: FeatureNet, images_NCSS: Tensor, labels_N: Tensor | None, *, seed: int) -> None:
-    """Train with Adam and a cosine schedule for `EPOCHS` or about `SHOWN` images; leaves the net in eval mode.
+    """Train with Adam and a cosine schedule for `EPOCHS` or about `SHOWN` images, then standardise the features by the
+    same images. Leaves the net in eval mode.
 
     Deterministic on one kind of CPU: initial weights and order come from `seed`, and one thread keeps the order of
     every sum (a job of one process and one of two workers get the same extractor).
@@ -141,6 +163,7 @@ def train(net: FeatureNet, images_NCSS: Tensor, labels_N: Tensor | None, *, seed
             optimizer.step()
             schedule.step()
         net.eval()
+        net.standardise(images_NCSS)
 
 
 def rotate(x_BCSS: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,6 +9,7 @@ import re
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from evaluate_doubles import Unlabelled, small_spec, train_extractor
@@ -38,6 +39,28 @@ def test_features_are_of_the_promised_shape_and_finite(classifier, digits):
     assert features.shape == (7, FEATURES)
     assert features.dtype == torch.float32
     assert features.isfinite().all()
+
+
+def test_features_have_mean_0_and_deviation_1_over_the_real_images(classifier, digits):
+    features = classifier(digits.images(range(digits.manifest.samples))[0]).double().numpy()
+    deviations = features.std(axis=0)
+    assert abs(features.mean(axis=0)).max() < 1e-3
+    assert deviations.max() < 1.001
+    assert np.median(deviations) > 0.999
+
+
+def test_a_feature_that_hardly_moves_on_real_images_does_not_outweigh_the_others():
+    net, hidden = module.FeatureNet(1, 8, 10).eval(), torch.rand(500, FEATURES)
+    hidden[:, 0] = 3.0
+    hidden[:, 1] *= 1e-6
+    net.body = nn.Identity()
+    net.standardise(hidden)
+    moved = hidden[:1].clone()
+    moved[:, :2] += 1.0  # what moves another feature by about √12 deviations
+    assert ((net.features(moved) - net.features(hidden[:1]))[:, :2] < 40).all()
+    torch.testing.assert_close(net.features(hidden)[:, 2:].std(dim=0, correction=0), torch.ones(FEATURES - 2))
+    net.standardise(torch.zeros(5, FEATURES))  # a net that learned nothing
+    assert (net.features(torch.zeros(2, FEATURES)) == 0).all()
 
 
 def test_it_is_trained_once_and_then_read_from_the_cache(classifier, digits, cache, monkeypatch):
