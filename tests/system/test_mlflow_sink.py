@@ -142,6 +142,9 @@ def test_every_metric_is_there_once_though_the_server_was_killed_and_batches_wer
         "scores",
         "report.html",
     }
+    curves = from_mlflow(server.url, "j1", images_a_step=64.0)  # as a report of the pulled model shows them
+    assert curves.metrics["D/loss"].images == tuple(64 * step for step in range(1, 101))
+    assert curves.scores["fid"].values == (12.5,)
     tracked = [e for e in SpoolReader(folder).after(0, 1000) if e.kind is EventKind.TRACKED]
     assert [e.data for e in tracked] == [{"mlflow_run_id": run.info.run_id}]
     spool.close()

@@ -65,7 +65,7 @@ def from_job(folder: Path, where: Where) -> Subject:
     checkpoint = latest(folder / CHECKPOINTS)
     step = int(checkpoint.name.rpartition("-")[2]) if checkpoint else -1
     package = folder / FOLDER
-    if is_package(package) and (_lineage(package).get("step", 0) >= step):
+    if is_package(package) and _lineage(package)["step"] >= step:
         subject = _of_package(subject, package)
     elif checkpoint is not None:
         subject = _of_checkpoint(subject, checkpoint, step)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from report_doubles import TINY, Lookup, made, why_not
+from report_doubles import Lookup, made, why_not
 from scipy.spatial import geometric_slerp
 
 from trainer.evaluate.accumulate import Features
@@ -22,6 +22,7 @@ from trainer.report.history import Curve, History
 from trainer.report.sections.curves import wants_log
 from trainer.report.sections.latent import lerp, slerp
 from trainer.report.sections.memory import pixels, search
+from trainer.report.sections.truncation import measure
 from trainer.report.subject import QUICK, Effort, LeftOut, Subject
 
 
@@ -222,23 +223,21 @@ def _noise(subject):
 
 
 def test_the_truncation_curve_is_the_evaluations_own_score(conditional):
-    text, drawn, sheet = made("truncation", conditional)
-    count = TINY.samples
+    text, _, sheet = made("truncation", conditional)
+    assert len(sheet.rows) == 7
+    assert "drawn again" in text.text
+    assert "200 generated" in text.text
 
     def features(images):
         kept = conditional.features(images).numpy()
         return Features(Moments.of(kept), kept)
 
-    indices = real_indices(conditional.dataset.manifest.samples, count)
-    real = features(conditional.dataset.images(indices)[0])
-    fake = conditional.model.sample(n=count, seed=0, truncation=0.5)
-    truth = score(real, features(torch.from_numpy(fake).permute(0, 3, 1, 2)), ("fid",))["fid"]
-    drawn_fid = drawn.charts[0].svg
-    assert len(sheet.rows) == 7
-    assert "drawn again" in text.text
-    least = float(str(drawn_fid).partition("least ")[2].partition(",")[0])
-    greatest = float(str(drawn_fid).partition("greatest ")[2].partition('"')[0])
-    assert least * 0.999 <= truth <= greatest * 1.001
+    measured = measure(replace(conditional, effort=Effort(0.0, 200)), 100)
+    assert list(measured) == [None, 1.0, 0.5], "when the time is up, three thresholds remain"
+    real = features(conditional.dataset.images(real_indices(conditional.dataset.manifest.samples, 100))[0])
+    fake = features(torch.from_numpy(conditional.model.sample(n=100, truncation=0.5)).permute(0, 3, 1, 2))
+    truth = score(real, fake, ("fid", "precision", "recall"))
+    assert measured[0.5] == {name: pytest.approx(value, rel=1e-3) for name, value in truth.items()}
 
 
 def test_curves_are_grouped_and_a_runaway_gets_a_logarithmic_axis():

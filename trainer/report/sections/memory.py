@@ -49,7 +49,7 @@ def neighbours(subject: Subject) -> Sequence[Block]:
     if subject.features is not None:
         eye = subject.features
         spaces.append(("features", f"distance of {eye.name} features", lambda images: eye(images)))
-    count = min(QUERIES, subject.affordable(share=0.1), data.manifest.samples // 2)
+    count = min(QUERIES, subject.affordable(share=0.15, least=50), data.manifest.samples // 2)
     if count < NEIGHBOURS:
         raise LeftOut(f"the dataset has only {data.manifest.samples} images")
     among = real_indices(data.manifest.samples, min(AMONG, 4 * subject.effort.samples))
