@@ -74,7 +74,7 @@ class FeatureNet(nn.Module):
     @torch.inference_mode()
     def standardise(self, images_NCSS: Tensor) -> None:
         """Make these images' features have mean 0 and deviation 1 (less where it is far below the others')."""
-        hidden_NF = torch.cat([self.body(chunk) for chunk in images_NCSS.split(1000)]).double()
+        hidden_NF = torch.cat([self.body(chunk) for chunk in torch.split(images_NCSS, 1000)]).double()
         deviation_F = hidden_NF.std(dim=0, correction=0)
         self.mean.copy_(hidden_NF.mean(dim=0))
         # A net that has learned nothing at all has deviations of 0; then the features stay as they are, all alike.
