@@ -88,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ValueError,
         OSError,
     ) as error:
-        ERR.print(Text.assemble(("error: ", "bold red"), str(error)))
+        ERR.print(Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True)
         return 1
     return 0
 
