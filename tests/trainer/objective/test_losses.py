@@ -124,3 +124,27 @@ def test_loss_is_a_mean_so_micro_batches_average_to_the_batch(name: LossName) ->
     assert torch.stack(
         [pair.g(f, r) for r, f in zip(real.split(4), fake.split(4), strict=True)]
     ).mean().item() == pytest.approx(pair.g(fake, real).item(), rel=1e-12)
+
+
+def test_the_relativistic_pair_judges_differences_so_a_shift_of_d_changes_nothing() -> None:
+    pair = LOSSES["relativistic"]
+    assert pair.relativistic
+    assert pair.d(REAL + 7.0, FAKE + 7.0).item() == pytest.approx(pair.d(REAL, FAKE).item(), rel=1e-12)
+    assert pair.g(FAKE - 3.0, REAL - 3.0).item() == pytest.approx(pair.g(FAKE, REAL).item(), rel=1e-12)
+    assert pair.d(REAL, REAL).item() == pytest.approx(log(2.0), rel=1e-12)  # nothing to tell apart
+    assert pair.g(FAKE, REAL).item() == pytest.approx(pair.d(FAKE, REAL).item(), rel=1e-12)  # G plays D's game reversed
+
+
+def test_the_relativistic_gradients_of_real_and_fake_are_opposite_and_of_pairs_alone() -> None:
+    """∂/∂D(x) = −σ(D(G(z)) − D(x)) / B of the row's own pair, and ∂/∂D(G(z)) is its negative."""
+    real, fake = REAL.clone().requires_grad_(True), FAKE.clone().requires_grad_(True)
+    expected = -torch.sigmoid(FAKE - REAL) / len(REAL)
+    of_real, of_fake = torch.autograd.grad(LOSSES["relativistic"].d(real, fake), (real, fake))
+    torch.testing.assert_close(of_real, expected)
+    torch.testing.assert_close(of_fake, -expected)
+    assert torch.autograd.gradcheck(LOSSES["relativistic"].g, (fake, real), eps=1e-6, atol=1e-8)
+
+
+def test_the_relativistic_loss_of_g_without_real_logits_says_what_it_needs() -> None:
+    with pytest.raises(ValueError, match="needs D's logits of real images"):
+        LOSSES["relativistic"].g(FAKE)
