@@ -69,9 +69,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.job and len(names) > 1:
             raise ValueError("--job measures one job: give one recipe")
         with interrupts_raised():
-            reproduce(names, options, platform, mnist)
-            if not options.submit_only and platform.leave():
-                ERR.print("the stack is stopped; its jobs and models stay in " + str(options.home))
+            try:
+                reproduce(names, options, platform, mnist)
+            except Exception:
+                settle(options, platform)
+                raise
+            settle(options, platform)
     except KeyboardInterrupt:
         ERR.print(
             f"left. Jobs go on; the same command attaches to them. To stop them: AGON_HOME={options.home} agon down"
@@ -91,6 +94,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ERR.print(Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True)
         return 1
     return 0
+
+
+def settle(options: argparse.Namespace, platform: Platform) -> None:
+    """Leave no idle stack behind."""
+    if not options.submit_only and platform.leave():
+        ERR.print(f"the stack is stopped; its jobs and models stay in {options.home}")
 
 
 def chosen(asked: Sequence[str]) -> list[str]:
