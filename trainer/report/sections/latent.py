@@ -185,7 +185,7 @@ def _sum(subject: Subject, model: Model, groups: dict[int, Latents], terms: tupl
     read, _ = reader(subject)
     found = [subject.class_name(label) for label in read(images[3:])[0]]
     names = [subject.class_name(label) for label in terms]
-    said = f"read as {found[0]}; " + ", ".join(found[1:])
+    said = f"read as {found[0]}; nearby: {', '.join(found[1:])}"
     label = f"{names[0]} − {names[1]} + {names[2]}"
     return Row(label, strip(images, f"{label}: three means, the result and five images near it; {said}"), note=said)
 
