@@ -120,7 +120,9 @@ def test_gradients_reach_every_parameter_of_the_stepping_players_and_no_other(ar
     family, nets = build(arch)
     for net in nets.values():
         for parameter in net.parameters():
-            if not parameter.any():  # what starts at 0 (residual branches) holds back gradients in the first update alone
+            if (
+                not parameter.any()
+            ):  # what starts at 0 (residual branches) holds back gradients in the first update alone
                 nn.init.normal_(parameter, 0.0, 0.1)
     spec = make_spec(arch)
     for phase in family.phases(spec):
@@ -184,6 +186,18 @@ def test_every_label_differs_from_every_other(name: str) -> None:
     images = nets["G"].eval()(z, torch.arange(arch.classes)).flatten(1)
     distances = torch.cdist(images, images) + torch.eye(arch.classes)
     assert distances.min().item() > 1e-6
+
+
+@pytest.mark.parametrize("name", [name for name in table.NAMES if small(name, resolution=16).latent.codes])
+def test_every_code_decides_what_is_drawn(name: str) -> None:
+    arch = small(name, resolution=16)
+    family, nets = build(arch)
+    g, z = nets["G"].eval(), family.latents(arch, 4, torch.Generator().manual_seed(0))
+    for code in arch.latent.codes:
+        columns = slice(code.column, code.column + code.size)
+        other = z.clone()
+        other[:, columns] = z[:, columns].roll(1, dims=1) if code.kind == "categorical" else -z[:, columns]
+        assert (g(other) - g(z)).abs().flatten(1).amax(dim=1).min().item() > 1e-6, code.name
 
 
 @each_small
