@@ -64,7 +64,7 @@ def bigan_joint_lr() -> JobSpec:
 
 def bigan_digits() -> JobSpec:
     """A small BiGAN on scikit-learn's digits at 16 px: two or three minutes on two CPU workers."""
-    adam = Adam(lr=5e-4, beta1=0.5, schedule=Schedule(kind="geometric", start=0.5, final=0.05))
+    adam = Adam(lr=2e-3, beta1=0.5, schedule=Schedule(kind="geometric", start=0.5, final=0.05))
     return JobSpec(
         name="bigan-digits",
         arch=BiganArch(

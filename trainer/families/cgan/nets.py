@@ -2,7 +2,7 @@
 
 The noise (or the image) and the label each have a hidden layer of their own before they meet in a joint one. The paper
 gives dropout of 0.5 in both nets and no place for it: here it acts on all hidden layers and on no input. It gives no
-initial weights either; those of the GAN that its code builds on are taken.
+initial weights either: they are torch's, U(±1 / √inputs), which weigh a one-hot of few classes as much as many pixels.
 
 Shape legend: B batch, C channels, R resolution, Z latent dimensions, K classes.
 """
@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from trainer.families.base import Family
 from trainer.families.cgan.arch import CganArch
-from trainer.nets import init
 from trainer.nets.condition import one_hot
 from trainer.nets.maxout import Maxout
 
@@ -33,7 +32,6 @@ class Generator(nn.Module):
             nn.Linear(arch.g_hidden, arch.channels * arch.resolution**2),
             nn.Sigmoid(),
         )
-        init.uniform_(self, 0.05)
 
     def forward(self, z_BZ: Tensor, labels_B: Tensor) -> Tensor:
         y_BK = one_hot(labels_B, self.classes, z_BZ.dtype)
@@ -56,7 +54,6 @@ class Discriminator(nn.Module):
             nn.Dropout(drop),
             nn.Linear(arch.d_hidden, 1),
         )
-        init.uniform_(self, 0.005)
 
     def forward(self, x_BCRR: Tensor, labels_B: Tensor) -> Tensor:
         y_BK = one_hot(labels_B, self.classes, x_BCRR.dtype)

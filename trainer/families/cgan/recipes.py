@@ -36,7 +36,14 @@ def cgan_digits() -> JobSpec:
     return JobSpec(
         name="cgan-digits",
         arch=CganArch(
-            resolution=16, g_z_hidden=64, g_y_hidden=192, g_hidden=256, g_dropout=0.0, d_x_hidden=96, d_hidden=96
+            resolution=16,
+            g_z_hidden=64,
+            g_y_hidden=192,
+            g_hidden=256,
+            g_dropout=0.0,
+            d_x_hidden=96,
+            d_hidden=96,
+            d_dropout=0.2,
         ),
         data=Data(url="builtin:digits"),
         objective=Objective(loss="non-saturating"),
