@@ -73,7 +73,7 @@ class MlpGenerator(nn.Module):
         for layer in self.hidden:
             x = relu(layer(append_features(x, y_BK)))
         pixels: Tensor = self.output(append_features(x, y_BK))
-        return pixels.tanh().unflatten(1, self.shape)
+        return pixels.tanh().reshape(-1, *self.shape)
 
 
 class Discriminator(nn.Module):

@@ -131,7 +131,7 @@ class Discriminator(nn.Module):
     def forward(self, x_BCRR: Tensor, labels_B: Tensor | None = None) -> Tensor:
         features_BF: Tensor = self.output(self.basis(self.stages(self.from_pixels(x_BCRR))).flatten(1))
         if self.embedding is not None and labels_B is not None:
-            return (features_BF * self.embedding(labels_B)).sum(dim=1)
+            features_BF = (features_BF * self.embedding(labels_B)).sum(dim=1, keepdim=True)
         return features_BF.squeeze(1)
 
 

@@ -15,7 +15,7 @@ def r3gan() -> JobSpec:
     adam = Adam(lr=2e-4, beta1=0.0, beta2=0.99, schedule=Schedule(kind="linear", final=0.25))
     return JobSpec(
         name="r3gan",
-        arch=R3ganArch(resolution=28, channels=1, g_width=24, d_width=24, blocks=1),
+        arch=R3ganArch(resolution=28, channels=1, g_width=16, d_width=16, blocks=1),
         data=Data(url="data/mnist"),
         objective=Objective(loss="relativistic", penalties=(R1(weight=1.0), R2(weight=1.0))),
         optimizers={"G": adam, "D": adam},
