@@ -34,7 +34,7 @@ def _cells(name: str, result: dict[str, Any], figure: dict[str, Any]) -> tuple[s
     seeds = f", {len(result['runs'])} seeds" if len(result["runs"]) > 1 else ""
     commit = result["commit"][:7] + ("-dirty" if result["commit"].endswith("-dirty") else "")
     return (
-        f"`{name}`", figure["name"], figure["paper"] or "–", shown(figure) + seeds, reached, _length(result), _time(seconds),
+        f"`{name}`", figure["name"], figure["paper"] or _target(figure), shown(figure) + seeds, reached, _length(result), _time(seconds),
         f"`{commit}`",
     )  # fmt: skip
 
@@ -78,6 +78,13 @@ def _at(curve: list[list[float]], images: int) -> float:
         return float((after[:1] or before[-1:])[0][1])
     (x0, y0), (x1, y1) = before[-1], after[0]
     return float(y0) if x0 == x1 else float(y0 + (y1 - y0) * (images - x0) / (x1 - x0))
+
+
+def _target(figure: dict[str, Any]) -> str:
+    """What has to be reached where the paper gives no figure."""
+    if figure["target"] is None:
+        return "–"
+    return f"(target {'≥' if figure['better'] == 'higher' else '≤'} {figure['target']:g} {figure['unit']})"
 
 
 def _papers(figure: dict[str, Any]) -> str:

@@ -129,7 +129,7 @@ def test_a_finished_training_is_measured_written_and_drawn_the_same_each_time(
     assert made["dataset_digest"] == mnist.digest("train", tiny("dcgan").arch)
     assert str(mnist.folder) not in path.read_text()
     figures = {figure["name"]: figure["measured"] for figure in first["figures"]}
-    assert figures["the same from 150 real images"] < 50 < figures["1-NN test error from 300 generated samples"]
+    assert figures["1-NN test error from 150 real images"] < 50 < figures["1-NN test error from 300 generated samples"]
     drawn = {picture.name for picture in (tmp_path / "pictures").iterdir()}
     assert drawn == {"dcgan.png", "dcgan-interpolation.png", "dcgan-arithmetic.png"}
 

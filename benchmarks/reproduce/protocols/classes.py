@@ -32,7 +32,7 @@ def generated_neighbours(paper: str, target: float) -> Callable[[Case], Iterator
         name = f"1-NN test error from {len(points):,} generated samples"
         yield percent(name, found, paper=paper, target=target, lower=True)
         yield percent(
-            f"the same from {len(case.split('train')[0]):,} real images", _real(case), paper="3.1 %", lower=True
+            f"1-NN test error from {len(case.split('train')[0]):,} real images", _real(case), paper="3.1 %", lower=True
         )
 
     return measure

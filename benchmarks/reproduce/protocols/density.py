@@ -12,7 +12,7 @@ from benchmarks.reproduce.figures import Figure
 from trainer.evaluate.moments import Float64
 from trainer.evaluate.parzen import VALIDATION, Parzen, centroids, flat_pixels, parzen
 
-TRUE, KMEANS = "the same of true training images", "the same of k-means centroids"
+TRUE, KMEANS = "Parzen log-likelihood of true training images", "of k-means centroids"
 
 
 def parzen_likelihood(paper: str, target: float) -> Callable[[Case], Iterator[Figure]]:
