@@ -77,12 +77,12 @@ def write_card(
 
 def _title(spec: JobSpec, manifest: DatasetManifest, encoder: bool) -> str:
     arch = spec.arch
-    kind = f"class-conditional ({arch.classes} classes)" if arch.conditional else "unconditional"
+    kind = f"A class-conditional ({arch.classes} classes)" if arch.conditional else "An unconditional"
     has = [f"latent codes {', '.join(code.name for code in arch.latent.codes)}"] if arch.latent.codes else []
     has += ["an encoder"] if encoder else []
     model = spec.publish.model if spec.publish else spec.name
     return (
-        f"# {model}\n\nA {kind} generator of family `{arch.family}`{' with ' if has else ''}{' and '.join(has)}: "
+        f"# {model}\n\n{kind} generator of family `{arch.family}`{' with ' if has else ''}{' and '.join(has)}: "
         f"{arch.resolution} × {arch.resolution} pixels, "
         f"{'RGB' if arch.channels == 3 else 'grey'}, trained on {manifest.samples:,} images of {manifest.name}."
     )

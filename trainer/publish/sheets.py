@@ -115,5 +115,5 @@ def reconstructions(generator: Generator, images: NDArray[np.uint8], labels: NDA
 
 def _named(axis: Axis) -> str:
     """The code and its values, shortened."""
-    shown = [f"{value:g}" for value in axis.values]
+    shown = [f"{value:.3g}" for value in axis.values]
     return f"{axis.code} = {', '.join(shown if len(shown) <= 12 else [*shown[:2], '…', shown[-1]])}"
