@@ -31,6 +31,7 @@ PUBLISHED = {
     "kind": "published", "step": 10, "images": 640,
     "data": {"model": "digits", "version": "1", "champion": True, "verdict": "the first", "scores": {}},
 }  # fmt: skip
+REPORT = {"kind": "report", "step": 10, "images": 640, "data": {"path": "report.html", "seconds": 4.2}}
 FINISHED = {"kind": "finished", "step": 10, "images": 640, "data": {"outcome": "completed"}}
 FAILED = {"kind": "failed", "data": {"kind": "bad-data", "reason": "shard 3 is altered"}}
 
@@ -46,7 +47,7 @@ def test_submit_prints_the_id_alone_and_hints_elsewhere(agon: Agon, world: Any) 
 
 
 def test_submit_and_wait_follows_the_job_and_prints_the_model(agon: Agon, world: Any) -> None:
-    world.drive(STARTED, PROGRESS, PUBLISHED, FINISHED)
+    world.drive(STARTED, PROGRESS, PUBLISHED, REPORT, FINISHED)
     found = agon("submit", "dcgan-digits", "--wait")
     assert found.code == 0, found.err
     assert found.out.strip() == "models:/digits@champion"
@@ -56,6 +57,7 @@ def test_submit_and_wait_follows_the_job_and_prints_the_model(agon: Agon, world:
         "320 images/s",
         "G/loss 1.25",
         "published digits version 1",
+        "report: agon report j-",
         "succeeded",
     ):
         assert text in found.err, text

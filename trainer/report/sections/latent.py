@@ -34,12 +34,11 @@ def interpolation(subject: Subject) -> Sequence[Block]:
     labels = some(arch.classes, PAIRS) if arch.conditional else []
     times, rows = np.linspace(0.0, 1.0, STEPS), []
     for pair in range(PAIRS):
-        first, second = ends[2 * pair], ends[2 * pair + 1].copy()
-        second[arch.latent.dim :] = first[arch.latent.dim :]  # codes stay: a one-hot has nothing in between
+        first, second = ends[2 * pair], ends[2 * pair + 1]
         label = labels[pair % len(labels)] if labels else None
         name = "" if label is None else f" · {subject.class_name(label)}"
         for way, path in (("linear", lerp), ("spherical", slerp)):
-            z = first[None].repeat(STEPS, axis=0)
+            z = first[None].repeat(STEPS, axis=0)  # codes stay: a one-hot has nothing in between
             z[:, : arch.latent.dim] = path(first[: arch.latent.dim], second[: arch.latent.dim], times)
             images = model.decode(z, None if label is None else [label] * STEPS)
             rows.append(Row(way + name, strip(images, f"{STEPS} steps between two latents, {way}{name}")))
