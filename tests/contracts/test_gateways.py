@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import secrets
-import shutil
-import signal
 import socket
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
+import torch
+from embedded import CPUS, Stack
+from forked import free_port
 
 from service.gateway.fake_ray import FakeRay
 from service.gateway.fake_registry import FakeRegistry
@@ -28,40 +25,8 @@ from service.gateway.registry import (
     RegistryUnreachableError,
 )
 
-BIN = Path(sys.executable).parent
-both_rays = pytest.mark.parametrize("kind", ["fake", pytest.param("real", marks=pytest.mark.system)])
-
-
-def _ports(count: int) -> list[int]:
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Ours alone: the process leads its own session."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(process.pid, number)
-        except ProcessLookupError:
-            return
-        for _ in range(100):
-            if process.poll() is not None and not _alive(process.pid):
-                return
-            time.sleep(0.1)
-
-
-def _alive(group: int) -> bool:
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    return True
+on_the_stack = (pytest.mark.system, pytest.mark.xdist_group("stack"))
+both_rays = pytest.mark.parametrize("kind", ["fake", pytest.param("real", marks=on_the_stack)])
 
 
 def _until(check: Callable[[], bool], what: str, seconds: float = 90.0) -> None:
@@ -76,48 +41,16 @@ def _until(check: Callable[[], bool], what: str, seconds: float = 90.0) -> None:
     pytest.fail(f"{what} did not happen in {seconds} s")
 
 
-@pytest.fixture(scope="module")
-def ray_head() -> Iterator[tuple[str, Path]]:
+@pytest.fixture
+def ray_head(stack: Stack) -> tuple[str, Path]:
     """A real Ray head with token authentication: dashboard URL and token file."""
-    folder = Path(tempfile.mkdtemp(prefix="agr", dir="/tmp"))  # Ray's sockets lie in it, and their paths are limited
-    token = folder / "token"
-    token.write_text(secrets.token_hex(32))
-    token.chmod(0o600)
-    gcs, dashboard, *others = _ports(7)
-    flags = (
-        "dashboard-agent-listen-port",
-        "dashboard-agent-grpc-port",
-        "runtime-env-agent-port",
-        "metrics-export-port",
-        "ray-client-server-port",
-    )
-    command = [
-        str(BIN / "ray"), "start", "--head", "--block", "--node-ip-address=127.0.0.1", f"--port={gcs}", "--num-cpus=2",
-        "--num-gpus=0", "--include-dashboard=true", "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}",
-        f"--temp-dir={folder}", "--object-store-memory=80000000", "--disable-usage-stats",
-        *(f"--{flag}={port}" for flag, port in zip(flags, others, strict=True)),
-    ]  # fmt: skip
-    env = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token), "RAY_JOB_STOP_WAIT_TIME_S": "1"}
-    with (folder / "out").open("wb") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=out, env=env, start_new_session=True)
-    url = f"http://127.0.0.1:{dashboard}"
-    gateway = HttpRayJobs(url, token)
-    try:
-        _until(
-            lambda: bool(gateway.nodes()) and gateway.ping() is None,
-            f"Ray's start ({(folder / 'out').read_text()[-500:]})",
-        )
-        yield url, token
-    finally:
-        gateway.close()
-        _stop(process)
-        shutil.rmtree(folder, ignore_errors=True)
+    return stack.ray, stack.layout.ray_token
 
 
 @pytest.fixture
 def ray(request: pytest.FixtureRequest, kind: str) -> Iterator[RayJobs]:
     if kind == "fake":
-        yield FakeRay(cpus=2)
+        yield FakeRay(cpus=CPUS)
         return
     gateway = HttpRayJobs(*request.getfixturevalue("ray_head"))
     yield gateway
@@ -196,11 +129,13 @@ def test_a_stopped_job_ends_and_stopping_it_again_is_success(ray: RayJobs, name:
 @both_rays
 def test_the_cluster_tells_its_nodes_and_what_is_free(ray: RayJobs) -> None:
     nodes = ray.nodes()
-    assert [(node.cpus, node.gpus) for node in nodes] == [(2.0, 0.0)]
+    gpus = 0 if isinstance(ray, FakeRay) else torch.cuda.device_count()
+    assert [(node.cpus, node.gpus) for node in nodes] == [(CPUS, gpus)]
     assert 0.0 <= nodes[0].cpus_free <= 2.0
 
 
 @pytest.mark.system
+@pytest.mark.xdist_group("stack")
 @pytest.mark.parametrize("token", ["wrong" * 10, None])
 def test_a_wrong_or_missing_token_is_told_as_such(
     ray_head: tuple[str, Path], tmp_path: Path, token: str | None
@@ -231,32 +166,6 @@ def test_a_ray_that_does_not_answer_as_ray_does_is_unreachable(tmp_path: Path, a
 # -- the registry
 
 
-@pytest.fixture(scope="module")
-def mlflow_server() -> Iterator[str]:
-    """A real MLflow server on SQLite."""
-    folder = Path(tempfile.mkdtemp(prefix="agm"))
-    (port,) = _ports(1)
-    command = [
-        str(BIN / "mlflow"), "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
-        "--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}", "--default-artifact-root", str(folder / "artifacts"),
-    ]  # fmt: skip
-    env = {
-        **os.environ,
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        "DO_NOT_TRACK": "true",
-    }
-    with (folder / "out").open("wb") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=out, env=env, start_new_session=True, cwd=folder)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        _until(lambda: httpx.get(f"{url}/health", trust_env=False).status_code == 200, "MLflow's start")
-        yield url
-    finally:
-        _stop(process)
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 class RealRegistry(HttpRegistry):
     """With what only tests and jobs do: adding versions."""
 
@@ -272,7 +181,7 @@ class RealRegistry(HttpRegistry):
 
 @pytest.fixture
 def registry(request: pytest.FixtureRequest, kind: str) -> Iterator[FakeRegistry | RealRegistry]:
-    found = FakeRegistry() if kind == "fake" else RealRegistry(request.getfixturevalue("mlflow_server"))
+    found = FakeRegistry() if kind == "fake" else RealRegistry(request.getfixturevalue("stack").mlflow)
     yield found
     found.close()
 
@@ -344,7 +253,7 @@ def test_a_page_token_of_nobody_is_refused(registry: Registry) -> None:
 
 
 def test_an_mlflow_that_is_away_is_unreachable_and_its_password_is_not_told() -> None:
-    (port,) = _ports(1)
+    port = free_port()
     registry = HttpRegistry(f"http://user:hunter2@127.0.0.1:{port}")
     for call in (registry.ping, lambda: registry.models(5, None)):
         with pytest.raises(RegistryUnreachableError) as caught:

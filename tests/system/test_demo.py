@@ -60,7 +60,7 @@ def _ended_cleanly(child: subprocess.Popen[bytes], mark: str, log: Path) -> None
 @pytest.mark.slow
 def test_the_demo_ends_with_a_champion_and_its_picture_and_leaves_nothing(mark: str, tmp_path: Path) -> None:
     log, picture = tmp_path / "log", tmp_path / "demo" / "samples.png"
-    child = _start(mark, tmp_path / "demo", log, images=6400)
+    child = _start(mark, tmp_path / "demo", log, images=1280)
     status, text = child.wait(360), log.read_text()
     assert status == 0, text
     assert "models:/demo@champion" in text

@@ -1,20 +1,20 @@
 """Training on a real Ray cluster: what a killed worker costs, what is not tried again, what a waiting job says."""
 
 import hashlib
+import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import pytest
+from embedded import Stack
 
 from trainer.checkpoint import latest
 from trainer.families.table import recipes
@@ -22,7 +22,7 @@ from trainer.sinks.spool import SpoolReader
 from trainer.spec import with_overrides
 from trainer.wire import EventKind, JobFile, WireEvent
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(300), pytest.mark.xdist_group("stack")]
 
 TINY = [
     "arch.g_hidden=32", "arch.d_hidden=32", "train.batch=16", "train.images=1600", "train.log_steps=5",
@@ -31,27 +31,20 @@ TINY = [
 ]  # fmt: skip
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @dataclass
 class Cluster:
     """One node with two CPUs."""
 
-    address: str
-    process: subprocess.Popen[bytes]
+    stack: Stack
     cache: Path
 
     def workers(self) -> list[psutil.Process]:
         """The training workers' processes."""
-        children = psutil.Process(self.process.pid).children(recursive=True)
+        children = psutil.Process(self.stack.record.parts["ray"].pid).children(recursive=True)
         return [child for child in children if _title(child).startswith("ray::RayTrainWorker")]
 
     def environment(self) -> dict[str, str]:
-        return {**os.environ, "RAY_ADDRESS": self.address, "OMP_NUM_THREADS": "1"}
+        return {**os.environ, **self.stack.ray_driver(), "OMP_NUM_THREADS": "1"}
 
 
 def _title(process: psutil.Process) -> str:
@@ -62,35 +55,8 @@ def _title(process: psutil.Process) -> str:
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    # Ray's sockets lie below its temp dir, and a socket's path has 107 characters at most: not pytest's deep folders.
-    folder = Path(tempfile.mkdtemp(prefix="agon-ray-"))
-    port = free_port()
-    command = [
-        sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--num-cpus", "2",
-        "--node-ip-address", "127.0.0.1", "--port", str(port), "--include-dashboard", "false",
-        "--min-worker-port", "0", "--max-worker-port", "0", "--dashboard-agent-listen-port", str(free_port()),
-        "--ray-client-server-port", str(free_port()), "--object-store-memory", str(100 * 2**20),
-        "--temp-dir", str(folder / "ray"), "--disable-usage-stats",
-    ]  # fmt: skip
-    with (folder / "log").open("wb") as log:
-        # Ray gives workers a niceness of 15, at which other programs on a busy machine starve them.
-        environment = {**os.environ, "RAY_worker_niceness": "0"}
-        head = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
-    try:
-        wait(lambda: "--block" in (folder / "log").read_text(), 120, "Ray's start")
-        yield Cluster(f"127.0.0.1:{port}", head, folder / "cache")
-    finally:
-        family = [head, *psutil.Process(head.pid).children(recursive=True)]
-        for process in family:
-            process.terminate()
-        psutil.wait_procs(family[1:], 5)
-        for process in family[1:]:
-            if process.is_running():
-                process.kill()
-        head.kill()
-        head.wait()
-        shutil.rmtree(folder, ignore_errors=True)
+def cluster(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Cluster:
+    return Cluster(stack, tmp_path_factory.mktemp("cache"))
 
 
 def wait(condition: Callable[[], object], seconds: float, what: str) -> None:
@@ -151,6 +117,11 @@ def test_a_job_with_two_workers_finishes_and_reports_it(undisturbed: Run) -> Non
     assert undisturbed.events(EventKind.STARTED)[0].data["workers"] == 2
     assert [event.seq for event in undisturbed.events()] == list(range(1, len(undisturbed.events()) + 1))
     assert not undisturbed.events(EventKind.WAITING)
+
+
+def test_a_worker_computes_with_as_many_threads_as_it_has_cpus(undisturbed: Run) -> None:
+    """Its process may have imported torch long before Ray gave it to the job."""
+    assert json.loads((undisturbed.folder / "environment.json").read_text())["threads"] == 1
 
 
 def test_a_worker_killed_in_the_middle_changes_nothing_in_the_end(
@@ -233,7 +204,7 @@ def test_a_signal_to_the_driver_stops_all_workers_at_one_step_with_a_checkpoint(
 
 HOLDER = """
 import ray, sys
-ray.init(address=sys.argv[1], log_to_driver=False)
+ray.init(address="auto", log_to_driver=False)
 hold = ray.remote(num_cpus=1)(type("Hold", (), {"here": lambda self: True})).remote()
 ray.get(hold.here.remote())
 print("held", flush=True)
@@ -245,7 +216,11 @@ def test_a_job_that_waits_says_for_what_and_starts_once_it_is_there(
     cluster: Cluster, undisturbed: Run, tmp_path: Path
 ) -> None:
     holder = subprocess.Popen(
-        [sys.executable, "-c", HOLDER, cluster.address], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", HOLDER],
+        env=cluster.environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     try:
         assert holder.stdout is not None

@@ -1,7 +1,4 @@
-"""The model registry for real: an MLflow server, versions from packages, the gate, and loading by name elsewhere.
-
-The server belongs to these tests alone, so its fixture stands here and not in a conftest that other system tests share.
-"""
+"""The model registry for real: an MLflow server, versions from packages, the gate, and loading by name elsewhere."""
 
 from __future__ import annotations
 
@@ -9,16 +6,14 @@ import hashlib
 import json
 import os
 import shutil
-import signal
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
 from pathlib import Path
 
 import numpy as np
 import pytest
+from embedded import Stack
+from forked import free_port
 from typer.testing import CliRunner
 
 from trainer.data.stream import open_dataset
@@ -34,7 +29,7 @@ from trainer.publish.registry import register
 from trainer.spec import Publish
 from trainer.wire import JobFile
 
-pytestmark = [pytest.mark.system, pytest.mark.slow]
+pytestmark = [pytest.mark.system, pytest.mark.slow, pytest.mark.xdist_group("stack")]
 
 ISOLATED = """
 import hashlib, json, sys
@@ -57,46 +52,9 @@ print(json.dumps({
 """
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
-def start_mlflow(folder: Path, port: int) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"]
-    command += ["--artifacts-destination", str(folder / "artifacts")]
-    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    log = (folder / "server.log").open("ab")
-    return subprocess.Popen(
-        command, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True, cwd=folder
-    )
-
-
-def await_health(url: str, process: subprocess.Popen[bytes], seconds: float = 120.0) -> None:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        assert process.poll() is None, "the MLflow server ended"
-        try:
-            with urllib.request.urlopen(f"{url}/health", timeout=2) as answer:
-                if answer.status == 200:
-                    return
-        except OSError:
-            time.sleep(0.3)
-    raise AssertionError(f"no MLflow at {url} after {seconds} s")
-
-
-@pytest.fixture(scope="module")
-def mlflow_url(tmp_path_factory):
-    folder, port = tmp_path_factory.mktemp("mlflow"), free_port()
-    process, url = start_mlflow(folder, port), f"http://127.0.0.1:{port}"
-    try:
-        await_health(url, process)
-        yield url
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+@pytest.fixture
+def mlflow_url(stack: Stack) -> str:
+    return stack.mlflow
 
 
 @pytest.fixture(scope="module")

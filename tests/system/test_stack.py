@@ -1,70 +1,29 @@
-"""The user's path on a real stack: one start of Ray, MLflow and the API, shared by the tests of this file in their order."""
+"""The user's path on a real stack, in the order of this file: the last test stops the stack that all system tests share."""
 
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
 import pytest
+from embedded import Stack
 from PIL import Image
 
 from service import local
 from service.client import Client, Conflict, Job
-from service.stack import record as records
-from service.stack.layout import Layout
-from service.stack.ports import OPTIONS
 from service.stack.processes import members
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(600), pytest.mark.xdist_group("stack")]
 TINY = {
     "arch.g_width": 8, "arch.d_width": 8, "train.batch": 16, "train.log_steps": 5, "data.decode_threads": 0,
     "samples.every_steps": 50, "checkpoint.every_steps": 20, "evaluation.samples": 64, "evaluation.metrics": ["kid"],
 }  # fmt: skip
 ENDLESS = TINY | {"train.images": 50_000_000, "resources.workers": 1}
-
-
-class Stack:
-    """The running stack and the command line that belongs to it."""
-
-    def __init__(self, home: Path) -> None:
-        self.layout = Layout(home)
-        self.env = {name: value for name, value in os.environ.items() if not name.startswith("AGON_")}
-        self.env |= {"AGON_HOME": str(home), "COLUMNS": "200"}
-
-    @property
-    def record(self) -> records.StackRecord:
-        found = records.read(self.layout.record)
-        assert found is not None
-        return found
-
-    def client(self) -> Client:
-        return Client(self.record.api_url, self.layout.token.read_text().strip(), patience=60.0)
-
-    def agon(self, *arguments: str, code: int | None = 0) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "service.cli", *arguments]
-        done = subprocess.run(command, env=self.env, capture_output=True, text=True, timeout=300)
-        assert code is None or done.returncode == code, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
-        return done
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    stack = Stack(tmp_path_factory.mktemp("home"))
-    options = [word for option in OPTIONS.values() for word in (option, "0")]
-    try:
-        stack.agon("up", "--cpus", "2", *options)
-        yield stack
-    finally:
-        local.down(stack.layout)
 
 
 def _until(client: Client, job: str, reached: Any, seconds: float = 240.0) -> Job:
