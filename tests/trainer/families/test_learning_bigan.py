@@ -21,8 +21,8 @@ from trainer.spec import JobSpec, with_overrides
 
 def spec(training: str, steps: int) -> JobSpec:
     changes = [f"arch.{net}_hidden=128" for net in "ged"]
-    changes += [f"optimizers.{player}.schedule.kind=constant" for player in "GED"]
-    changes += ["arch.resolution=8", "arch.latent.dim=8", "ema.decay=0.98", "resources.workers=1"]
+    changes += [f"optimizers.{player}.{field}" for player in "GED" for field in ("lr=2e-3", "schedule.kind=constant")]
+    changes += ["arch.resolution=8", "resources.workers=1"]
     changes += [f"arch.encoder_training={training}", f"train.images={64 * steps}"]
     return with_overrides(bigan_digits(), changes)
 
@@ -38,7 +38,7 @@ def ratio(state: TrainState, cache: Path) -> float:
 
 
 def test_codes_say_which_image_they_are_of_if_d_sees_them_beside_it(tmp_path: Path) -> None:
-    assert ratio(learn(spec("bigan", 350), tmp_path).state, tmp_path) < 0.9
+    assert ratio(learn(spec("bigan", 350), tmp_path).state, tmp_path) < 0.93
 
 
 def test_codes_say_nothing_if_d_looks_at_the_images_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,7 +53,6 @@ def test_codes_say_nothing_if_d_looks_at_the_images_alone(tmp_path: Path, monkey
 
 def test_the_regressor_finds_z_in_gs_samples(tmp_path: Path) -> None:
     learned = learn(spec("latent-regressor", 250), tmp_path)
-    curve = learned.curves["E/loss"]
-    assert curve[0] == pytest.approx(math.log(2.0), rel=0.03)  # knowing nothing of z
-    assert curve[-1] < curve[0] - 0.03
+    nothing, everything = math.log(2.0), 0.5  # the cross-entropy of a uniform z for who knows nothing, or all, of it
+    assert everything < learned.curves["E/loss"][-1] < nothing - 0.06
     assert ratio(learned.state, tmp_path) < 0.9
