@@ -53,6 +53,7 @@ def test_a_tick_carries_the_means_over_its_steps(distributed):
         "phases": lambda self, spec: (phase,),
         "latents": run.state.family.latents,
         "labels": run.state.family.labels,
+        "prepare": run.state.family.prepare,
     })()  # fmt: skip
     run.run()
     ticks = [event for event in recorder.events if isinstance(event, Tick)]
