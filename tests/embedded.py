@@ -48,7 +48,11 @@ class Stack:
 
     def ray_driver(self) -> dict[str, str]:
         """What a driver that no job agent started needs in its environment."""
-        ours = {"RAY_ADDRESS": f"127.0.0.1:{self.record.ports['gcs']}", "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}
+        ours = {
+            "RAY_ADDRESS": f"127.0.0.1:{self.record.ports['gcs']}",
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # else Ray replaces 127.0.0.1 by an address that nothing listens on
+            "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+        }
         return ray_env(self.layout) | ours
 
     def client(self) -> Client:
