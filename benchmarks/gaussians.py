@@ -78,9 +78,9 @@ class Method:
     objective: Objective
     optimizer: Adam | RMSProp
     steps: int
-    g_hidden: tuple[int, ...] = (64, 64, 64)
-    d_hidden: tuple[int, ...] = (64, 64)
-    batch: int = 64
+    g_hidden: tuple[int, ...] = (128, 128, 128)
+    d_hidden: tuple[int, ...] = (256, 256)
+    batch: int = 256
 
     def describe(self) -> str:
         """Its numbers in a line."""
@@ -89,8 +89,8 @@ class Method:
         return f"{objective}, {self.optimizer.kind} {optimizer}, hidden {self.g_hidden} and {self.d_hidden}, batch {self.batch}, {self.steps} steps"
 
 
-FALLING = Schedule(kind="linear", start=0.3)
-STEPS = 1000
+FALLING = Schedule(kind="linear", start=0.5)
+STEPS = 4000
 
 
 def wasserstein_gan(lr: float, bound: float, schedule: Schedule) -> Method:
@@ -101,7 +101,7 @@ def wasserstein_gan(lr: float, bound: float, schedule: Schedule) -> Method:
 
 METHODS: Mapping[str, Method] = {
     "gan": Method(Objective(loss="non-saturating"), Adam(lr=5e-4, beta1=0.5, schedule=FALLING), STEPS),
-    "wgan": wasserstein_gan(1e-3, 0.3, FALLING),
+    "wgan": wasserstein_gan(5e-4, 0.2, FALLING),
     "wgan-gp": Method(
         Objective(loss="wasserstein", penalties=(GradientPenalty(weight=0.1),), d_steps=5),
         Adam(lr=1e-3, beta1=0.5, beta2=0.9, schedule=FALLING),
