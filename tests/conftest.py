@@ -1,4 +1,4 @@
-"""What all tests share: the embedded stack, and the order that keeps two test processes busy."""
+"""What all tests share: the embedded stack, and the order in which the system tests use it."""
 
 from __future__ import annotations
 
@@ -29,22 +29,13 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """The tests of the stack follow each other, the other system tests come after it has been stopped.
-
-    In the processes of `--dist loadgroup` they begin first, in one process, because they take longest; every other file
-    stays in one process, so that its module fixtures are made once.
-    """
-    shared = getattr(config.option, "loadgroup", False)  # of a test process; set by xdist
-    if shared:
-        for item in items:
-            if item.get_closest_marker("xdist_group") is None:
-                item.add_marker(pytest.mark.xdist_group(item.path.stem))
-    items.sort(key=lambda item: _turn(item, 3 if shared else 0))
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The tests of the stack follow each other after the fast ones; the other system tests come when it has been stopped."""
+    items.sort(key=_turn)
 
 
-def _turn(item: pytest.Item, fast: int) -> int:
+def _turn(item: pytest.Item) -> int:
     if item.get_closest_marker("system") is None:
-        return fast
+        return 0
     group = item.get_closest_marker("xdist_group")
     return 1 if group is not None and group.args == (STACK,) else 2
