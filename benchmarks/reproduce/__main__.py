@@ -124,9 +124,16 @@ def reproduce(names: Sequence[str], options: argparse.Namespace, platform: Platf
             job, new = platform.submit(spec(name, options, mnist, seed))
             jobs[name, seed] = job
             ERR.print(f"{name}, seed {seed}: job {job.id} {'submitted' if new else f'found ({job.state})'}")
+    ended = []
     for name in () if options.submit_only else names:
-        done = [platform.follow(jobs[name, seed]) for seed in options.seeds]
+        try:
+            done = [platform.follow(jobs[name, seed]) for seed in options.seeds]
+        except JobEnded as error:  # the others are still worth measuring
+            ended.append(f"{name}: {error}")
+            continue
         finish(name, options, mnist, [(platform.job_folder(job.id), job.id) for job in done])
+    if ended:
+        raise JobEnded("; ".join(ended))
 
 
 def spec(name: str, options: argparse.Namespace, mnist: Mnist, seed: int) -> JobSpec:
@@ -153,10 +160,9 @@ def finish(name: str, options: argparse.Namespace, mnist: Mnist, folders: Sequen
     result = results.record(name, PROTOCOLS[name], runs, quick=options.quick, reason=reason)
     results.write(path, result)
     results.show(result, OUT)
-    for picture in (
-        *pictures.draw(name, cases[0][0], options.images_out),
-        *curves.draw(options.out, options.images_out),
-    ):
+    # A quick run's pictures are quoted nowhere either.
+    folder = options.out / "quick" if options.quick and options.images_out == pictures.FOLDER else options.images_out
+    for picture in (*pictures.draw(name, cases[0][0], folder), *curves.draw(options.out, folder)):
         ERR.print(f"drawn: {picture}")
     ERR.print(f"written: {path}")
     if not options.quick and options.out == results.FOLDER:

@@ -39,9 +39,16 @@ class Figure:
 
 
 def over_seeds(runs: Sequence[Sequence[Figure]]) -> list[Figure]:
-    """The figures of one run as they are; of several, each one's mean, with the standard deviation over the seeds."""
+    """The figures of one run as they are; of several, each one's mean, with the standard deviation over the seeds.
+
+    Raises ValueError for a figure that isn't in every run: its mean would be over other seeds than the row says.
+    """
     if len(runs) == 1:
         return list(runs[0])
+    names = [[figure.name for figure in run] for run in runs]
+    if any(sorted(other) != sorted(names[0]) for other in names):
+        odd = sorted(set().union(*names) - set.intersection(*map(set, names)))
+        raise ValueError(f"not every seed has these figures: {', '.join(odd) or 'one of them is there twice'}")
     joined = []
     for figure in runs[0]:
         same = [other for run in runs for other in run if other.name == figure.name]

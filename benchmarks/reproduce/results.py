@@ -18,6 +18,7 @@ from benchmarks.reproduce.figures import Figure, over_seeds, shown
 from benchmarks.reproduce.protocols.quality import critic_and_quality
 from benchmarks.reproduce.protocols.table import Protocol
 from benchmarks.reproduce.trained import Trained
+from trainer.families.table import recipes
 
 FOLDER = RESULTS / "reproduce"
 
@@ -73,7 +74,7 @@ def record(name: str, protocol: Protocol, runs: Sequence[Run], *, quick: bool, r
         "versions": versions(),
         "images": images,
         "paper_images": protocol.images,
-        "cut": cut(images, protocol),
+        "cut": cut(images, protocol, recipes()[name]().train.images),
         "note": protocol.note,
         "reason": reason,
         "figures": [figure.as_json() for figure in over_seeds([run.figures for run in runs])],
@@ -81,10 +82,12 @@ def record(name: str, protocol: Protocol, runs: Sequence[Run], *, quick: bool, r
     }
 
 
-def cut(images: int, protocol: Protocol) -> str | None:
-    """How much shorter than the paper's the training was; None if it was not, or if the paper names no length."""
-    if protocol.images is None or images >= protocol.images:
+def cut(images: int, protocol: Protocol, recipe_images: int) -> str | None:
+    """How much shorter than the paper's the training was, or than the recipe's where the paper names no length."""
+    if images >= (protocol.images or recipe_images):
         return None
+    if protocol.images is None:
+        return f"{images / 1e6:.3g} of the recipe's {recipe_images / 1e6:.3g} M images"
     return f"{protocol.epochs * images / protocol.images:.3g} of {protocol.epochs} epochs"
 
 

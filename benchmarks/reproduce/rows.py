@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 from benchmarks.reproduce.figures import shown
 
 PLAIN = "dcgan-unconditional"
-COMPARED = {"wgan": (PLAIN,), "wgan-gp": ("wgan",), "lsgan": (PLAIN,), "hinge": (PLAIN,), "r3gan": (PLAIN, "wgan-gp")}
+COMPARED = {
+    "wgan": (PLAIN,),
+    "wgan-gp": ("wgan",),
+    "lsgan": (PLAIN, "wgan-gp"),
+    "hinge": (PLAIN, "wgan-gp"),
+    "r3gan": (PLAIN, "wgan-gp"),
+}
 """Whose Fréchet distance a recipe's is held against, at equal images."""
 HEAD = "| recipe | measure | paper | ours | reached | images (epochs) | time | commit | beside it; what to know |"
 
@@ -32,11 +39,20 @@ def _cells(name: str, result: dict[str, Any], figure: dict[str, Any]) -> tuple[s
     reached = {None: "–", True: "yes", False: "**no**"}[figure["holds"]]
     seconds = max(run["wall_seconds"] for run in result["runs"])
     seeds = f", {len(result['runs'])} seeds" if len(result["runs"]) > 1 else ""
-    commit = result["commit"][:7] + ("-dirty" if result["commit"].endswith("-dirty") else "")
     return (
         f"`{name}`", figure["name"], figure["paper"] or _target(figure), shown(figure) + seeds, reached, _length(result), _time(seconds),
-        f"`{commit}`",
+        _commits(result),
     )  # fmt: skip
+
+
+def _commits(result: dict[str, Any]) -> str:
+    """The commit that trained, and the one that measured where it is another."""
+    measured = result["commit"][:7] + ("-dirty" if result["commit"].endswith("-dirty") else "")
+    codes = [str(run.get("training_code")) for run in result["runs"]]
+    trained = sorted({match[1] for code in codes if (match := re.search(r"\(([0-9a-f]{7})", code))})
+    if not trained or trained == [measured[:7]]:
+        return f"`{measured}`"
+    return ", ".join(f"`{commit}`" for commit in trained) + f", measured by `{measured}`"
 
 
 def _length(result: dict[str, Any]) -> str:

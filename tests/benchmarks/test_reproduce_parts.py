@@ -137,7 +137,7 @@ def test_a_figure_is_shown_with_the_digits_that_its_error_leaves(value: float, e
 
 def result(name: str, figures: list[Figure], **given: Any) -> dict[str, Any]:
     run = {"wall_seconds": 3900, "fid": [], "extractor_digest": "e", "dataset_digest": "d", **given.pop("run", {})}
-    cut = results.cut(given.get("images", 10**9), PROTOCOLS[name])
+    cut = results.cut(given.get("images", 10**9), PROTOCOLS[name], 640_000)
     return {
         "recipe": name, "commit": "a" * 40, "quick": False, "images": 10**9, "cut": cut, "note": "", "reason": None,
         "figures": [figure.as_json() for figure in figures], "runs": [run], **given,
@@ -175,6 +175,28 @@ def test_frechet_distances_are_compared_at_equal_images_and_one_extractor_alone(
     assert "Fréchet distance at 2 M images 6, wgan 9" in drawn(tmp_path, gp, plain)[1]
     other = result("wgan", figure, run={"fid": [[2_000_000, 9.0]], "extractor_digest": "another"})
     assert "Fréchet distance at" not in drawn(tmp_path, gp, other)[1]
+
+
+def test_every_shortened_training_says_so_also_where_the_paper_names_no_length() -> None:
+    for name, protocol in PROTOCOLS.items():
+        length = recipes()[name]().train.images
+        assert results.cut(length // 100, protocol, length), name
+        assert results.cut(max(length, protocol.images or 0), protocol, length) is None, name
+    assert results.cut(160_000, PROTOCOLS["infogan"], 640_000) == "0.16 of the recipe's 0.64 M images"
+
+
+def test_a_figure_that_a_seed_lacks_is_no_mean_over_the_seeds() -> None:
+    runs = [[Figure("σ 0.167", 1.0), Figure("both", 1.0)], [Figure("σ 0.215", 2.0), Figure("both", 2.0)]]
+    with pytest.raises(ValueError, match=r"not every seed has these figures: σ 0\.167, σ 0\.215"):
+        over_seeds(runs)
+
+
+def test_a_row_names_the_commit_that_trained_and_the_one_that_measured(tmp_path: Path) -> None:
+    figure = [Figure("Parzen", 226.0, 2.1)]
+    (line,) = drawn(tmp_path, result("gan", figure, run={"training_code": "0.1.0 (3ef0eb6)"}))
+    assert "| `3ef0eb6`, measured by `aaaaaaa` |" in line
+    (line,) = drawn(tmp_path, result("gan", figure, run={"training_code": "0.1.0 (aaaaaaa)"}))
+    assert "| `aaaaaaa` |" in line
 
 
 def test_quick_results_are_not_quoted(tmp_path: Path) -> None:

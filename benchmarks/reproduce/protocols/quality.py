@@ -34,6 +34,8 @@ def critic_follows_quality(case: Case) -> Iterator[Figure]:
     if len(pairs) < 4:
         return
     estimates, distances = np.array(pairs)[:, 1], np.array(pairs)[:, 2]
+    if np.ptp(estimates) == 0 or np.ptp(distances) == 0:
+        return  # no correlation with a constant
     ranked, linear = spearmanr(estimates, distances), pearsonr(estimates, distances)
     yield Figure(
         f"rank correlation of critic's estimate and Fréchet distance ({len(pairs)} points)", float(ranked.statistic)

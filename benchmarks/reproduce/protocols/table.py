@@ -76,5 +76,8 @@ PROTOCOLS: dict[str, Protocol] = {
     "wgan-mlp": Protocol("Arjovsky et al. 2017", (critic_follows_quality, frechet), evaluations=12),
     "wgan-nobn": Protocol("Arjovsky et al. 2017", (critic_follows_quality, frechet), evaluations=12),
     "wgan-gp": Protocol("Gulrajani et al. 2017", (gradient_norm, critic_follows_quality, frechet), evaluations=12),
-    "r3gan": Protocol("Huang et al. 2024", COMPARED, evaluations=10),
+    "r3gan": Protocol(
+        "Huang et al. 2024", COMPARED, evaluations=10,
+        note="scored with its moving average, as its paper does, the others without; trunks of 16 channels, the paper's have 768",
+    ),
 }  # fmt: skip
