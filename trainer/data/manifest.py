@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from pydantic import Field, ValidationError, model_validator
@@ -17,6 +17,8 @@ from trainer.spec import FieldError, JobSpec, explain
 MANIFEST = "dataset.json"
 MAX_MANIFEST = 64 << 20
 HASH = r"^[0-9a-f]{64}$"
+LEAST_IMAGES: Mapping[str, int] = {"fid": 2, "kid": 2, "precision": 4, "recall": 4}
+"""Real images that a metric can't do without: for a covariance two, for a third neighbour four."""
 
 
 class Shard(Frozen):
@@ -113,6 +115,11 @@ def mismatches(manifest: DatasetManifest, spec: JobSpec) -> list[FieldError]:
     if arch.classes not in (0, len(manifest.classes)):
         message = f"the data has {len(manifest.classes)} classes" if manifest.classes else "the data has no labels"
         found.append(_mismatch("arch.classes", arch.classes, message, _labels_fix(manifest, spec)))
+    scarce = [metric for metric in spec.evaluation.metrics if manifest.samples < LEAST_IMAGES.get(metric, 1)]
+    if scarce:
+        needed = max(LEAST_IMAGES[metric] for metric in scarce)
+        fix = f"leave out {', '.join(scarce)}, or use data of {needed} or more images"
+        found.append(_mismatch("evaluation.metrics", scarce, f"the data has too few images: {manifest.samples}", fix))
     if spec.data.digest not in (None, manifest.digest):
         fix = "use the data that the spec was written for, or null to accept what is there"
         found.append(_mismatch("data.digest", spec.data.digest, f"the data's digest is {manifest.digest}", fix))

@@ -10,12 +10,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from trainer.data import fetch
 from trainer.data.fetch import locate
-from trainer.data.manifest import mismatches, read_manifest
+from trainer.data.manifest import LEAST_IMAGES, mismatches, read_manifest
 from trainer.errors import BadDataError
+from trainer.evaluate.accumulate import Features
+from trainer.evaluate.moments import Moments
+from trainer.evaluate.scores import score
 from trainer.spec import JobSpec
 
 
@@ -149,6 +153,28 @@ def test_every_field_that_does_not_fit_is_listed_with_its_fix(digits: Path, make
     wrong = mismatches(manifest, make_spec(digits, resolution=32, channels=3, classes=7, digest="0" * 64))
     assert [error.path for error in wrong] == ["arch.resolution", "arch.channels", "arch.classes", "data.digest"]
     assert all(error.fix and error.value and error.message for error in wrong)
+
+
+@pytest.mark.parametrize("metric", LEAST_IMAGES)
+def test_a_metric_is_refused_on_exactly_as_few_images_as_it_fails_on(
+    digits: Path, make_spec: Callable[..., JobSpec], metric: str
+) -> None:
+    spec = make_spec(digits)
+    spec = spec.replace(evaluation=spec.evaluation.replace(metrics=(metric,)))
+    manifest = read_manifest(str(digits))
+    fake = np.random.default_rng(0).standard_normal((16, 2)).astype(np.float32)
+    for count in range(1, 6):
+        wrong = mismatches(manifest.model_copy(update={"samples": count}), spec)
+        real = Features(Moments.of(fake[:count] + 1.0), fake[:count] + 1.0)
+        if not wrong:
+            score(real, Features(Moments.of(fake), fake), [metric])
+            continue
+        with pytest.raises(ValueError, match=r"at least 2|more than 3"):
+            score(real, Features(Moments.of(fake), fake), [metric])
+        (error,) = wrong
+        assert (error.path, error.value) == ("evaluation.metrics", f'["{metric}"]')
+        assert error.message.endswith(f"too few images: {count}")
+        assert error.fix.startswith(f"leave out {metric}, or use data of ")
 
 
 def test_manifests_and_packing_need_no_torch() -> None:

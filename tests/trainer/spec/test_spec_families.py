@@ -97,7 +97,7 @@ def test_the_resolutions_that_are_named_are_accepted(family: str) -> None:
 def data(classes: int, resolution: int = 16) -> Any:
     """A dataset's manifest, as far as `mismatches` reads it."""
     names = tuple(map(str, range(classes)))
-    return SimpleNamespace(resolution=resolution, channels=1, classes=names, digest="d" * 64)
+    return SimpleNamespace(resolution=resolution, channels=1, classes=names, samples=1000, digest="d" * 64)
 
 
 def on_data(family: str, **changes: object) -> JobSpec:
