@@ -82,8 +82,12 @@ class Reporting:
             scores, provenance = self._scored.scores, self._scored.provenance
         encoder = state.net("E") if "E" in state.players else None
         device = next(state.generator.parameters()).device
-        eye = None
-        if self._scored is not None:  # else it might first have to be trained
+        eye, missing = None, "this training was not scored"
+        if self._scored is not None:
+            missing = "no score of this training compares features"
+        if self._scored is not None and self._scored.provenance.get(
+            "extractor"
+        ):  # else it might have to be trained first
             eye = eye_of(spec, self._dataset, Path(self._job.cache_dir), device, self._job.data_roots)
         return Subject(
             spec,
@@ -102,6 +106,6 @@ class Reporting:
             },
             dataset=self._dataset,
             features=eye,
-            missing="this training was not scored, so there is no feature extractor yet; `agon report` makes one",
+            missing=f"{missing}, so there is no feature extractor yet; `agon report` makes one",
             effort=QUICK,
         )

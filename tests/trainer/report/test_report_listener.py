@@ -84,6 +84,18 @@ def test_a_run_that_was_not_scored_trains_no_extractor_for_its_page(run, listene
     assert "was not scored, so there is no feature extractor yet" in (tmp_path / "report.html").read_text()
 
 
+def test_a_run_scored_by_pixels_alone_trains_no_extractor_for_its_page(run, listener, tmp_path, monkeypatch):
+    def no(*_: object) -> None:
+        raise AssertionError("an extractor was asked for")
+
+    monkeypatch.setattr("trainer.report.load.eye_of", no)
+    listener.handle(Scored(100, 6400, {"reconstruction": 0.02}, {"extractor": None, "samples": 200}), run)
+    listener.handle(RunFinished(100, 6400, outcome="completed"), run)
+    assert (
+        "no score of this training compares features, so there is no feature" in (tmp_path / "report.html").read_text()
+    )
+
+
 def test_whatever_fails_is_a_warning(run, listener, monkeypatch, caplog):
     def fails(*_: object) -> None:
         raise RuntimeError("no picture")
