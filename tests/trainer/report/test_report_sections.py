@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from trainer.evaluate.accumulate import Features
 from trainer.evaluate.moments import Moments
 from trainer.evaluate.references import real_indices
 from trainer.evaluate.scores import score
+from trainer.families.arch import CodedLatent
 from trainer.report import charts
 from trainer.report.history import Curve, History
 from trainer.report.sections.curves import wants_log
@@ -93,6 +95,17 @@ def test_obeyed_labels_are_counted_against_the_asked_ones(conditional):
     assert "least of class 3: 0.0%" in text.text
 
 
+def test_where_there_are_more_classes_than_samples_only_those_asked_for_are_judged(conditional):
+    class Obeys(Lookup):
+        def sample(self, n=None, labels=None, **_):
+            return self.images[[self.first[label] for label in (labels if labels is not None else [0] * n)]]
+
+    few = replace(conditional, model=Obeys(conditional.dataset, 8), effort=Effort(3600.0, 5))
+    text, charted = made("classes", few)
+    assert "Of 5 generated images of 5 of 10 classes the classifier reads 100.0%" in text.text
+    assert "nan" not in text.text + charted.charts[0].svg
+
+
 def test_slerp_is_scipys_on_unit_vectors():
     rng, times = np.random.default_rng(0), np.linspace(0, 1, 9)
     a, b = rng.standard_normal((2, 12))
@@ -155,13 +168,78 @@ def test_along_a_row_of_a_traversal_one_code_moves_and_nothing_else(subjects):
                 assert sheet.heads[-3] == "1"
 
 
+@pytest.mark.parametrize("size", [2, 3, 10])
+def test_the_rows_of_a_continuous_code_differ_in_the_categorical_one(size):
+    model = Coded(size)
+    *_, continuous = made("codes", model.subject())
+    shown = [int(z[0, 4 : 4 + size].argmax()) for z in model.decoded[-len(continuous.rows) :]]
+    assert len(set(shown)) == min(size, 5)
+
+
+class Coded:
+    """A coded prior with one categorical code of `size` values behind 4 columns of noise, and a continuous one."""
+
+    def __init__(self, size):
+        self.latent, self.decoded = CodedLatent(dim=4, categorical=(size,), continuous=1), []
+
+    def subject(self):
+        spec = SimpleNamespace(arch=SimpleNamespace(latent=self.latent, family="coded"))
+        return Subject(spec, "coded", model=self)
+
+    def latents(self, n=1, seed=0, **_):
+        return np.zeros((n, self.latent.width), np.float32)
+
+    def decode(self, z, labels=None):
+        self.decoded.append(z.copy())
+        return np.zeros((len(z), 8, 8, 1), np.uint8)
+
+
 def test_one_latent_is_carried_over_to_every_label(conditional):
     model = Recorded(conditional.model)
-    _, sheet = made("arithmetic", replace(conditional, model=model))
-    for z, labels in model.decoded:
+    _, sheet, *_ = made("arithmetic", replace(conditional, model=model))
+    for z, labels in model.decoded[: len(sheet.rows)]:
         assert (z == z[0]).all()
         assert labels == list(range(10))
     assert sheet.heads == [str(label) for label in range(10)]
+
+
+class Glow:
+    """Conditional; the mean pixel is linear in the first coordinate of z: 0.5 + z₀ / 10, for labels of 5 and more + 0.1."""
+
+    def latents(self, n=1, seed=0, start=0, **_):
+        return np.random.default_rng([seed, start]).standard_normal((n, 8)).astype(np.float32)
+
+    def decode(self, z, labels=None):
+        values = np.clip(127.5 + 25.5 * (z[:, 0] + (np.asarray(labels) >= 5)), 0, 255).astype(np.uint8)
+        return np.tile(values[:, None, None, None], (1, 8, 8, 1))
+
+    def sample(self, n=None, **_):
+        return self.decode(self.latents(n), [0] * n)
+
+
+def test_of_a_conditional_model_brightness_is_added_across_labels(conditional):
+    model = Recorded(Glow())
+    *_, text, sheet = made("arithmetic", replace(conditional, model=model))
+    assert "bright b" in text.text
+    assert len(sheet.rows) == 5
+    for row, (z, labels) in zip(sheet.rows, model.decoded[-5:], strict=True):
+        a, b = labels[0], labels[2]
+        assert a != b
+        assert labels == [a, a] + [b] * 8
+        np.testing.assert_allclose(z[3], z[0] - z[1] + z[2], atol=1e-5)
+        assert np.abs(z[4:9] - z[3]).max() <= 0.25
+        bright_a, dark_a, dark_b = 0.5 + (z[:3, 0] + np.array([a >= 5, a >= 5, b >= 5])) / 10
+        assert bright_a > dark_a + 0.3, "chosen among many"
+        reached = 0.5 + (z[3, 0] + (b >= 5)) / 10
+        assert reached == pytest.approx(bright_a - dark_a + dark_b, abs=1e-5)
+        shown = float(row.note.split(" ")[2].rstrip(";"))
+        assert shown == pytest.approx(min(reached, 1.0), abs=0.01)
+
+
+def test_a_conditional_model_too_slow_for_sums_still_shows_its_latents_under_every_label(conditional):
+    _, sheet, why = made("arithmetic", replace(conditional, effort=Effort(1e-9, 1000)))
+    assert len(sheet.rows) == 6
+    assert "No sums of latents are drawn: it takes" in why.text
 
 
 def test_arithmetic_gives_the_class_that_the_latents_say(known_model):
@@ -187,6 +265,17 @@ def test_reconstructions_measure_the_error_that_numpy_gives(subjects):
     assert "were trained on" in text.text
     held_out, _ = made("reconstructions", replace(subject, held_out=subject.dataset))
     assert "held-out images" in held_out.text
+
+
+def test_identical_images_have_nothing_to_reconstruct_apart(subjects):
+    subject = subjects("vae-digits")
+    same = SimpleNamespace(
+        manifest=SimpleNamespace(samples=40, name="grey"),
+        images=lambda rows: (torch.full((len(rows), 1, 8, 8), 9, dtype=torch.uint8), None),
+    )
+    text, _ = made("reconstructions", replace(subject, held_out=same))
+    assert "all the same, so there is nothing" in text.text
+    assert "nan" not in text.text
 
 
 def test_nearest_neighbours_are_those_of_a_naive_search(conditional):

@@ -5,7 +5,7 @@ Shape legend: n images, Z latent dimensions, T steps.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -25,6 +25,11 @@ REACH = 2.0
 """Continuous codes are moved over ±2 as in InfoGAN's figure 2; training has seen ±1."""
 NEARBY = 0.25
 """Half the width of the uniform noise around a result, DCGAN section 6.3.2."""
+AVERAGED = 3
+"""Latents in each term of a sum, as there."""
+SUM_ROWS = 5
+DRAWN, FEWEST = 200, 24
+"""Images of a class among which its brightest and darkest are found."""
 
 
 def interpolation(subject: Subject) -> Sequence[Block]:
@@ -96,7 +101,7 @@ def _spread(base: Latents, known: Sequence[Code], moved: Code) -> Latents:
     z = base.copy()
     first = known[0]
     if moved.kind == "continuous" and first.kind == "categorical":
-        z[:, first.column : first.column + first.size] = np.eye(first.size)[np.arange(len(z)) * 3 % first.size]
+        z[:, first.column : first.column + first.size] = np.eye(first.size)[np.arange(len(z)) % first.size]
     return z
 
 
@@ -123,10 +128,11 @@ def _traversal(model: Model, code: Code, base: Latents) -> Sheet:
 
 
 def arithmetic(subject: Subject) -> Sequence[Block]:
-    """Of a conditional model one latent under every label; of others sums of latents whose images were classified."""
+    """Sums of latents: of a conditional model those of bright and dark images, and before them one latent under every
+    label; of others those of images that were classified."""
     model, arch = subject.images_to_look_at, subject.arch
     if arch.conditional:
-        return _styles(subject, model)
+        return [*_styles(subject, model), *_brightness(subject, model)]
     if arch.latent.codes:
         raise LeftOut("sums of one-hot codes are no codes; what the codes do is shown above")
     return _sums(subject, model)
@@ -144,6 +150,48 @@ def _styles(subject: Subject, model: Model) -> Sequence[Block]:
         "the generator has separated the two if a row shares its look (stroke, slant, size, colour) while its classes change."
     )
     return [Text(text), Sheet(rows, names)]
+
+
+def _brightness(subject: Subject, model: Model) -> Sequence[Block]:
+    """Bright a − dark a + dark b under the label b, or a line on why not."""
+    if subject.arch.latent.codes:
+        return [Text("No sums of latents are drawn: sums of one-hot codes are no codes.")]
+    labels = some(subject.arch.classes, SUM_ROWS)
+    try:
+        count = min(DRAWN, subject.affordable(share=0.1, sets=len(labels), least=FEWEST))
+    except LeftOut as reason:
+        return [Text(f"No sums of latents are drawn: {reason}.")]
+    ends = {label: _ends(model, label, count, number) for number, label in enumerate(labels)}
+    pairs = zip(labels, [*labels[1:], labels[0]], strict=True)
+    rows = [_brightened(subject, model, ends, a, b) for a, b in pairs]
+    text = (
+        "Sums as in section 6.3 of the DCGAN paper, of a look instead of a class: a latent is the mean of three whose images are "
+        "the brightest, or the darkest, of their class by mean pixel (of bright strokes on black: bold and thin). Bright a − "
+        "dark a + dark b is drawn as a b, then five latents around it (uniform noise ±0.25). Where brightness is a direction that "
+        "the classes share, the result is a bright b."
+    )
+    heads = ["bright a", "− dark a", "+ dark b", "=", *["nearby"] * 5]
+    return [Text(text), Sheet(rows, heads, caption=f"Chosen among {count:,} generated images of each class.")]
+
+
+def _ends(model: Model, label: int, count: int, number: int) -> tuple[Latents, Latents]:
+    """(bright, dark): the mean latents of the class's brightest and darkest images."""
+    z = model.latents(count, seed=SEED, start=number * count)
+    order = np.argsort(decoded(model, z, label).mean(axis=(1, 2, 3)), kind="stable")
+    return z[order[-AVERAGED:]].mean(axis=0), z[order[:AVERAGED]].mean(axis=0)
+
+
+def _brightened(subject: Subject, model: Model, ends: Mapping[int, tuple[Latents, Latents]], a: int, b: int) -> Row:
+    (bright_a, dark_a), (bright_b, dark_b) = ends[a], ends[b]
+    result = bright_a - dark_a + dark_b
+    noise = np.random.default_rng(SEED).uniform(-NEARBY, NEARBY, (5, len(result)))
+    z = np.stack([bright_a, dark_a, dark_b, result, *(result + noise), bright_b]).astype(np.float32)
+    images = model.decode(z, [a, a, *[b] * 8])
+    dark, reached, bright = images[[2, 3, 9]].mean(axis=(1, 2, 3)) / 255.0
+    names = subject.class_name(a), subject.class_name(b)
+    label = f"bright {names[0]} − dark {names[0]} + dark {names[1]}"
+    said = f"mean pixel {reached:.2f}; dark {names[1]} {dark:.2f}, bright {names[1]} {bright:.2f}"
+    return Row(label, strip(images[:9], f"{label}: three means, the result and five images near it; {said}"), note=said)
 
 
 def _sums(subject: Subject, model: Model) -> Sequence[Block]:
@@ -189,6 +237,7 @@ def _sum(subject: Subject, model: Model, groups: dict[int, Latents], terms: tupl
     return Row(label, strip(images, f"{label}: three means, the result and five images near it; {said}"), note=said)
 
 
-def decoded(model: Model, z: Latents, chunk: int = 256) -> Images:
-    """Images of many latents."""
-    return np.concatenate([model.decode(z[first : first + chunk]) for first in range(0, len(z), chunk)])
+def decoded(model: Model, z: Latents, label: int | None = None, chunk: int = 256) -> Images:
+    """Images of many latents, all of one class if that is given."""
+    parts = [z[first : first + chunk] for first in range(0, len(z), chunk)]
+    return np.concatenate([model.decode(part, None if label is None else [label] * len(part)) for part in parts])

@@ -38,11 +38,20 @@ def reconstructions(subject: Subject) -> Sequence[Block]:
     kind = f"held-out images ({data.manifest.name})" if subject.held_out else "training images"
     text = (
         f"Over {len(real):,} {kind} the mean squared difference of a pixel is {lost:.4f} (pixels in [0, 1]; root {np.sqrt(lost):.3f}). "
-        f"Answering every image with the mean image would give {all_lost:.4f}, so the code holds "
-        f"{max(0.0, 1.0 - lost / all_lost):.0%} of what differs between images."
+        + _held(lost, all_lost)
     )
     note = "" if subject.held_out else " They were trained on; give held-out data for a fairer figure."
     return [Text(text + note), Sheet(rows)]
+
+
+def _held(lost: float, all_lost: float) -> str:
+    """What the code holds, beside an answer that takes no code; identical images have nothing for it to hold."""
+    if all_lost == 0.0:
+        return "These images are all the same, so there is nothing between them for the code to hold."
+    return (
+        f"Answering every image with the mean image would give {all_lost:.4f}, so the code holds "
+        f"{max(0.0, 1.0 - lost / all_lost):.0%} of what differs between images."
+    )
 
 
 def reconstructed(model: Model, images: Images, chunk: int = 256) -> Images:

@@ -39,7 +39,7 @@ def classes(subject: Subject) -> Sequence[Block]:
     model, arch = subject.images_to_look_at, subject.arch
     read, known = reader(subject)
     count = min(2000, subject.affordable(share=0.2))
-    shown = some(known, 40)
+    shown = some(known, min(40, count))
     names = [subject.class_name(label) for label in shown]
     if not arch.conditional:
         found, _ = read(model.sample(n=count, seed=SEED))
@@ -52,15 +52,17 @@ def classes(subject: Subject) -> Sequence[Block]:
         return [Charts([chart], caption=f"{count:,} generated images. {said}")]
     if known != arch.classes:
         raise LeftOut(f"the classifier knows {known} classes and the model {arch.classes}")
-    asked = np.arange(count) % known
+    labels = np.arange(known) if count >= known else np.asarray(shown)  # else some would not be asked for once
+    asked = labels[np.arange(count) % len(labels)]
     found, _ = read(model.sample(labels=asked.tolist(), seed=SEED))
     agrees = np.array([(found[asked == label] == label).mean() for label in shown])
     chart = charts.bars(
         "Share of images read as the class asked for", names, [("agreement", agrees.tolist())], y="share"
     )
     worst = int(np.argmin(agrees))
+    of = "" if len(labels) == known else f" of {len(labels)} of {known:,} classes"
     text = (
-        f"Of {count:,} generated images the classifier reads {(found == asked).mean():.1%} as the class that was asked "
+        f"Of {count:,} generated images{of} the classifier reads {(found == asked).mean():.1%} as the class that was asked "
         f"for; least of class {names[worst]}: {agrees[worst]:.1%}. {_own_errors(subject)}"
     )
     return [Text(text), Charts([chart])]
