@@ -46,9 +46,10 @@ def test_the_bound_rises_towards_the_entropy_of_the_code_and_stays_low_in_a_plai
     assert plain[-1] < 0.2 * log(10)
 
 
-def test_the_autoencoders_reconstruction_error_falls(cache: Path) -> None:
-    error = curves("ae", cache)["G/reconstruction"]
-    assert error[-1] < 0.4 * error[0]
+@pytest.mark.parametrize(("reconstruction", "most"), [("l2", 0.4), ("l1", 0.6)])  # the error itself, not its square
+def test_the_autoencoders_reconstruction_error_falls(reconstruction: str, most: float, cache: Path) -> None:
+    error = curves("ae", cache, f"arch.reconstruction={reconstruction}")["G/reconstruction"]
+    assert error[-1] < most * error[0]
 
 
 def test_the_vaes_bound_rises_with_codes_that_are_used(cache: Path) -> None:
