@@ -1,10 +1,11 @@
-"""How far a generator's pixels are from the data's, for tests that need no features."""
+"""How far a generator's pixels are from the data's, and whether they show what was asked, for tests that need no features."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
+from sklearn.linear_model import LogisticRegression
 
 from trainer.data.stream import open_dataset
 from trainer.engine.distributed import Distributed
@@ -26,3 +27,12 @@ def pixel_distance(state: TrainState, cache: Path, n: int = 500) -> float:
 def untrained_distance(spec: JobSpec, cache: Path) -> float:
     """`pixel_distance` before the first update."""
     return pixel_distance(TrainState.create(spec, Distributed.create(spec, world=1)), cache)
+
+
+def label_agreement(state: TrainState, cache: Path, n: int = 400) -> float:
+    """Share of `n` samples in which a linear classifier of the real digits finds the digit asked for; chance is 0.1."""
+    images, labels = open_dataset(state.spec, cache_dir=cache).images(range(1797))
+    classifier = LogisticRegression(max_iter=100).fit(images.flatten(1).numpy() / 255.0, labels.numpy())
+    asked = np.arange(n) % 10
+    made = sample(state.family, state.spec.arch, state.generator, n=n, seed=1, labels=asked)
+    return float(np.mean(classifier.predict(made.reshape(n, -1) / 255.0) == asked))

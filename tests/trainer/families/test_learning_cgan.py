@@ -7,18 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
+from distances import label_agreement
 from learning import learn
-from sklearn.linear_model import LogisticRegression
 
-from trainer.data.stream import Dataset, RealBatch, open_dataset
-from trainer.engine.sampling import sample
+from trainer.data.stream import Dataset, RealBatch
 from trainer.families.cgan.recipes import cgan_digits
 from trainer.spec import JobSpec, with_overrides
 
-N, STEPS = 400, 2400
+STEPS = 2400
 
 
 def spec() -> JobSpec:
@@ -26,13 +24,7 @@ def spec() -> JobSpec:
 
 
 def agreement(cache: Path) -> float:
-    """Share of samples in which a linear classifier of the real digits finds the digit asked for."""
-    state = learn(spec(), cache).state
-    images, labels = open_dataset(spec(), cache_dir=cache).images(range(1797))
-    classifier = LogisticRegression(max_iter=100).fit(images.flatten(1).numpy() / 255.0, labels.numpy())
-    asked = np.arange(N) % 10
-    made = sample(state.family, state.spec.arch, state.generator, n=N, seed=1, labels=asked)
-    return float(np.mean(classifier.predict(made.reshape(N, -1) / 255.0) == asked))
+    return label_agreement(learn(spec(), cache).state, cache)
 
 
 def test_samples_show_the_digit_asked_for(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import mean
 
 import pytest
-from distances import pixel_distance, untrained_distance
+from distances import label_agreement, pixel_distance, untrained_distance
 from learning import learn
 
 from trainer.families.table import recipes
@@ -26,6 +26,14 @@ def short(recipe: str, *changes: str) -> JobSpec:
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
+
+
+def test_dcgan_comes_near_the_datas_pixels_and_draws_the_digit_asked_for(cache: Path) -> None:
+    fast = ("optimizers.G.lr=2e-3", "optimizers.D.lr=2e-3")
+    spec = short("dcgan-digits", *fast, "train.images=12800", "train.batch=32")
+    learned = learn(spec, cache)
+    assert pixel_distance(learned.state, cache) < 0.3 * untrained_distance(spec, cache)
+    assert label_agreement(learned.state, cache) > 0.6  # by chance 0.1
 
 
 def test_wgan_the_critics_estimate_falls_while_g_learns_and_its_weights_stay_in_the_clip(cache: Path) -> None:
