@@ -8,6 +8,7 @@ from statistics import mean
 import pytest
 from distances import label_agreement, pixel_distance, untrained_distance
 from learning import learn
+from torch.nn import BatchNorm2d
 
 from trainer.families.table import recipes
 from trainer.spec import JobSpec, with_overrides
@@ -36,11 +37,22 @@ def test_dcgan_comes_near_the_datas_pixels_and_draws_the_digit_asked_for(cache: 
     assert label_agreement(learned.state, cache) > 0.6  # by chance 0.1
 
 
-def test_wgan_the_critics_estimate_falls_while_g_learns_and_its_weights_stay_in_the_clip(cache: Path) -> None:
+WGAN = ("train.images=8000", "objective.d_warmup.d_steps=20", "objective.d_warmup.steps=5")
+WGAN_G = {
+    "conv": (),
+    "mlp": ("arch.g_kind=mlp", "arch.g_width=64"),
+    "conv-no-norm": (
+        "arch.g_kind=conv-no-norm", "arch.g_width=32", "optimizers.G.lr=1e-3", "optimizers.D.lr=2e-3",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("g_kind", WGAN_G)
+def test_wgan_the_critics_estimate_falls_while_g_learns_and_its_weights_stay_in_the_clip(
+    g_kind: str, cache: Path
+) -> None:
     """Of the clipped critic: E D(x) − E D(G(z)) is an estimate of W₁ up to its slope (Arjovsky et al. 2017, section 3)."""
-    spec = short(
-        "wgan-digits", "train.images=8000", "objective.d_warmup.d_steps=20", "objective.d_warmup.steps=5", "arch.d_norm=none"
-    )  # fmt: skip
+    spec = short("wgan-digits", *WGAN, *WGAN_G[g_kind])
     learned = learn(spec, cache)
     weights = [parameter.abs().max().item() for parameter in learned.state.players["D"].net.parameters()]
     assert max(weights) <= 0.01 * (1 + 1e-6)
@@ -49,6 +61,16 @@ def test_wgan_the_critics_estimate_falls_while_g_learns_and_its_weights_stay_in_
     third = len(estimate) // 3
     assert mean(estimate[-third:]) < 0.5 * max(estimate[:third])
     assert pixel_distance(learned.state, cache) < 0.5 * untrained_distance(spec, cache)
+
+
+def test_wgans_critic_with_batch_norm_trains_g_with_its_gains_clipped(cache: Path) -> None:
+    """At 16 px: D has no norm at 8. Samples that were all the mean image would be at 0.36."""
+    spec = short("wgan-digits", *WGAN, "arch.resolution=16", "arch.g_width=8", "arch.d_width=8")
+    learned = learn(spec, cache)
+    norms = [m for m in learned.state.players["D"].net.modules() if isinstance(m, BatchNorm2d)]
+    assert norms
+    assert all(norm.weight.abs().max() <= 0.01 * (1 + 1e-6) for norm in norms)
+    assert pixel_distance(learned.state, cache) < 0.35 * untrained_distance(spec, cache)
 
 
 def test_wgan_gp_the_critics_gradient_norm_comes_near_1_while_g_learns(cache: Path) -> None:
