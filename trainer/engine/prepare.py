@@ -35,11 +35,12 @@ def mean_image(dataset: Dataset, distributed: Distributed) -> Tensor:
     """The mean of the dataset's images, float32 [C, H, W] on the CPU, pixels in [0, 1].
 
     Every rank sums its share of the bytes as integers, so the mean is the same, bit for bit, on all ranks and for
-    every number of them.
+    every number of them. The shares are contiguous: a rank opens only the shards that hold its own.
     """
     total = dataset.manifest.samples
     count = min(total, MOST)
-    own = np.arange(distributed.rank, count, distributed.world, dtype=np.int64) * total // count
+    begin, end = (rank * count // distributed.world for rank in (distributed.rank, distributed.rank + 1))
+    own = np.arange(begin, end, dtype=np.int64) * total // count
     first, _ = dataset.images([0])
     summed = torch.zeros(first.shape[1:], dtype=torch.int64)
     for start in range(0, len(own), CHUNK):

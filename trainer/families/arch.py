@@ -5,9 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from trainer.schema import Frozen
+
+
+def _power_of_two_or_28(resolution: int) -> int:
+    if resolution != 28 and resolution & (resolution - 1):
+        raise ValueError(f"{resolution} is not possible; use 8, 16, 28, 32, 64 or 128")
+    return resolution
+
+
+Resolution = Annotated[int, Field(ge=8, le=128), AfterValidator(_power_of_two_or_28)]
+"""Pixels a side of nets that double from a base map of 4 or 7: a power of two from 8 to 128, or MNIST's 28."""
 
 
 @dataclass(frozen=True)

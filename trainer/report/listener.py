@@ -85,9 +85,8 @@ class Reporting:
         eye, missing = None, "this training was not scored"
         if self._scored is not None:
             missing = "no score of this training compares features"
-        if self._scored is not None and self._scored.provenance.get(
-            "extractor"
-        ):  # else it might have to be trained first
+        # An extractor that no score used might have to be trained first.
+        if self._scored is not None and self._scored.provenance.get("extractor"):
             eye = eye_of(spec, self._dataset, Path(self._job.cache_dir), device, self._job.data_roots)
         return Subject(
             spec,

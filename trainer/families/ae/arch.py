@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from trainer.families.arch import Arch, Latent
+from trainer.families.arch import Arch, Latent, Resolution
 
 
 class AutoencoderArch(Arch):
@@ -18,17 +18,10 @@ class AutoencoderArch(Arch):
     adversarial: ClassVar[bool] = False
     encoder: ClassVar[bool] = True
 
-    resolution: int = Field(default=28, ge=8, le=128)
+    resolution: Resolution = 28
     """Height and width in pixels: a power of two from 8 to 128, or 28."""
     channels: Literal[1, 3] = 1
     """1 for grey, 3 for RGB."""
-
-    @field_validator("resolution")
-    @classmethod
-    def _possible(cls, resolution: int) -> int:
-        if resolution != 28 and resolution & (resolution - 1):
-            raise ValueError(f"{resolution} is not possible; use 8, 16, 28, 32, 64 or 128")
-        return resolution
 
     @field_validator("latent")
     @classmethod

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from trainer.families.arch import Arch, Latent
+from trainer.families.arch import Arch, Latent, Resolution
 
 
 class BiganArch(Arch):
@@ -18,7 +18,7 @@ class BiganArch(Arch):
     encoder: ClassVar[bool] = True
 
     family: Literal["bigan"] = "bigan"
-    resolution: int = Field(default=28, ge=8, le=128)
+    resolution: Resolution = 28
     """Height and width in pixels: a power of two from 8 to 128, or 28."""
     channels: Literal[1, 3] = 1
     """1 for grey, 3 for RGB."""
@@ -41,13 +41,6 @@ class BiganArch(Arch):
     def d_batch_statistics(self) -> bool:
         """D has batch norm."""
         return True
-
-    @field_validator("resolution")
-    @classmethod
-    def _possible(cls, resolution: int) -> int:
-        if resolution != 28 and resolution & (resolution - 1):
-            raise ValueError(f"{resolution} is not possible; use 8, 16, 28, 32, 64 or 128")
-        return resolution
 
     @field_validator("latent")
     @classmethod

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from trainer.families.arch import Arch, Latent
+from trainer.families.arch import Arch, Latent, Resolution
 
 
 class CganArch(Arch):
@@ -16,7 +16,7 @@ class CganArch(Arch):
     label_use: ClassVar[Literal["optional", "required", "none"]] = "required"
 
     family: Literal["cgan"] = "cgan"
-    resolution: int = Field(default=28, ge=8, le=128)
+    resolution: Resolution = 28
     """Height and width in pixels: a power of two from 8 to 128, or 28."""
     channels: Literal[1, 3] = 1
     """1 for grey, 3 for RGB."""
@@ -44,13 +44,6 @@ class CganArch(Arch):
     """Share of G's hidden units dropped in training."""
     d_dropout: float = Field(default=0.5, ge=0.0, lt=1.0)
     """Share of D's hidden units dropped in training."""
-
-    @field_validator("resolution")
-    @classmethod
-    def _possible(cls, resolution: int) -> int:
-        if resolution != 28 and resolution & (resolution - 1):
-            raise ValueError(f"{resolution} is not possible; use 8, 16, 28, 32, 64 or 128")
-        return resolution
 
 
 ARCH = CganArch

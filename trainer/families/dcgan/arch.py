@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from trainer.families.arch import Arch, Latent
+from trainer.families.arch import Arch, Latent, Resolution
 
 
 class DcganArch(Arch):
@@ -16,7 +16,7 @@ class DcganArch(Arch):
     """
 
     family: Literal["dcgan"] = "dcgan"
-    resolution: int = Field(default=32, ge=8, le=128)
+    resolution: Resolution = 32
     """Height and width in pixels: a power of two from 8 to 128, or 28."""
     channels: Literal[1, 3] = 1
     """1 for grey, 3 for RGB."""
@@ -40,13 +40,6 @@ class DcganArch(Arch):
     def d_batch_statistics(self) -> bool:
         """D has batch norm unless `d_norm` says otherwise."""
         return self.d_norm == "batch"
-
-    @field_validator("resolution")
-    @classmethod
-    def _possible(cls, resolution: int) -> int:
-        if resolution != 28 and resolution & (resolution - 1):
-            raise ValueError(f"{resolution} is not possible; use 8, 16, 28, 32, 64 or 128")
-        return resolution
 
 
 ARCH = DcganArch

@@ -5,9 +5,9 @@ from __future__ import annotations
 from math import sqrt
 from typing import ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from trainer.families.arch import Arch, Latent
+from trainer.families.arch import Arch, Latent, Resolution
 
 ROOT3 = sqrt(3.0)
 
@@ -18,7 +18,7 @@ class GanArch(Arch):
     pixel_range: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
     family: Literal["gan"] = "gan"
-    resolution: int = Field(default=28, ge=8, le=128)
+    resolution: Resolution = 28
     """Height and width in pixels: a power of two from 8 to 128, or 28."""
     channels: Literal[1, 3] = 1
     """1 for grey, 3 for RGB."""
@@ -34,13 +34,6 @@ class GanArch(Arch):
     """Share of D's inputs dropped."""
     hidden_dropout: float = Field(default=0.5, ge=0.0, lt=1.0)
     """Share of D's hidden units dropped."""
-
-    @field_validator("resolution")
-    @classmethod
-    def _possible(cls, resolution: int) -> int:
-        if resolution != 28 and resolution & (resolution - 1):
-            raise ValueError(f"{resolution} is not possible; use 8, 16, 28, 32, 64 or 128")
-        return resolution
 
 
 ARCH = GanArch

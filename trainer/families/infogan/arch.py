@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from trainer.families.arch import Arch, CodedLatent
+from trainer.families.arch import Arch, CodedLatent, Resolution
 
 
 class InfoganArch(Arch):
@@ -17,7 +17,7 @@ class InfoganArch(Arch):
     label_use: ClassVar[Literal["optional", "required", "none"]] = "none"
 
     family: Literal["infogan"] = "infogan"
-    resolution: int = Field(default=28, ge=8, le=128)
+    resolution: Resolution = 28
     """Height and width in pixels: a power of two from 8 to 128, or 28."""
     channels: Literal[1, 3] = 1
     """1 for grey, 3 for RGB."""
@@ -50,13 +50,6 @@ class InfoganArch(Arch):
     def d_batch_statistics(self) -> bool:
         """D has batch norm."""
         return True
-
-    @field_validator("resolution")
-    @classmethod
-    def _possible(cls, resolution: int) -> int:
-        if resolution != 28 and resolution & (resolution - 1):
-            raise ValueError(f"{resolution} is not possible; use 8, 16, 28, 32, 64 or 128")
-        return resolution
 
 
 ARCH = InfoganArch

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from trainer.families.arch import Arch, Latent
+from trainer.families.arch import Arch, Latent, Resolution
 
 
 class R3ganArch(Arch):
     """Residual blocks without norms, the same in G and D (Huang et al. 2024, section 4, configuration E)."""
 
     family: Literal["r3gan"] = "r3gan"
-    resolution: int = Field(default=32, ge=8, le=128)
+    resolution: Resolution = 32
     """Height and width in pixels: a power of two from 8 to 128, or 28."""
     channels: Literal[1, 3] = 3
     """1 for grey, 3 for RGB."""
@@ -31,13 +31,6 @@ class R3ganArch(Arch):
     """Channels inside a block, as a multiple of the trunk's."""
     group_width: int = Field(default=16, ge=1)
     """Channels of one group of the grouped 3 × 3 convolutions."""
-
-    @field_validator("resolution")
-    @classmethod
-    def _possible(cls, resolution: int) -> int:
-        if resolution != 28 and resolution & (resolution - 1):
-            raise ValueError(f"{resolution} is not possible; use 8, 16, 28, 32, 64 or 128")
-        return resolution
 
     @model_validator(mode="after")
     def _grouped(self) -> R3ganArch:
