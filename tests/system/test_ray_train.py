@@ -154,7 +154,7 @@ def test_an_elastic_job_that_finds_too_few_places_says_what_its_smallest_group_n
     run = Run(cluster, tmp_path / "elastic", "resources.workers=8", "resources.min_workers=4")
     wait(lambda: run.events(EventKind.WAITING), 120, "word of waiting")
     run.process.send_signal(signal.SIGTERM)
-    assert run.end(60) == 0
+    assert run.end(60) == 0, run.log.read_text()[-4000:]
     assert [event.data["reason"] for event in run.events(EventKind.WAITING)] == [
         "needs 4 CPUs; the cluster has 2 in all"
     ]

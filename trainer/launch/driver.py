@@ -104,7 +104,11 @@ class Launch:
     def _say_waiting(self) -> None:
         from trainer.launch.capacity import shortage
 
-        reason = shortage(self._job.spec.resources)
+        try:
+            reason = shortage(self._job.spec.resources)
+        except Exception as error:  # Ray's answer was late or malformed: only this word is lost, never the job
+            print(f"can't say what the job waits for: {type(error).__name__}: {error}", flush=True)  # noqa: T201
+            return
         if reason and reason != self._waiting:
             self._waiting = reason
             self._reporter.say(EventKind.WAITING, reason=reason)

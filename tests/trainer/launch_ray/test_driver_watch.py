@@ -12,6 +12,7 @@ from trainer.families.table import recipes
 from trainer.launch.driver import Launch
 from trainer.sinks.report import Reporter
 from trainer.sinks.spool import Spool
+from trainer.spec import Resources
 from trainer.wire import EventKind, FailureKind, JobFile
 
 
@@ -59,3 +60,14 @@ def test_a_failure_that_cannot_be_written_down_still_ends_with_its_exit_code(
     monkeypatch.setattr("trainer.launch.driver.signal.signal", lambda number, handler: None)
     assert launch.run() == 1
     assert "failed (disk-full): no space left on the device" in capsys.readouterr().err
+
+
+def test_a_cluster_that_cannot_say_what_a_job_waits_for_does_not_end_it(
+    job: JobFile, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def late(resources: Resources) -> str:
+        raise TimeoutError("the head did not answer")
+
+    monkeypatch.setattr("trainer.launch.capacity.shortage", late)
+    Launch(job, Reporter(job))._say_waiting()
+    assert "can't say what the job waits for: TimeoutError: the head did not answer" in capsys.readouterr().out
