@@ -14,7 +14,8 @@ class Figure:
     """A measured value.
 
     error: its uncertainty, of the kind `error_of` says. paper: the paper's figure as it is printed there. target: what
-    has to be reached, in the sense of `better`; None for a figure that only stands beside (a baseline, a check).
+    has to be reached, in the sense of `better`; None for a figure that only stands beside (a baseline, a check). note:
+    what has to be known about this figure alone; it stands in the row.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Figure:
     target: float | None = None
     better: Literal["higher", "lower"] = "higher"
     unit: str = ""
+    note: str = ""
 
     @property
     def holds(self) -> bool | None:
@@ -65,6 +67,7 @@ def over_seeds(runs: Sequence[Sequence[Figure]]) -> list[Figure]:
                 figure.target,
                 figure.better,
                 figure.unit,
+                "; ".join(dict.fromkeys(other.note for other in same if other.note)),
             )
         )
     return joined

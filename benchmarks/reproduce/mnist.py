@@ -84,12 +84,9 @@ class Mnist:
         return read_manifest(self.url(split, arch)).digest
 
     def remembered(self, name: str, arch: Arch, make: Callable[[], dict[str, float]]) -> dict[str, float]:
-        """Figures that depend on the images alone (baselines): made once, kept beside the shards."""
-        path = (
-            self.folder
-            / "baselines"
-            / f"{name}-{self.digest('train', arch)[:16]}-{self.digest('test', arch)[:16]}.json"
-        )
+        """Figures that depend on the images alone (baselines): made once for these three splits, kept beside the shards."""
+        digests = "-".join(self.digest(split, arch)[:16] for split in SPLITS)
+        path = self.folder / "baselines" / f"{name}-{digests}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{path}.lock"):
             if not path.exists():

@@ -16,7 +16,7 @@ from service.client import Client, Job
 from service.stack.layout import Layout
 from service.stack.parts import WARM_ENV, Config
 from service.stack.ports import Ports
-from trainer.spec import JobSpec, SpecError, parse_spec
+from trainer.spec import Checkpointing, JobSpec, SpecError, parse_spec
 
 ATTEMPTS = 50
 """A training of hours is to survive every restart of the machine that it meets."""
@@ -52,12 +52,16 @@ def find_or_submit(api: Api, spec: JobSpec) -> tuple[Job, bool]:
 
 
 def _training(raw: dict[str, Any]) -> JobSpec | None:
-    """What is trained: the spec without the data's digest, which the API fills in. None for one of another version."""
+    """What is trained. None for a spec of another version.
+
+    Without the data's digest, which the API fills in, and without what is kept of the training on the way: a job that
+    keeps fewer states is the same training, and hours of it are not repeated for that.
+    """
     try:
         spec = parse_spec(raw)
     except SpecError:
         return None
-    return spec.replace(data=spec.data.replace(digest=None))
+    return spec.replace(data=spec.data.replace(digest=None), checkpoint=Checkpointing())
 
 
 class Platform:

@@ -113,5 +113,8 @@ def show(result: dict[str, Any], console: Console) -> None:
         target = "" if figure["target"] is None else f"{sign} {figure['target']:g}"
         table.add_row(figure["name"], figure["paper"], shown(figure), target, holds)
     console.print(table)
+    for figure in result["figures"]:
+        if figure["note"]:
+            console.print(f"note: {figure['name']}: {figure['note']}", markup=False, highlight=False)
     for text in filter(None, (result["cut"] and f"cut: {result['cut']}", result["note"], result["reason"])):
         console.print(f"note: {text}", markup=False, highlight=False)

@@ -30,7 +30,7 @@ def table(folder: Path) -> str:
         figures = [figure for figure in result["figures"] if figure["target"] is not None] or result["figures"][:1]
         beside = [figure for figure in result["figures"] if figure not in figures]
         for number, figure in enumerate(figures):
-            remarks = _remarks(name, result, beside, results) if number == 0 else []
+            remarks = _note(figure) + (_remarks(name, result, beside, results) if number == 0 else [])
             lines.append("| " + " | ".join((*_cells(name, result, figure), "; ".join(remarks))) + " |")
     return "\n".join(lines)
 
@@ -64,7 +64,7 @@ def _length(result: dict[str, Any]) -> str:
 def _remarks(
     name: str, result: dict[str, Any], beside: list[dict[str, Any]], results: dict[str, dict[str, Any]]
 ) -> list[str]:
-    remarks = [f"{figure['name']}: {shown(figure)}" + _papers(figure) for figure in beside]
+    remarks = [", ".join((f"{figure['name']}: {shown(figure)}{_papers(figure)}", *_note(figure))) for figure in beside]
     remarks += [
         text for other in COMPARED.get(name, ()) if (text := at_equal_images(result, results.get(other), other))
     ]
@@ -101,6 +101,11 @@ def _target(figure: dict[str, Any]) -> str:
     if figure["target"] is None:
         return "–"
     return f"(target {'≥' if figure['better'] == 'higher' else '≤'} {figure['target']:g} {figure['unit']})"
+
+
+def _note(figure: dict[str, Any]) -> list[str]:
+    """What has to be known about this figure alone; results of earlier versions have no such field."""
+    return [figure["note"]] if figure.get("note") else []
 
 
 def _papers(figure: dict[str, Any]) -> str:

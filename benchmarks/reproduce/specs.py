@@ -14,8 +14,8 @@ def spec_of(
 ) -> JobSpec:
     """The job of one reproduction. Raises SpecError for changes that don't fit.
 
-    It is retried after every restart of the machine, registers its model under the recipe's name, and is scored on the
-    way as often as the protocol asks; `changes` come last.
+    It is retried after every restart of the machine, registers its model under the recipe's name, is scored on the way as
+    often and keeps as many states as the protocol asks; `changes` come last.
     """
     base = recipe.replace(
         name=f"reproduce-{name}",
@@ -29,6 +29,10 @@ def spec_of(
     if protocol.evaluations > 1 and spec.evaluation.every_steps is None:
         every = max(1, steps(spec) // protocol.evaluations)
         spec = spec.replace(evaluation=spec.evaluation.replace(every_steps=every))
+    if protocol.states > 1:
+        every = -(-steps(spec) // protocol.states)
+        spec = spec.replace(checkpoint=spec.checkpoint.replace(every_steps=every, keep_last=protocol.states))
+        spec = with_overrides(spec, changes)
     return spec
 
 

@@ -19,7 +19,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trainer.checkpoint import latest
+from trainer.checkpoint.files import step_path, steps
+from trainer.checkpoint.manifest import META, verify
 from trainer.checkpoint.nets import Loaded, load_nets
+from trainer.engine.sampling import sample
+from trainer.errors import CheckpointError
 from trainer.spec import JobSpec, load_spec
 
 SEED = 1
@@ -69,7 +73,20 @@ class Trained:
                 continue
         return found
 
-    def sample(self, n: int, labels: Sequence[int] | str | None = None, start: int = 0) -> NDArray[np.uint8]:
+    def kept(self) -> list[AtCheckpoint]:
+        """The training as each undamaged checkpoint in its folder has it, oldest first; the last one is what was published."""
+        directory = self.folder / "checkpoints"
+        found = []
+        for step in steps(directory):
+            path = step_path(directory, step)
+            try:
+                verify(path)
+            except CheckpointError:
+                continue
+            found.append(AtCheckpoint(self.folder, path))
+        return found
+
+    def sample(self, n: int, labels: Sequence[int] | None = None, start: int = 0) -> NDArray[np.uint8]:
         """n images of the published generator, uint8 [n, H, W, C]."""
         images: NDArray[np.uint8] = self.generator.sample(n=n, seed=SEED, labels=labels, start=start)
         return images
@@ -125,6 +142,29 @@ class Trained:
         return [
             (int(e["images"]), float(e["data"]["scores"][name])) for e in self.scores if name in e["data"]["scores"]
         ]
+
+
+class AtCheckpoint(Trained):
+    """A finished training as one of its checkpoints has it: nets, samples and images shown are that state's."""
+
+    def __init__(self, folder: Path, path: Path) -> None:
+        super().__init__(folder)
+        self.path = path
+
+    @cached_property
+    def nets(self) -> Loaded:
+        """Every player's net, from this checkpoint. Raises CheckpointError."""
+        return load_nets(self.path)
+
+    def sample(self, n: int, labels: Sequence[int] | None = None, start: int = 0) -> NDArray[np.uint8]:
+        """n images of this state's generator, uint8 [n, H, W, C]: as a package of it would draw them."""
+        nets = self.nets
+        return sample(nets.family, self.spec.arch, nets.net("G"), n=n, seed=SEED, labels=labels, start=start)
+
+    @property
+    def images(self) -> int:
+        """Real images that the training was shown until here."""
+        return int(json.loads((self.path / META).read_bytes())["clock"]["images"])
 
 
 def _unrepeated(events: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:

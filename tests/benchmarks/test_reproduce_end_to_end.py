@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from math import log
@@ -18,8 +19,9 @@ from benchmarks.reproduce import __main__ as command
 from benchmarks.reproduce.case import QUICK, Case
 from benchmarks.reproduce.figures import Figure
 from benchmarks.reproduce.mnist import Mnist
-from benchmarks.reproduce.protocols import autoencoding, coding, features, quality
+from benchmarks.reproduce.protocols import autoencoding, coding, density, features, quality
 from benchmarks.reproduce.trained import Trained, Unfinished
+from trainer.checkpoint import write
 from trainer.checkpoint.nets import Loaded, load_nets
 from trainer.engine.sampling import draw, images_of, set_code
 from trainer.errors import CheckpointError
@@ -33,6 +35,7 @@ TINY = {
     "infogan": ["arch.g_width=4", "arch.d_width=4", "arch.g_hidden=16", "arch.d_hidden=16", "arch.q_hidden=8"],
     "vae": ["arch.g_hidden=16", "arch.e_hidden=16", "arch.latent.dim=3"],
     "bigan": ["arch.g_hidden=16", "arch.e_hidden=128", "arch.d_hidden=16"],
+    "cgan": ["arch.g_z_hidden=4", "arch.g_y_hidden=4", "arch.g_hidden=8", "arch.d_hidden=8"],
     "wgan-gp": ["arch.g_width=4", "arch.d_width=4", "arch.latent.dim=4"],
 }
 
@@ -149,6 +152,51 @@ def test_the_nets_of_a_checkpoint_are_those_that_were_trained(folder: Path, tmp_
     (path / "meta.json").write_text("{}")
     with pytest.raises(CheckpointError, match="damaged"):
         load_nets(path)
+
+
+def drawing(image: Any) -> dict[str, torch.Tensor]:
+    """Tensors of a checkpoint whose G draws this one image [H, W, C], whatever the latent and the label."""
+    found = family("cgan").build(tiny("cgan").arch)
+    last = [layer for layer in found["G"].modules() if isinstance(layer, torch.nn.Linear)][-1]
+    with torch.no_grad():
+        last.weight.zero_()
+        last.bias.copy_(torch.from_numpy(image).flatten().float().clamp(1e-4, 1 - 1e-4).logit())
+    return {f"net/{name}/{key}": value for name, net in found.items() for key, value in net.state_dict().items()}
+
+
+def test_the_state_that_is_measured_is_the_best_by_validation_never_by_test(mnist: Mnist, tmp_path: Path) -> None:
+    spec = tiny("cgan")
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    (tmp_path / "model" / "spec.yaml").write_text(json.dumps(spec.model_dump(mode="json")))
+    valid, test = (mnist.images(split, spec.arch)[0].mean(axis=0) / 255 for split in ("valid", "test"))
+    for step, image in (
+        (1, np.full_like(valid, 0.5)),
+        (2, valid),
+        (3, test),
+    ):  # a mean image is nearest to its own split
+        meta = {"spec": spec.model_dump(mode="json"), "clock": {"images": 1_000_000 * step}}
+        write(tmp_path / "checkpoints", step, drawing(image), meta)
+    measure = density.best_by_validation(density.parzen_likelihood("132 ± 1.8", 132.0))
+    found, last = ({f.name: f for f in m(Case(Trained(tmp_path), mnist, QUICK))} for m in (measure, of_last(measure)))
+    ours, its = found["Parzen log-likelihood"], last["Parzen log-likelihood"]
+    assert (
+        ours.note == "of the state after 2 M images, the best by validation of the 3 that the job kept, from 1 M to 3 M"
+    )
+    assert its.note == "of the last state, after 3 M images: the job kept no other to choose from"
+    assert ours.measured < its.measured  # the test images would have chosen otherwise
+    assert not found["of k-means centroids"].note
+
+
+def of_last(measure: Any) -> Any:
+    """The measure of a job that kept the last checkpoint alone."""
+
+    def only_last(given: Case) -> Any:
+        for path in sorted((given.trained.folder / "checkpoints").iterdir())[:-1]:
+            shutil.rmtree(path)
+        return measure(given)
+
+    return only_last
 
 
 def test_a_folder_without_a_package_is_no_finished_training(tmp_path: Path, mnist: Mnist, capsys: Any) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +46,10 @@ def test_the_splits_are_disjoint_labelled_and_at_the_archs_resolution(tmp_path: 
     assert mnist.digest("train", arch) != mnist.digest("test", arch)
     made = [mnist.remembered("baseline", arch, lambda value=value: {"mean": value}) for value in (1.0, 2.0)]
     assert made == [{"mean": 1.0}, {"mean": 1.0}]
+    train, valid = Path(mnist.url("train", arch)), Path(mnist.url("valid", arch))
+    shutil.rmtree(valid)
+    shutil.copytree(train, valid)  # σ is chosen on the validation split, so other images there are another baseline
+    assert mnist.remembered("baseline", arch, lambda: {"mean": 3.0}) == {"mean": 3.0}
 
 
 def test_missing_images_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,6 +117,40 @@ def test_the_job_is_the_recipe_scored_on_the_way_published_and_hard_to_lose() ->
     assert made.evaluation.every_steps == 128_000 // (64 * 5) // 12
     assert made.publish is not None
     assert made.retry.attempts > 10
+
+
+def of_cgan(**given: Any) -> Any:
+    arguments = {"url": "data/mnist", "images": None, "seed": 0, "changes": [], **given}
+    return spec_of("cgan", PROTOCOLS["cgan"], recipes()["cgan"](), **arguments)
+
+
+def test_states_to_choose_from_are_spread_over_the_whole_training_however_long_it_is() -> None:
+    for images in (12_500_000, 640_000, 700):
+        made = of_cgan(images=images)
+        steps = images // made.train.batch
+        written = {*range(made.checkpoint.every_steps, steps, made.checkpoint.every_steps), steps}
+        assert len(written) == min(steps, 25)
+        assert made.checkpoint.keep_last >= len(written)
+    asked = of_cgan(changes=["checkpoint.keep_last=2"])
+    assert asked.checkpoint.keep_last == 2
+
+
+def test_a_training_that_keeps_other_states_is_the_same_training() -> None:
+    api = FakeApi()
+    job, _ = find_or_submit(api, of_cgan(changes=["checkpoint.keep_last=3", "checkpoint.every_steps=2500"]))
+    assert find_or_submit(api, of_cgan()) == (job, False)
+
+
+def test_a_figures_own_note_stands_in_its_row(tmp_path: Path) -> None:
+    figures = [
+        Figure("Parzen", 133.0, 2.0, target=132.0, note="of the best state"),
+        Figure("agreement", 96.0, target=95.0),
+    ]
+    parzen, agreement = drawn(tmp_path, result("cgan", figures))
+    assert parzen.endswith("| of the best state |")
+    assert "best state" not in agreement
+    joined = over_seeds([[replace(figures[0], note="of A")], [replace(figures[0], note="of B")]])
+    assert joined[0].note == "of A; of B"
 
 
 def test_every_reproduction_is_of_a_recipe_that_exists() -> None:

@@ -9,8 +9,8 @@ from trainer.families.cgan.arch import CganArch
 from trainer.spec import Adam, Checkpointing, Data, Ema, JobSpec, Objective, Resources, Samples, Schedule, Sgd, Train
 
 EPOCH = 50_000
-"""The images of MNIST trained on. The other 10,000 of the training set are for validation; they do not choose where to
-stop: training ends at its set length, and its last state is the one measured."""
+"""The images of MNIST trained on. The other 10,000 of the training set are for validation: training goes on to its set
+length, and its reproduction measures the kept state that does best on them."""
 
 
 def cgan() -> JobSpec:
