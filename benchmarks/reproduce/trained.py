@@ -10,6 +10,7 @@ import json
 from collections.abc import Sequence
 from datetime import datetime
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -110,9 +111,12 @@ class Trained:
 
     @property
     def wall_seconds(self) -> float:
-        """From the first event to the last, with whatever pause lay between."""
-        times = [datetime.fromisoformat(event["time"]) for event in self.events]
-        return (times[-1] - times[0]).total_seconds() if times else 0.0
+        """How long it ran: from the first start to the last event, without the pauses before the other starts."""
+        ran = 0.0
+        for before, event in pairwise(self.events):
+            if event["kind"] != "started":
+                ran += (_time(event) - _time(before)).total_seconds()
+        return ran
 
     @property
     def starts(self) -> int:
@@ -165,6 +169,10 @@ class AtCheckpoint(Trained):
     def images(self) -> int:
         """Real images that the training was shown until here."""
         return int(json.loads((self.path / META).read_bytes())["clock"]["images"])
+
+
+def _time(event: dict[str, Any]) -> datetime:
+    return datetime.fromisoformat(event["time"])
 
 
 def _unrepeated(events: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
