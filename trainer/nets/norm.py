@@ -8,6 +8,10 @@ from weakref import WeakKeyDictionary
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from trainer.nets.crossnorm import CrossReplicaNorm
+
+__all__ = ["CrossReplicaNorm", "NormName", "norm2d", "uses_batch_statistics"]
+
 NormName = Literal["batch", "layer", "none"]
 
 _KNOWN: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
