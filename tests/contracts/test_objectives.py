@@ -10,7 +10,7 @@ import torch
 from trainer.families.dcgan.arch import DcganArch
 from trainer.families.table import family
 from trainer.objective.losses import LOSSES
-from trainer.objective.penalties import projections, terms
+from trainer.objective.penalties import corrections, projections, terms
 from trainer.objective.phases import Batch, adversarial
 from trainer.spec import Adam, Data, JobSpec, Objective
 from trainer.spec.sections import Penalty
@@ -55,7 +55,7 @@ def test_losses_are_scalars_of_the_logits_type_and_do_not_depend_on_the_order(lo
 @each_penalty
 def test_every_penalty_of_the_spec_is_applied_somewhere(penalty: Any) -> None:
     objective = Objective(penalties=(penalty,))
-    assert len(terms(objective)) + len(projections(objective)) == 1
+    assert len(terms(objective)) + len(projections(objective)) + len(corrections(objective)) == 1
 
 
 @each_penalty
@@ -68,10 +68,12 @@ def test_no_penalty_waits_for_the_device(penalty: Any) -> None:
     assert cpu.labels is not None
     assert cpu.fake_labels is not None
     batch = Batch(cpu.real.to("meta"), cpu.labels.to("meta"), cpu.z.to("meta"), cpu.fake_labels.to("meta"), 0)
-    d, _ = adversarial(spec)
+    d, g = adversarial(spec)
     d.loss(nets, batch).total.backward()
     for project in d.after_update:
         project(nets["D"])
+    for correct in g.before_update.values():
+        correct(nets["G"])
 
 
 @each_loss

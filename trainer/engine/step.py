@@ -98,6 +98,8 @@ class Stepper:
                 self._accumulate(phase, players, self._inputs(phase, real, labels))
             with self.watch.part("optimizer"):
                 for player in players:
+                    if correct := phase.before_update.get(player.name):
+                        self.means.add(correct(player.net))
                     self._apply(phase, player)
 
     def _inputs(self, phase: Phase, real: Tensor, labels: Tensor | None) -> Rows:

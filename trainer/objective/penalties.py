@@ -1,4 +1,4 @@
-"""What regularises D: terms added to its loss, and projections after its update.
+"""What regularises D and G: terms added to D's loss, projections after its update, corrections of G's gradients.
 
 A penalty differentiates through D twice, so it takes the bare net: DDP's forward would count each call as a step of its
 reducer. Gradients of the bare net's parameters are summed with those of the wrapped pass before DDP's hooks run.
@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from trainer.spec.sections import R1, R2, Clip, GradientPenalty, Objective
+from trainer.objective.orthogonal import regularise_
+from trainer.spec.sections import R1, R2, Clip, GradientPenalty, Objective, Orthogonal
 
 Critic = Callable[..., Tensor]
 """D(images_BCHW, labels_B | None) → logits_B."""
@@ -38,7 +39,9 @@ class Penalised:
 def gradient_penalty(critic: Critic, real_BCHW: Tensor, fake_BCHW: Tensor, labels_B: Tensor | None) -> Penalised:
     """E(‖∇D(x̂)‖₂ − 1)² at x̂ = εx + (1 − ε)G(z), ε ~ U(0, 1) per sample (Gulrajani et al. 2017, Eq. 3).
 
-    Metric gradient_norm: E‖∇D(x̂)‖₂, which the penalty pulls to 1.
+    labels_B are those of both: a conditional critic has to be 1-Lipschitz for each label by itself, between samples of
+    the data and of the model given that label (Proposition 1 there, for each condition). So G is asked for the real
+    images' labels where this penalty is used (`Term.between`). Metric gradient_norm: E‖∇D(x̂)‖₂, which it pulls to 1.
     """
     epsilon = torch.rand(len(real_BCHW), 1, 1, 1, device=real_BCHW.device, dtype=real_BCHW.dtype)
     gradient = input_gradients(critic, fake_BCHW + epsilon * (real_BCHW - fake_BCHW), labels_B)
@@ -81,6 +84,8 @@ class Term:
     weight: float
     interval: int
     apply: Callable[[Critic, Judged], Penalised]
+    between: bool = False
+    """It judges images between a real and a generated one, so both must have one label."""
 
     def due(self, step: int) -> bool:
         """Whether step number `step` (from 0) applies it; it then counts `interval` times (lazy regularisation)."""
@@ -92,7 +97,7 @@ def terms(objective: Objective) -> tuple[Term, ...]:
     found: list[Term] = []
     for penalty in objective.penalties:
         if isinstance(penalty, GradientPenalty):
-            found.append(Term("gradient_penalty", penalty.weight, penalty.interval, _gradient_penalty_term))
+            found.append(Term("gradient_penalty", penalty.weight, penalty.interval, _gradient_penalty_term, between=True))
         elif isinstance(penalty, R1):
             found.append(Term("r1", penalty.weight, penalty.interval, _r1_term))
         elif isinstance(penalty, R2):
@@ -103,6 +108,14 @@ def terms(objective: Objective) -> tuple[Term, ...]:
 def projections(objective: Objective) -> tuple[Callable[[nn.Module], None], ...]:
     """What is applied to D after each of its updates, in the spec's order."""
     return tuple(_clipper(penalty.bound) for penalty in objective.penalties if isinstance(penalty, Clip))
+
+
+def corrections(objective: Objective) -> dict[str, Callable[[nn.Module], Mapping[str, Tensor]]]:
+    """`Phase.before_update` of a phase in which G steps: what is added to its gradients. Metric G/orthogonal is R."""
+    weights = [penalty.weight for penalty in objective.penalties if isinstance(penalty, Orthogonal)]
+    if not weights:
+        return {}
+    return {"G": lambda net: {"G/orthogonal": regularise_(net, sum(weights))}}
 
 
 def _gradient_penalty_term(critic: Critic, judged: Judged) -> Penalised:

@@ -6,7 +6,7 @@ Shape legend: B batch, C channels, H height, W width, Z latent dimensions.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from trainer.nets.norm import uses_batch_statistics
 from trainer.objective.losses import LOSSES, LossPair
-from trainer.objective.penalties import Judged, Term, projections, terms
+from trainer.objective.penalties import Judged, Term, corrections, projections, terms
 from trainer.spec import JobSpec, Objective
 
 Nets = Mapping[str, Callable[..., Any]]
@@ -58,6 +58,8 @@ class Phase:
     players: whose parameters step; all others are frozen while the phase runs.
     loss: pure in its arguments but for torch's global generator (dropout, interpolation), which the engine seeds.
     repeats: step → how many updates in this step; with `fresh_data` each takes a new real batch.
+    before_update: by stepped player, applied to its bare net when its gradients are complete (accumulated, and reduced
+    over the ranks), before its optimiser: adds to the gradients, the same on every rank, and gives metrics.
     after_update: applied to each stepped player's bare net after its optimiser step, e.g. weight clipping.
     """
 
@@ -66,6 +68,7 @@ class Phase:
     loss: Callable[[Nets, Batch], Loss]
     repeats: Callable[[int], int] = lambda step: 1
     fresh_data: bool = False
+    before_update: Mapping[str, Callable[[nn.Module], Mapping[str, Tensor]]] = field(default_factory=dict)
     after_update: tuple[Callable[[nn.Module], None], ...] = ()
 
 
@@ -89,7 +92,7 @@ def adversarial(spec: JobSpec) -> tuple[Phase, ...]:
             fresh_data=True,
             after_update=projections(objective),
         ),
-        Phase("G", ("G",), g_loss),
+        Phase("G", ("G",), g_loss, before_update=corrections(objective)),
     )
 
 
@@ -107,9 +110,11 @@ def discriminator_loss(nets: Nets, batch: Batch, pair: LossPair, penalties: tupl
     """D's loss on one micro-batch with its penalties.
 
     The fake images come from the frozen G in training mode without a graph, so its batch norms update their running
-    statistics here as well as in G's phase; training never reads those.
+    statistics here as well as in G's phase; training never reads those. Where a loss or penalty sets a generated image
+    beside a real one, G is asked for the label of that one.
     """
-    asked = batch.labels if pair.relativistic else batch.fake_labels
+    paired = pair.relativistic or any(term.between for term in penalties)
+    asked = batch.labels if paired else batch.fake_labels
     with torch.no_grad():
         fake = nets["G"](batch.z, asked).to(batch.real.dtype)
     judged = Judged(batch.real, fake, batch.labels, asked)

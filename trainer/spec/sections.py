@@ -87,7 +87,15 @@ class R2(Frozen):
     """Applied every that many steps, times that many (lazy regularisation)."""
 
 
-Penalty = Annotated[Clip | GradientPenalty | R1 | R2, Field(discriminator="kind")]
+class Orthogonal(Frozen):
+    """Orthogonal regularisation of G, weight · Σ‖WWᵀ ⊙ (1 − I)‖²_F over its matrices (Brock et al. 2018, Eq. 3)."""
+
+    kind: Literal["orthogonal"] = "orthogonal"
+    weight: float = Field(default=1e-4, gt=0.0)
+    """Factor β of the penalty; its exact gradient is added to G's. The authors' code adds half of it: 1e-4 there is 5e-5."""
+
+
+Penalty = Annotated[Clip | GradientPenalty | R1 | R2 | Orthogonal, Field(discriminator="kind")]
 
 
 class DWarmup(Frozen):
@@ -111,7 +119,7 @@ class Objective(Frozen):
     loss: LossName = "non-saturating"
     """Pair of losses for D and G."""
     penalties: tuple[Penalty, ...] = ()
-    """What regularises D, each kind at most once."""
+    """What regularises D, and with `orthogonal` G; each kind at most once."""
     d_steps: int = Field(default=1, ge=1, le=1000)
     """D's updates per step, each on a new batch of real images (n_critic)."""
     d_warmup: DWarmup | None = None
@@ -152,7 +160,7 @@ class Checkpointing(Frozen):
     keep_last: int = Field(default=3, ge=1)
     """Newest checkpoints kept."""
     keep_best: bool = True
-    """Also keep the checkpoint with the best `publish.metric` (or `fid`)."""
+    """Also keep the checkpoint with the best `publish.metric` (without `publish`: the first of `evaluation.metrics`)."""
 
 
 class Samples(Frozen):

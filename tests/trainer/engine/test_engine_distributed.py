@@ -26,7 +26,9 @@ def _train(rank, world, changes, steps):
     return {name: tensor.numpy().copy() for name, tensor in runner.state.tensors().items()}, means
 
 
-@pytest.mark.parametrize("changes", [[], ["train.micro_batch=2"]], ids=["plain", "accumulated"])
+@pytest.mark.parametrize(
+    "changes", [[], ["train.micro_batch=2", "objective.penalties=[{kind: orthogonal}]"]], ids=["plain", "accumulated"]
+)
 def test_two_workers_equal_one_with_the_whole_batch(changes):
     ((alone, means),) = [_train(0, 1, changes, 3)]
     together = spawn(2, _train, changes, 3)

@@ -19,7 +19,9 @@ from trainer.spec import with_overrides
 
 @pytest.mark.parametrize("micro", [1, 2, 4])
 def test_accumulated_gradients_equal_the_large_batch(distributed, float64, micro):
-    whole, split = (stepper(gan_spec(*extra), distributed) for extra in ([], [f"train.micro_batch={micro}"]))
+    """A correction of the gradients, too, is made once an update: not for each micro-batch."""
+    penalty = "objective.penalties=[{kind: orthogonal, weight: 0.1}]"
+    whole, split = (stepper(gan_spec(penalty, *extra), distributed) for extra in ([], [f"train.micro_batch={micro}"]))
     for _ in range(3):
         whole.step()
         split.step()
@@ -30,6 +32,25 @@ def test_accumulated_gradients_equal_the_large_batch(distributed, float64, micro
     means, _ = whole.means.reduce(distributed, False)
     split_means, _ = split.means.reduce(distributed, False)
     assert split_means == pytest.approx(means, rel=1e-9)
+
+
+def test_gradients_are_corrected_between_the_last_micro_batch_and_the_optimiser(distributed, float64):
+    runner = stepper(gan_spec("optimizers.G={kind: sgd, lr: 0.5}", "train.micro_batch=2"), distributed)
+    net, seen = runner.state.players["G"].net, {}
+
+    def correct(given):
+        assert given is net
+        seen["weights"] = [p.detach().clone() for p in net.parameters()]
+        seen["gradients"] = [p.grad.clone() for p in net.parameters()]
+        for parameter in net.parameters():
+            parameter.grad.add_(1.0)
+        return {"G/corrected": torch.tensor(3.0)}
+
+    runner.phases = (replace(runner.phases[1], before_update={"G": correct}),)
+    runner.step()
+    for parameter, weights, gradient in zip(net.parameters(), seen["weights"], seen["gradients"], strict=True):
+        torch.testing.assert_close(parameter.detach(), weights - 0.5 * (gradient + 1.0))
+    assert runner.means.reduce(distributed, False)[0]["G/corrected"] == 3.0
 
 
 def test_micro_batches_get_the_latents_of_the_whole_batch_in_order(distributed):

@@ -91,7 +91,7 @@ def test_a_wrong_or_missing_member_of_a_union_lists_the_members() -> None:
         errors_of(put(good(), "optimizers.G", {"kind": "lion"}))["optimizers.G.kind"].fix == "one of adam, rmsprop, sgd"
     )
     bad = put(good(), "objective.penalties", [{"kind": "l2"}])
-    assert errors_of(bad)["objective.penalties.0.kind"].fix == "one of clip, gradient-penalty, r1, r2"
+    assert errors_of(bad)["objective.penalties.0.kind"].fix == "one of clip, gradient-penalty, r1, r2, orthogonal"
 
 
 def test_all_wrong_fields_are_reported_at_once() -> None:

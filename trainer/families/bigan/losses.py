@@ -22,10 +22,15 @@ from trainer.spec import JobSpec
 def bidirectional(spec: JobSpec) -> tuple[Phase, ...]:
     """D on pairs (x, E(x)) and (G(z), z), and then G and E on the same, at once (section 3, Eq. 2)."""
     pair = LOSSES[spec.objective.loss]
-    d, _ = adversarial(spec)
+    d, g = adversarial(spec)
     return (
         replace(d, loss=lambda nets, batch: discriminator_loss(nets, batch, pair)),
-        Phase("GE", ("G", "E"), lambda nets, batch: generator_encoder_loss(nets, batch, pair)),
+        replace(
+            g,
+            name="GE",
+            players=("G", "E"),
+            loss=lambda nets, batch: generator_encoder_loss(nets, batch, pair),
+        ),
     )
 
 
@@ -53,7 +58,7 @@ def regressed(spec: JobSpec) -> tuple[Phase, ...]:
 
     if arch.encoder_training == "latent-regressor":
         return d, g, Phase("E", ("E",), e_loss)
-    return d, Phase("GE", ("G", "E"), joint_loss)
+    return d, replace(g, name="GE", players=("G", "E"), loss=joint_loss)
 
 
 def discriminator_loss(nets: Nets, batch: Batch, pair: LossPair) -> Loss:

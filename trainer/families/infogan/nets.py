@@ -21,7 +21,7 @@ from trainer.nets import init
 from trainer.nets.conv import double, doublings, halve
 from trainer.objective.information import Information, information
 from trainer.objective.losses import LOSSES
-from trainer.objective.penalties import projections
+from trainer.objective.penalties import corrections, projections
 from trainer.objective.phases import Batch, Loss, Nets, Phase, d_updates, decisions
 from trainer.spec import JobSpec
 
@@ -102,7 +102,7 @@ class Infogan(Family[InfoganArch]):
         clips = tuple(_for_d(clip) for clip in projections(objective))
         repeats = d_updates(objective)
         d = Phase("D", ("D", "Q"), _d_loss(spec), repeats=repeats, fresh_data=True, after_update=clips)
-        return d, Phase("G", ("G",), _g_loss(spec))
+        return d, Phase("G", ("G",), _g_loss(spec), before_update=corrections(objective))
 
 
 def _d_loss(spec: JobSpec) -> Callable[[Nets, Batch], Loss]:
