@@ -1,0 +1,60 @@
+"""Resampling fused with a 3 × 3 convolution against the two done one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d, conv2d
+
+from trainer.nets.resample import ConvPool3, UpConv3, nearest2
+
+
+def up_then_conv(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return conv2d(x.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3), weight, bias, padding=1)
+
+
+def conv_then_pool(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return avg_pool2d(conv2d(x, weight, bias, padding=1), 2)
+
+
+each_fused = pytest.mark.parametrize(
+    ("kind", "plain", "size"), [(UpConv3, up_then_conv, (3, 5)), (UpConv3, up_then_conv, (1, 1)),
+                                (ConvPool3, conv_then_pool, (6, 4)), (ConvPool3, conv_then_pool, (2, 2))]
+)  # fmt: skip
+
+
+@each_fused
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_fused_layers_compute_the_plain_form_and_its_gradients_edges_included(
+    kind: type[UpConv3 | ConvPool3],
+    plain: Callable[[Tensor, Tensor, Tensor | None], Tensor],
+    size: tuple[int, int],
+    bias: bool,
+    layout: torch.memory_format,
+) -> None:
+    torch.manual_seed(0)
+    layer = kind(3, 4, bias=bias).double().to(memory_format=layout)
+    x = torch.randn(2, 3, *size, dtype=torch.float64).to(memory_format=layout).requires_grad_()
+    leaves = [x, *layer.parameters()]
+    ours, theirs = layer(x), plain(x, layer.weight, layer.bias)
+    torch.testing.assert_close(ours, theirs, rtol=0.0, atol=1e-10)
+    probe = torch.randn_like(ours)
+    found, wanted = (torch.autograd.grad((y * probe).sum(), leaves) for y in (ours, theirs))
+    for a, b in zip(found, wanted, strict=True):
+        torch.testing.assert_close(a, b, rtol=0.0, atol=1e-10)
+
+
+@each_fused
+def test_parameters_are_those_of_the_3x3_convolution(kind: type[nn.Conv2d], plain: object, size: object) -> None:
+    layer, convolution = kind(3, 4), nn.Conv2d(3, 4, 3)
+    layer.load_state_dict(convolution.state_dict())
+    assert torch.equal(layer.weight, convolution.weight)
+
+
+def test_nearest2_shows_each_pixel_four_times() -> None:
+    x = torch.arange(4.0).reshape(1, 1, 2, 2)
+    assert nearest2(x)[0, 0].tolist() == [[0, 0, 1, 1], [0, 0, 1, 1], [2, 2, 3, 3], [2, 2, 3, 3]]

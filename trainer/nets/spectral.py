@@ -1,0 +1,150 @@
+"""Spectral normalisation (Miyato et al. 2018): layers whose weight is W / σ̂(W), where σ̂ estimates W's largest singular value.
+
+σ̂ = uᵀWv, with u and v from power iteration (their Algorithm 1): v ← Wᵀu / ‖Wᵀu‖, u ← Wv / ‖Wv‖, once for each value of
+the weights. W is differentiated through σ̂ with u and v held fixed.
+
+When it iterates: in `iterate_(net)`, which a family's phases run after each update of the net (`Phase.after_update`), and
+nowhere else. So u and v belong to the weights as they are, one iteration for each value of the weights, which is what the
+algorithm asks for; a forward pass changes nothing, in training or in evaluation. All passes over the same weights
+compute the same function: D's on real and on fake images, those of penalties, those of the other player's phase, and
+those of an update's micro-batches, as one large batch would. Implementations that iterate in each training pass have a σ̂
+that converges a little further for weights that did not change. (The passes can't find out by themselves whether W
+changed: torch's fused optimisers don't count as writes in a parameter's version.)
+
+u and v depend on the weights and on each other alone, so DDP's ranks, which start equal, stay equal, and a restored
+training goes on with the same bits. The norm is in the weights' precision: autocast is off in it.
+
+Shape legend: O rows of W (outputs, or labels of an embedding), F columns of W (all that the other dimensions hold).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import embedding, linear, normalize
+
+from trainer.nets.resample import Conv3, ConvPool3, UpConv3
+
+Layer = TypeVar("Layer", bound=nn.Conv2d | nn.Linear | nn.Embedding)
+FIRST_ITERATIONS = 8
+"""Power iterations when a layer is made, so that a net means something before its first update."""
+
+
+class Spectral(nn.Module):
+    """What normalised layers share: buffers `u` [O], `v` [F], unit vectors, and `sigma`, σ̂ at the last iteration."""
+
+    weight: Tensor
+    u: Tensor
+    v: Tensor
+    sigma: Tensor
+
+    def start(self) -> None:
+        """Make the buffers for the weights as they are; u begins at random, from torch's global generator."""
+        matrix = self.weight.detach().flatten(1)
+        self.register_buffer("u", normalize(torch.randn_like(matrix[:, 0]), dim=0))
+        self.register_buffer("v", torch.zeros_like(matrix[0]))
+        self.register_buffer("sigma", torch.zeros_like(matrix[0, 0]))
+        for _ in range(FIRST_ITERATIONS):
+            self.iterate()
+
+    @torch.no_grad()
+    def iterate(self) -> None:
+        """One power iteration."""
+        with _exact(self.weight):
+            matrix = self.weight.flatten(1)
+            self.v.copy_(normalize(torch.mv(matrix.T, self.u), dim=0))
+            product = torch.mv(matrix, self.v)
+            self.u.copy_(normalize(product, dim=0))
+            self.sigma.copy_(torch.dot(self.u, product))
+
+    def norm(self) -> Tensor:
+        """σ̂(W), a scalar above 0, differentiable in W."""
+        with _exact(self.weight):
+            return self.u.dot(self.weight.flatten(1).mv(self.v))
+
+    def normalised(self) -> Tensor:
+        """W / σ̂(W), in W's shape and precision."""
+        return self.weight.div(self.norm())
+
+
+class _Convolution(Spectral, nn.Conv2d):
+    """A convolution of any kind here, by W / σ̂(W)."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return self._conv_forward(input, self.normalised(), self.bias)
+
+
+class SpectralConv2d(_Convolution):
+    """`nn.Conv2d` by W / σ̂(W)."""
+
+
+class SpectralConv3(_Convolution, Conv3):
+    """`Conv3` by W / σ̂(W)."""
+
+
+class SpectralUpConv3(_Convolution, UpConv3):
+    """`UpConv3` by W / σ̂(W), W the 3 × 3 weight."""
+
+
+class SpectralConvPool3(_Convolution, ConvPool3):
+    """`ConvPool3` by W / σ̂(W), W the 3 × 3 weight."""
+
+
+class SpectralLinear(Spectral, nn.Linear):
+    """`nn.Linear` by W / σ̂(W)."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return linear(input, self.normalised(), self.bias)
+
+
+class SpectralEmbedding(Spectral, nn.Embedding):
+    """`nn.Embedding` by W / σ̂(W); only the rows looked up are divided."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return embedding(input, self.weight) / self.norm()
+
+
+_KINDS: dict[type[nn.Module], type[Spectral]] = {
+    nn.Conv2d: SpectralConv2d,
+    Conv3: SpectralConv3,
+    UpConv3: SpectralUpConv3,
+    ConvPool3: SpectralConvPool3,
+    nn.Linear: SpectralLinear,
+    nn.Embedding: SpectralEmbedding,
+}
+
+
+def iterate_(net: nn.Module) -> None:
+    """One power iteration in each normalised layer of the net, in place. To be called after each update of its weights."""
+    for module in net.modules():
+        if isinstance(module, Spectral):
+            module.iterate()
+
+
+def spectral(layer: Layer) -> Layer:
+    """The same layer, from now on with the weight W / σ̂(W). Parameters keep their names and their values W.
+
+    layer: initialised already. Raises TypeError for a kind of layer that is not known here.
+    """
+    if type(layer) not in _KINDS:
+        known = ", ".join(kind.__name__ for kind in _KINDS)
+        raise TypeError(f"no spectral norm for a {type(layer).__name__}; there is one for {known}")
+    changed: Any = layer
+    changed.__class__ = _KINDS[type(layer)]
+    changed.start()
+    return layer
+
+
+@contextmanager
+def _exact(weight: Tensor) -> Iterator[None]:
+    """Inside, matrix products are in the weights' precision. Enters autocast only to leave it, so that exports stay plain."""
+    kind = weight.device.type
+    if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
+        with torch.autocast(kind, enabled=False):
+            yield
+    else:
+        yield
