@@ -86,9 +86,7 @@ class Loop:
     def _train(self) -> Outcome:
         clock, log_steps = self.state.clock, self.spec.train.log_steps
         place = self.distributed
-        batches = self.dataset.stream(
-            self.spec.train.batch, self.spec.train.seed, place.rank, place.world, clock.batches
-        )
+        batches = self.dataset.stream(self.spec.train.batch, self.state.seed, place.rank, place.world, clock.batches)
         with closing(cast("Generator[RealBatch]", batches)):  # closing it ends its decoding threads
             stepper = Stepper(self.state, place, batches, self._means, self._watch)
             self._watch.read()

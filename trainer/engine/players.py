@@ -47,9 +47,9 @@ class Player:
         inner: Callable[..., Tensor] = getattr(self.wrapped, "module", self.wrapped)
         return inner
 
-    def set_rates(self, images: int, total_images: int, updates: int) -> None:
-        """Learning rate and momentum of the next update, from the pure schedule."""
-        factor = self.settings.schedule.factor(images, total_images, updates)
+    def set_rates(self, images: int, total_images: int, updates: int, scale: float = 1.0) -> None:
+        """Learning rate and momentum of the next update, from the pure schedule; `scale` multiplies the rate."""
+        factor = self.settings.schedule.factor(images, total_images, updates) * scale
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.lr * factor
             if isinstance(self.settings, Sgd):

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from trainer.engine import ema as averaging
 from trainer.engine.distributed import Distributed
 from trainer.engine.players import Player
-from trainer.engine.random import seed_globals
+from trainer.engine.random import fold, seed_globals
 from trainer.errors import CheckpointError
 from trainer.families.base import AnyFamily
 from trainer.families.table import family as find_family
@@ -25,6 +25,17 @@ from trainer.spec import JobSpec
 
 JSON = Any
 """What `json` can write: None, bool, int, float, str, lists and dicts of these."""
+
+
+@dataclass(frozen=True)
+class Correction:
+    """What rolling back has changed: how often it was done, and the product of the factors on the learning rates."""
+
+    count: int = 0
+    lr_factor: float = 1.0
+
+
+NO_CORRECTION = Correction()
 
 
 @dataclass
@@ -39,7 +50,10 @@ class Clock:
 
 
 class TrainState:
-    """Players, moving average, clock, and `extras`: JSON that listeners or sentinels want to find again by name."""
+    """Players, moving average, clock, and `extras`: JSON that listeners or sentinels want to find again by name.
+
+    correction: what roll backs have changed. It is not restored from a checkpoint, which may be older than they are.
+    """
 
     def __init__(
         self,
@@ -48,25 +62,32 @@ class TrainState:
         players: dict[str, Player],
         averages: dict[str, nn.Module],
         clock: Clock,
+        correction: Correction = NO_CORRECTION,
     ) -> None:
         self.spec = spec
         self.family = family
         self.players = players
         self.averages = averages
         self.clock = clock
+        self.correction = correction
         self.extras: dict[str, JSON] = {}
 
     @classmethod
-    def create(cls, spec: JobSpec, distributed: Distributed) -> TrainState:
+    def create(cls, spec: JobSpec, distributed: Distributed, correction: Correction = NO_CORRECTION) -> TrainState:
         """The state before the first step, the same on every rank. Raises TrainingError if the ranks differ."""
         family = find_family(spec.arch.family)
-        seed_globals(spec.train.seed, "init")
+        seed_globals(seed_after(spec.train.seed, correction), "init")
         nets = family.build(spec.arch)
         averaged = spec.arch.published if spec.ema else ()
         averages = {name: averaging.copy_of(nets[name]).to(distributed.device) for name in averaged}
         players = {name: Player.create(name, nets[name], spec.optimizers[name], distributed) for name in nets}
         distributed.assert_same(nets, "after they were built")
-        return cls(spec, family, players, averages, Clock(updates=dict.fromkeys(nets, 0)))
+        return cls(spec, family, players, averages, Clock(updates=dict.fromkeys(nets, 0)), correction)
+
+    @property
+    def seed(self) -> int:
+        """Seeds the order of the data, latents, dropout: `train.seed`, and another after each roll back."""
+        return seed_after(self.spec.train.seed, self.correction)
 
     @property
     def generator(self) -> nn.Module:
@@ -92,6 +113,7 @@ class TrainState:
         return {
             "clock": asdict(self.clock),
             "extras": copy.deepcopy(self.extras),
+            "rollbacks": self.correction.count,
             "spec": self.spec.model_dump(mode="json"),
             "torch": torch.__version__,
         }
@@ -109,6 +131,11 @@ class TrainState:
             player.optimizer.load_state_dict(optimizers[name])
         self.clock = Clock(**meta["clock"])
         self.extras = copy.deepcopy(meta["extras"])
+
+
+def seed_after(seed: int, correction: Correction) -> int:
+    """The seed of a training after roll backs: a function of the spec's seed and of how many there were."""
+    return fold(seed, "rollback", correction.count) if correction.count else seed
 
 
 def _names(player: Player) -> list[str]:

@@ -111,11 +111,11 @@ class Stepper:
             spec.arch,
             spec.train.batch,
             self.rows,
-            seed=spec.train.seed,
+            seed=self.state.seed,
             phase=phase.name,
             number=number,
         )
-        seed_globals(spec.train.seed, "global", phase.name, number, self.distributed.rank)
+        seed_globals(self.state.seed, "global", phase.name, number, self.distributed.rank)
         fake_labels = None if fake_labels is None else fake_labels.to(device, non_blocking=True)
         return Rows(real, labels, z.to(device, non_blocking=True), fake_labels)
 
@@ -138,7 +138,8 @@ class Stepper:
 
     def _apply(self, phase: Phase, player: Player) -> None:
         spec, clock = self.state.spec, self.state.clock
-        player.set_rates(clock.images, spec.train.images, clock.updates[player.name])
+        factor = self.state.correction.lr_factor
+        player.set_rates(clock.images, spec.train.images, clock.updates[player.name], factor)
         player.optimizer.step()
         clock.updates[player.name] += 1
         with torch.no_grad():
