@@ -97,7 +97,9 @@ def terms(objective: Objective) -> tuple[Term, ...]:
     found: list[Term] = []
     for penalty in objective.penalties:
         if isinstance(penalty, GradientPenalty):
-            found.append(Term("gradient_penalty", penalty.weight, penalty.interval, _gradient_penalty_term, between=True))
+            found.append(
+                Term("gradient_penalty", penalty.weight, penalty.interval, _gradient_penalty_term, between=True)
+            )
         elif isinstance(penalty, R1):
             found.append(Term("r1", penalty.weight, penalty.interval, _r1_term))
         elif isinstance(penalty, R2):

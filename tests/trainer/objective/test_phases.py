@@ -15,7 +15,7 @@ from trainer.families.table import family
 from trainer.objective.losses import LOSSES
 from trainer.objective.phases import Batch, Loss, Phase, adversarial, bare
 from trainer.spec import Adam, JobSpec, Objective
-from trainer.spec.sections import R1, Clip, GradientPenalty
+from trainer.spec.sections import R1, R2, Clip, GradientPenalty
 
 
 def make_spec(**objective: Any) -> JobSpec:
@@ -98,20 +98,36 @@ def test_d_sees_real_and_fake_in_one_pass_with_their_labels() -> None:
     assert labels.tolist() == [0, 1, 0, 1, 1, 0]
 
 
-def test_every_net_is_asked_with_the_labels_of_its_images() -> None:
+def asked_and_judged(penalties: tuple[Any, ...], norm: nn.Module | None) -> tuple[list[Any], list[Any]]:
+    """The labels that G is asked for, and those that D judges by, in both phases."""
+    d, g = adversarial(make_spec(penalties=penalties))
+    asked: list[Any] = []
+    inner = G()
+    nets = {"G": lambda z, labels: (asked.append(labels.tolist()), inner(z))[1], "D": D(norm)}
+    run(d, nets, labels=True)
+    run(g, nets, labels=True)
+    return asked, [labels.tolist() for _, _, labels in nets["D"].calls]
+
+
+REAL_LABELS, FAKE_LABELS = [0, 1, 0], [1, 1, 0]
+
+
+@pytest.mark.parametrize("norm", [None, nn.BatchNorm2d(1)])
+def test_every_net_is_asked_with_the_labels_of_its_images(norm: nn.Module | None) -> None:
     """Real images go with their labels, generated ones with those that G was asked for, also in penalties and in G's phase."""
-    d, g = adversarial(make_spec(penalties=(R1(), GradientPenalty())))
-    real_labels, fake_labels = [0, 1, 0], [1, 1, 0]
-    for norm in (None, nn.BatchNorm2d(1)):
-        asked: list[Any] = []
-        inner = G()
-        nets = {"G": lambda z, labels, inner=inner, asked=asked: (asked.append(labels), inner(z))[1], "D": D(norm)}
-        run(d, nets, labels=True)
-        run(g, nets, labels=True)
-        assert [labels.tolist() for labels in asked] == [fake_labels, fake_labels]
-        seen = [labels.tolist() for _, _, labels in nets["D"].calls]
-        judged = [real_labels + fake_labels] if norm is None else [real_labels, fake_labels]
-        assert seen == [*judged, real_labels, real_labels, fake_labels]
+    asked, seen = asked_and_judged((R1(), R2()), norm)
+    assert asked == [FAKE_LABELS, FAKE_LABELS]
+    judged = [REAL_LABELS + FAKE_LABELS] if norm is None else [REAL_LABELS, FAKE_LABELS]
+    assert seen == [*judged, REAL_LABELS, FAKE_LABELS, FAKE_LABELS]
+
+
+@pytest.mark.parametrize("norm", [None, nn.BatchNorm2d(1)])
+def test_images_between_real_and_generated_ones_are_of_one_label(norm: nn.Module | None) -> None:
+    """The gradient penalty is of a critic for each label: both ends of a line have the label by which it is judged."""
+    asked, seen = asked_and_judged((GradientPenalty(),), norm)
+    assert asked == [REAL_LABELS, FAKE_LABELS]
+    judged = [REAL_LABELS + REAL_LABELS] if norm is None else [REAL_LABELS, REAL_LABELS]
+    assert seen == [*judged, REAL_LABELS, FAKE_LABELS]
 
 
 def test_d_with_batch_statistics_sees_them_in_two_passes() -> None:
