@@ -58,7 +58,6 @@ class Stepper:
         self.means, self.watch = means, watch
         self.phases = state.family.phases(spec)
         self.local = spec.local_batch(distributed.world)
-        self.micro = min(spec.train.micro_batch or self.local, self.local)
         self.rows = slice(distributed.rank * self.local, (distributed.rank + 1) * self.local)
         self._real: tuple[Tensor, Tensor | None] | None = None
 
@@ -125,8 +124,9 @@ class Stepper:
             name: player.wrapped if player in players else player.frozen for name, player in self.state.players.items()
         }
         arch, step = self.state.spec.arch, self.state.clock.step
-        for first in range(0, self.local, self.micro):
-            rows = slice(first, min(first + self.micro, self.local))
+        micro = min(self.state.spec.train.micro(phase.players) or self.local, self.local)
+        for first in range(0, self.local, micro):
+            rows = slice(first, min(first + micro, self.local))
             share = (rows.stop - rows.start) / self.local
             with ExitStack() as stack:
                 if rows.stop < self.local:

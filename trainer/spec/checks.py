@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from trainer.families.table import families_with
 from trainer.spec.errors import FieldError, short
-from trainer.spec.sections import Objective
+from trainer.spec.sections import MicroBatch, Objective
 
 if TYPE_CHECKING:
     from trainer.spec.job import JobSpec
@@ -82,13 +82,24 @@ def _batch(spec: JobSpec) -> Iterator[FieldError]:
         message = f"is not divisible by data.lanes ({lanes})"
         yield _wrong("train.batch", batch, message, f"use a multiple of {lanes}, or lower data.lanes")
         return
-    micro = spec.train.micro_batch
-    for workers in spec.world_sizes():
-        share = batch // workers
-        if micro and share % micro:
-            message = f"does not divide the share of one of {workers} worker(s) ({share})"
-            yield _wrong("train.micro_batch", micro, message, "use a divisor of it")
-            return
+    for path, micro in _micro_batches(spec).items():
+        for workers in spec.world_sizes():
+            share = batch // workers
+            if micro and share % micro:
+                message = f"does not divide the share of one of {workers} worker(s) ({share})"
+                yield _wrong(path, micro, message, "use a divisor of it")
+                break
+    if isinstance(spec.train.micro_batch, MicroBatch) and spec.train.micro_batch.D and "D" not in spec.arch.players:
+        message = f"means nothing to family {spec.arch.family}, which has no discriminator"
+        yield _wrong("train.micro_batch.D", spec.train.micro_batch.D, message, "leave it out")
+
+
+def _micro_batches(spec: JobSpec) -> dict[str, int | None]:
+    """Path → micro-batch."""
+    given = spec.train.micro_batch
+    if isinstance(given, MicroBatch):
+        return {"train.micro_batch.G": given.G, "train.micro_batch.D": given.D}
+    return {"train.micro_batch": given}
 
 
 def _workers(spec: JobSpec) -> Iterator[FieldError]:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from trainer.spec.errors import FIELDS, FieldError, short
 from trainer.spec.job import JobSpec
-from trainer.spec.paths import Kinds, descend, fields, kinds_of, models, tagged
+from trainer.spec.paths import Kinds, descend, fields, kinds_of, models, solid, tagged
 
 
 def explain(error: ValidationError, model: type[BaseModel] = JobSpec) -> list[FieldError]:
@@ -60,6 +60,9 @@ def _place(loc: tuple[int | str, ...], model: type[BaseModel]) -> tuple[tuple[st
     for part in map(str, loc):
         if len(models(kinds)) > 1:  # a union: this part says which member
             kinds = _member(kinds, part)
+            continue
+        if len(models(kinds)) == 1 and len(solid(kinds)) > 1 and not descend(kinds, part):  # a number, or a section
+            kinds = models(kinds)
             continue
         path.append(part)
         parent = parent if part.isdigit() else kinds  # an item of a list is described by the list's field

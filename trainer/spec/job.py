@@ -28,6 +28,7 @@ from trainer.spec.sections import (
     Samples,
     Train,
 )
+from trainer.spec.sentinel import Sentinel
 
 SPEC_VERSION = 1
 
@@ -65,6 +66,8 @@ class JobSpec(Frozen):
     """Sample grids from a fixed latent."""
     evaluation: Evaluation = Evaluation()
     """Scores against the training images."""
+    sentinel: Sentinel | None = Sentinel()
+    """What happens when the training collapses; null looks for nothing."""
     resources: Resources = Resources()
     """What the job takes of the cluster."""
     retry: Retry = Retry()

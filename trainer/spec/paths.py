@@ -51,8 +51,12 @@ def descend(kinds: Kinds, part: str) -> Kinds:
 
 def is_text(kinds: Kinds) -> bool:
     """Whether every value here is a string (or None)."""
-    solid = [kind for kind in kinds if kind is not NoneType]
-    return bool(solid) and all(kind is str or _is_text_literal(kind) for kind in solid)
+    return bool(solid(kinds)) and all(kind is str or _is_text_literal(kind) for kind in solid(kinds))
+
+
+def solid(kinds: Kinds) -> Kinds:
+    """The kinds but None."""
+    return tuple(kind for kind in kinds if kind is not NoneType)
 
 
 def tagged(kinds: Kinds, tag: str, value: Any) -> Kinds:

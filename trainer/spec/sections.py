@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Discriminator, Field, Tag, field_validator
 
 from trainer.schema import Frozen
 
@@ -36,6 +37,8 @@ class Data(Frozen):
     """Threads a worker decodes with, ahead of training; 0 decodes in the training thread. The order never depends on it."""
     on_bad_shard: Literal["fail", "skip"] = "fail"
     """A shard that stays missing, truncated or altered after retries: `fail` the job, or `skip` and count it."""
+    held_out: int = Field(default=0, ge=0)
+    """Images at the dataset's end that are never trained on (packing shuffles them): `sentinel.d_gap` needs some, e.g. 1000."""
     mirror: bool = False
     """Flip images horizontally at random (a pure function of seed, batch and row)."""
 
@@ -135,6 +138,15 @@ class Ema(Frozen):
     """Until then the average is a copy of G."""
 
 
+class MicroBatch(Frozen):
+    """Images that a worker holds at once, by phase: gradients of G and of D accumulate separately."""
+
+    G: int | None = Field(default=None, ge=1)
+    """In phases in which D doesn't step; null: no accumulation."""
+    D: int | None = Field(default=None, ge=1)
+    """Real images (and as many generated ones) in the phases in which D steps; null: no accumulation."""
+
+
 class Train(Frozen):
     """How long, how much at once, how precisely."""
 
@@ -142,14 +154,27 @@ class Train(Frozen):
     """Length of the training in real images shown; the last step may overshoot by less than one step."""
     batch: int = Field(default=64, ge=1)
     """Global batch over all workers."""
-    micro_batch: int | None = Field(default=None, ge=1)
-    """Images a worker holds at once; gradients accumulate to its share of the batch. None: no accumulation."""
+    micro_batch: (
+        Annotated[
+            Annotated[int, Field(ge=1), Tag("number")] | Annotated[MicroBatch, Tag("each")],
+            Discriminator(lambda given: "each" if isinstance(given, Mapping | MicroBatch) else "number"),
+        ]
+        | None
+    ) = None
+    """Images a worker holds at once; gradients accumulate to its share of the batch. A number for all phases, or one for
+    each: `{G: 32, D: 16}`. Batch norm's statistics are a micro-batch's. None: no accumulation."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """`bf16` runs the forward passes under autocast; weights and optimiser stay float32."""
     seed: int = Field(default=0, ge=0, le=2**31 - 1)
     """Seeds initial weights, sample order, latents, dropout: all that is random."""
     log_steps: int = Field(default=20, ge=1)
     """Steps between two progress reports; metrics leave the device only then."""
+
+    def micro(self, players: Sequence[str]) -> int | None:
+        """Images a worker holds at once in a phase in which these players step; None: all of its share."""
+        if isinstance(self.micro_batch, MicroBatch):
+            return self.micro_batch.D if "D" in players else self.micro_batch.G
+        return self.micro_batch
 
 
 class Checkpointing(Frozen):

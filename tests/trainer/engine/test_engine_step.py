@@ -34,6 +34,26 @@ def test_accumulated_gradients_equal_the_large_batch(distributed, float64, micro
     assert split_means == pytest.approx(means, rel=1e-9)
 
 
+def test_g_and_d_accumulate_over_micro_batches_of_their_own(distributed, float64):
+    whole, split = (stepper(gan_spec(*extra), distributed) for extra in ([], ["train.micro_batch={G: 2, D: 4}"]))
+    passes: dict[str, list[int]] = {"D": [], "G": []}
+
+    def counted(phase):
+        def loss(nets, batch):
+            passes[phase.name].append(len(batch.z))
+            return phase.loss(nets, batch)
+
+        return replace(phase, loss=loss)
+
+    split.phases = tuple(counted(phase) for phase in split.phases)
+    for _ in range(2):
+        whole.step()
+        split.step()
+    assert passes == {"D": [4, 4] * 2, "G": [2, 2, 2, 2] * 2}
+    for name, tensor in whole.state.tensors().items():
+        torch.testing.assert_close(split.state.tensors()[name], tensor, rtol=1e-6, atol=1e-9, msg=name)
+
+
 def test_gradients_are_corrected_between_the_last_micro_batch_and_the_optimiser(distributed, float64):
     runner = stepper(gan_spec("optimizers.G={kind: sgd, lr: 0.5}", "train.micro_batch=2"), distributed)
     net, seen = runner.state.players["G"].net, {}
