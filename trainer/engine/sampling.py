@@ -117,14 +117,17 @@ def draw(
         source = seeded(seed, "sample", i)
         z = family.latents(arch, 1, source)
         if truncation is not None:
-            z[:, : arch.latent.dim] = _truncated(z[:, : arch.latent.dim], truncation, source)
+            z[:, : arch.latent.dim] = truncated(z[:, : arch.latent.dim], truncation, source)
         latents.append(z)
         labels.append(family.labels(arch, 1, seeded(seed, "sample-label", i)))
     known = [label for label in labels if label is not None]
     return torch.cat(latents), torch.cat(known) if known else None
 
 
-def _truncated(z: Tensor, limit: float, source: torch.Generator) -> Tensor:
+def truncated(z: Tensor, limit: float, source: torch.Generator) -> Tensor:
+    """z with the coordinates outside ±limit drawn again until none is; limit 0 gives zeros, to which small limits tend."""
+    if limit == 0.0:
+        return torch.zeros_like(z)
     outside = z.abs() > limit
     while bool(outside.any()):
         z = torch.where(outside, torch.randn(z.shape, generator=source), z)

@@ -78,6 +78,8 @@ class TrainState:
         family = find_family(spec.arch.family)
         seed_globals(seed_after(spec.train.seed, correction), "init")
         nets = family.build(spec.arch)
+        if spec.train.channels_last:
+            nets = {name: net.to(memory_format=torch.channels_last) for name, net in nets.items()}  # type: ignore[call-overload]
         averaged = spec.arch.published if spec.ema else ()
         averages = {name: averaging.copy_of(nets[name]).to(distributed.device) for name in averaged}
         players = {name: Player.create(name, nets[name], spec.optimizers[name], distributed) for name in nets}
@@ -167,10 +169,13 @@ def _optimizer_state(player: Player, tensors: dict[str, Tensor]) -> dict[str, An
             raise CheckpointError(
                 f"the checkpoint has optimiser state for {player.name}'s {name!r}, which does not exist"
             )
-        shape = player.parameters[numbers[name]].shape
-        if value.ndim and value.shape != shape:
-            raise CheckpointError(f"{key} is {list(value.shape)} in the checkpoint, but the parameter is {list(shape)}")
-        state.setdefault(numbers[name], {})[entry] = value.clone()
+        parameter = player.parameters[numbers[name]]
+        if value.ndim and value.shape != parameter.shape:
+            shapes = f"{list(value.shape)} in the checkpoint, but the parameter is {list(parameter.shape)}"
+            raise CheckpointError(f"{key} is {shapes}")
+        # Fused optimisers walk through memory: it must lie as the parameter's does (channels last).
+        own = torch.empty_like(parameter, dtype=value.dtype).copy_(value) if value.ndim else value.clone()
+        state.setdefault(numbers[name], {})[entry] = own
     return {"state": state, "param_groups": player.optimizer.state_dict()["param_groups"]}
 
 

@@ -16,6 +16,7 @@ from trainer.data.stream import Dataset
 from trainer.engine.distributed import Distributed
 from trainer.engine.events import Event, Run, RunStarted, Scored, StepDone
 from trainer.engine.sampling import sample
+from trainer.engine.standing import described, standing
 from trainer.evaluate import kernel, neighbours
 from trainer.evaluate.accumulate import CHUNK, gather_features
 from trainer.evaluate.features import Extractor, extractor
@@ -62,9 +63,9 @@ class Evaluator:
         """(scores, provenance) of the run's present generator, the same on every rank. All ranks must call it."""
         distributed = run.distributed
         players = ("G", "E") if RECONSTRUCTION in self._spec.evaluation.metrics else ("G",)
-        nets = {name: _rank_0s(run.state.net(name), distributed) for name in players}
+        nets = {name: _rank_0s(self._sampled(name, run), distributed) for name in players}
         found = self._ready(distributed) if self._features else None
-        provenance = self._provenance(found)
+        provenance = self._provenance(found, nets["G"])
         path = self._cache_dir / "reports" / f"{_key(nets, self._spec, provenance)}.json"
         if distributed.any(distributed.is_main and path.exists()):
             scores = json.loads(path.read_text()) if distributed.is_main else None
@@ -74,6 +75,11 @@ class Evaluator:
                 with replace_atomically(path) as aside:
                     aside.write_text(json.dumps(scores))
         return _from_rank_0(scores, self._spec.evaluation.metrics, distributed), provenance
+
+    def _sampled(self, player: str, run: Run) -> nn.Module:
+        """The player's net; of G with the statistics that it is published with."""
+        net = run.state.net(player)
+        return standing(run.state.family, self._spec, net) if player == "G" else net
 
     def _due(self, event: StepDone) -> bool:
         every = self._spec.evaluation.every_steps
@@ -110,7 +116,7 @@ class Evaluator:
         fake = gather_features(count, chunk, distributed, keep=set(self._features) != {"fid"})
         return score(real, fake, self._features) if distributed.is_main else None
 
-    def _provenance(self, found: Extractor | None) -> dict[str, Any]:
+    def _provenance(self, found: Extractor | None, net: nn.Module) -> dict[str, Any]:
         spec, manifest = self._spec, self._dataset.manifest
         provenance = {
             "extractor": found and found.name,
@@ -118,7 +124,7 @@ class Evaluator:
             "resizer": found and found.resizer,
             "samples": spec.evaluation.samples,
             "real_samples": min(spec.evaluation.samples, manifest.samples),
-            "batch_norm": "running",
+            "batch_norm": described(spec, net),
             "truncation": None,
             "dataset_digest": manifest.digest,
             "spec_digest": spec.digest(),

@@ -4,6 +4,7 @@ MLmodel · requirements.txt · …   written by MLflow: the folder is an MLflow 
 loader.py · generator.py         the code, self-contained
 config.json                      arch, pixel range, latent prior and codes, classes and their names
 program.pt2 · model.safetensors  the net as a torch.export program, and its weights (they lie only here)
+standing.safetensors             batch norm's statistics at several truncations, with `evaluation.standing_batches`
 encoder.pt2 · .safetensors       the same of the encoder, where the family has one and `publish.encoder` isn't false
 card.md · samples.png            what it is, how good, where from
 spec.yaml · scores.json          the job's spec; scores, their provenance, lineage
@@ -33,6 +34,7 @@ from torch import nn
 from trainer.data.stream import Dataset
 from trainer.engine.pixels import from_bytes
 from trainer.engine.sampling import sample
+from trainer.engine.standing import standing, stands, statistics
 from trainer.engine.state import TrainState
 from trainer.errors import TrainingError
 from trainer.families.arch import Arch
@@ -47,6 +49,9 @@ CHECKSUMS = "checksums.json"
 CODE = Path(portable.__file__).parent
 REQUIREMENTS = ("torch", "numpy", "safetensors", "mlflow")
 CELLS = 64
+THRESHOLDS: tuple[float | None, ...] = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, None)
+"""Truncations that a package has statistics of batch norm for; between two of them they are interpolated."""
+CHECKED_TRUNCATION = 0.5
 ENCODER_TOLERANCE = 1e-4
 
 
@@ -65,13 +70,13 @@ def build_package(
     Raises TrainingError if it doesn't.
     """
     spec = state.spec
-    net = _bare(state.generator)
+    net = _bare(standing(state.family, spec, state.generator))
     aside = out.with_name(f".{out.name}.{os.getpid()}")
     shutil.rmtree(aside, ignore_errors=True)
     try:
         _save_as_mlflow_model(aside, spec)
         shutil.copyfile(CODE / "generator.py", aside / "generator.py")
-        config = describe(spec, dataset.manifest.classes)
+        config = describe(spec, dataset.manifest.classes) | {"standing": _save_standing(state, aside)}
         (aside / "config.json").write_text(json.dumps(config, indent=2) + "\n")
         _save_net(net, aside, "program", "model", generator_inputs(state.family, spec.arch))
         encoder = _bare(state.net("E")) if config["encoder"] else None
@@ -80,6 +85,9 @@ def build_package(
         generator = Generator(aside)
         check_program(net, generator.forward, generator_inputs(state.family, spec.arch), spec.arch.family)
         _check_images(generator, net, state)
+        if config["standing"]:
+            truncated = _bare(standing(state.family, spec, state.generator, CHECKED_TRUNCATION))
+            _check_images(generator, truncated, state, CHECKED_TRUNCATION)
         if encoder is not None:
             _check_codes(generator, encoder, spec.arch)
         picture(generator, aside / "samples.png")
@@ -178,10 +186,20 @@ def _check_codes(generator: Generator, encoder: nn.Module, arch: Arch) -> None:
         raise TrainingError(f"the package of family {arch.family} encodes otherwise than the net (by up to {off:.2g})")
 
 
-def _check_images(generator: Generator, net: nn.Module, state: TrainState) -> None:
+def _save_standing(state: TrainState, folder: Path) -> list[float | None]:
+    """Write the statistics at each threshold, tables [thresholds, channels]. Returns the thresholds; [] if there are none."""
+    spec = state.spec
+    if not stands(spec, state.generator) or spec.arch.latent.distribution != "normal":
+        return []
+    found = [statistics(_bare(standing(state.family, spec, state.generator, limit))) for limit in THRESHOLDS]
+    save_file({name: torch.stack([at[name] for at in found]) for name in found[0]}, folder / "standing.safetensors")
+    return list(THRESHOLDS)
+
+
+def _check_images(generator: Generator, net: nn.Module, state: TrainState, truncation: float | None = None) -> None:
     """The package must sample as the engine does, latents included; a pixel may differ by the rounding of one level."""
-    ours = sample(state.family, state.spec.arch, net, n=8, seed=0)
-    theirs = generator.sample(n=8, seed=0)
+    ours = sample(state.family, state.spec.arch, net, n=8, seed=0, truncation=truncation)
+    theirs = generator.sample(n=8, seed=0, truncation=truncation)
     off = int(np.abs(ours.astype(np.int16) - theirs).max())
     if off > 1:
         raise TrainingError(

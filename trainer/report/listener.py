@@ -91,7 +91,7 @@ class Reporting:
         return Subject(
             spec,
             spec.name,
-            model=NetModel(state.family, spec.arch, state.generator, encoder),
+            model=NetModel(state.family, spec.arch, state.generator, encoder, spec),
             class_names=self._dataset.manifest.classes,
             history=from_events(Path(self._job.job_dir)),
             scores=scores,

@@ -13,9 +13,11 @@ from torch import nn
 
 from trainer.engine.pixels import from_bytes
 from trainer.engine.sampling import draw, images_of, sample
+from trainer.engine.standing import standing
 from trainer.families.arch import Arch
 from trainer.families.base import AnyFamily
 from trainer.report.subject import Images, Latents
+from trainer.spec import JobSpec
 
 CHUNK = 256
 
@@ -23,9 +25,18 @@ CHUNK = 256
 class NetModel:
     """G, and E where there is one. They run on the device where they are, in evaluation mode, and are left as they were."""
 
-    def __init__(self, family: AnyFamily, arch: Arch, generator: nn.Module, encoder: nn.Module | None = None) -> None:
-        self._family, self._arch = family, arch
+    def __init__(
+        self,
+        family: AnyFamily,
+        arch: Arch,
+        generator: nn.Module,
+        encoder: nn.Module | None = None,
+        spec: JobSpec | None = None,
+    ) -> None:
+        """spec: how standing statistics are taken; None: G samples with the statistics that it has."""
+        self._family, self._arch, self._spec = family, arch, spec
         self._generator, self._encoder = generator, encoder
+        self._sampled: dict[float | None, nn.Module] = {}
 
     def sample(
         self,
@@ -40,7 +51,7 @@ class NetModel:
         return sample(
             self._family,
             self._arch,
-            self._generator,
+            self._at(truncation),
             n=count,
             seed=seed,
             labels=labels,
@@ -56,7 +67,15 @@ class NetModel:
     def decode(self, z: Latents, labels: Sequence[int] | None = None) -> Images:
         """See `Model.decode`."""
         y = None if labels is None else torch.tensor(list(labels), dtype=torch.int64)
-        return images_of(self._generator, self._arch, torch.from_numpy(np.ascontiguousarray(z)), y)
+        return images_of(self._at(None), self._arch, torch.from_numpy(np.ascontiguousarray(z)), y)
+
+    def _at(self, truncation: float | None) -> nn.Module:
+        """G with the statistics for this truncation, which are taken once."""
+        if self._spec is None:
+            return self._generator
+        if truncation not in self._sampled:
+            self._sampled[truncation] = standing(self._family, self._spec, self._generator, truncation)
+        return self._sampled[truncation]
 
     @torch.inference_mode()
     def encode(self, images: Images) -> Latents:

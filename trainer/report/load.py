@@ -139,7 +139,7 @@ def _of_package(subject: Subject, folder: Path) -> Subject:
 def _of_checkpoint(subject: Subject, path: Path, step: int) -> Subject:
     loaded = load_nets(path)
     encoder = loaded.net("E") if "E" in loaded.nets else None
-    model: Model = NetModel(loaded.family, loaded.spec.arch, loaded.net("G"), encoder)
+    model: Model = NetModel(loaded.family, loaded.spec.arch, loaded.net("G"), encoder, loaded.spec)
     return replace(
         subject,
         model=model,

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from trainer.engine.events import Event, Run, SamplesDrawn, StepDone
 from trainer.engine.sampling import CodeValues, sample
+from trainer.engine.standing import standing
 from trainer.images import grid, save_png
 from trainer.spec import JobSpec
 
@@ -66,7 +67,7 @@ class SampleGrids:
         images = sample(
             run.state.family,
             run.spec.arch,
-            run.state.generator,
+            standing(run.state.family, run.spec, run.state.generator),
             n=self._layout.count,
             seed=SEED,
             labels=self._layout.labels,

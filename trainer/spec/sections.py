@@ -165,6 +165,9 @@ class Train(Frozen):
     each: `{G: 32, D: 16}`. Batch norm's statistics are a micro-batch's. None: no accumulation."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """`bf16` runs the forward passes under autocast; weights and optimiser stay float32."""
+    channels_last: bool = False
+    """Keeps convolutions' weights, and by them the maps, as [B, H, W, C] in memory: faster for large convolutions, and
+    the same but for rounding."""
     seed: int = Field(default=0, ge=0, le=2**31 - 1)
     """Seeds initial weights, sample order, latents, dropout: all that is random."""
     log_steps: int = Field(default=20, ge=1)
@@ -207,6 +210,10 @@ class Evaluation(Frozen):
     for families with an encoder the mean squared difference of an image and its reconstruction, pixels in [0, 1]."""
     samples: int = Field(default=10_000, ge=16)
     """Generated images (and at most as many real ones)."""
+    standing_batches: int = Field(default=0, ge=0, le=10_000)
+    """Batches that the batch norms of the sampled generator take their statistics from, anew, each time before it is
+    sampled, scored or published; from latents that are truncated as those that are sampled. 0: training's running
+    statistics. Batches are of `train.micro_batch` (or a worker's share of `train.batch`)."""
     extractor: str = "classifier"
     """`classifier`: a small net trained once per dataset and cached. Otherwise the path or URL of a TorchScript or
     `pt2` file that maps uint8-range float images [B, 3, H, W] to features [B, F] (e.g. Inception)."""

@@ -19,14 +19,19 @@ OPTIMIZERS = [
 ]
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_loading_then_training_on_equals_training_on(distributed, optimizer):
-    spec = dcgan_spec(f"optimizers.G={optimizer}", f"optimizers.D={optimizer}")
+@pytest.mark.parametrize(
+    ("optimizer", "channels_last"), [*((each, False) for each in OPTIMIZERS), (OPTIMIZERS[0], True)]
+)
+def test_loading_then_training_on_equals_training_on(distributed, optimizer, channels_last):
+    """Also where tensors lie otherwise in memory than in the file: a fused optimiser walks through memory."""
+    last = f"train.channels_last={str(channels_last).lower()}"
+    spec = dcgan_spec(f"optimizers.G={optimizer}", f"optimizers.D={optimizer}", last)
     first = stepper(spec, distributed)
     first.state.extras["sentinel"] = {"sigma": [1.5]}
     for _ in range(3):
         first.step()
-    saved, meta = parameters(first.state), json.loads(json.dumps(first.state.meta()))
+    saved = {name: tensor.contiguous() for name, tensor in parameters(first.state).items()}
+    meta = json.loads(json.dumps(first.state.meta()))
     for _ in range(3):
         first.step()
 
@@ -41,6 +46,18 @@ def test_loading_then_training_on_equals_training_on(distributed, optimizer):
     assert expected.keys() == found.keys()
     for name, tensor in expected.items():
         assert torch.equal(found[name], tensor), name
+
+
+def test_channels_last_changes_nothing_but_the_order_in_memory(distributed, float64):
+    plain, last = (stepper(dcgan_spec(f"train.channels_last={value}"), distributed) for value in ("false", "true"))
+    for runner in (plain, last):
+        runner.step()
+        runner.step()
+    convolutions = [p for p in last.state.players["D"].parameters if p.dim() == 4 and min(p.shape) > 1]
+    assert convolutions
+    assert all(p.is_contiguous(memory_format=torch.channels_last) for p in convolutions)
+    for name, tensor in plain.state.tensors().items():
+        torch.testing.assert_close(last.state.tensors()[name], tensor, rtol=1e-7, atol=1e-9, msg=name)
 
 
 def test_a_state_saved_before_the_first_step_can_be_loaded(distributed):

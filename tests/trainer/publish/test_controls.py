@@ -161,8 +161,8 @@ def test_packages_of_the_first_format_are_still_read(labelled, tmp_path):
         del config[name]
     (folder / "config.json").write_text(json.dumps(config))
     np.testing.assert_array_equal(Generator(folder).sample(n=5, seed=8), labelled.sample(n=5, seed=8))
-    (folder / "config.json").write_text(json.dumps(config | {"format": 3}))
-    with pytest.raises(ValueError, match="is of format 3, this loader reads up to 2"):
+    (folder / "config.json").write_text(json.dumps(config | {"format": 4}))
+    with pytest.raises(ValueError, match="is of format 4, this loader reads up to 3"):
         Generator(folder)
 
 

@@ -9,8 +9,9 @@ This file is part of every package; so it works on its own, beside the package's
     again = generator.decode(generator.encode(images))  # a model with an encoder: G(E(x))
 
 The folder holds `config.json` (what the model is), `program.pt2` (the net as a torch.export program, without weights)
-and `model.safetensors` (the weights); `encoder.pt2` and `encoder.safetensors` where the model has an encoder. Nothing in
-it is a pickle, and a program that holds one is refused.
+and `model.safetensors` (the weights); `encoder.pt2` and `encoder.safetensors` where the model has an encoder;
+`standing.safetensors` where batch norm has statistics of its own for each truncation. Nothing in it is a pickle, and a
+program that holds one is refused.
 
 Shape legend: n images, Z latent dimensions, H height, W width, C channels, K classes.
 """
@@ -19,6 +20,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -30,9 +32,9 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor
 
-FORMAT = 2
-READABLE = (1, FORMAT)
-"""Format 1 knew neither latent codes nor encoders."""
+FORMAT = 3
+READABLE = (1, 2, FORMAT)
+"""Format 1 knew neither latent codes nor encoders, format 2 no statistics by truncation."""
 BATCH = 256
 MIN_TRUNCATION = 0.01
 """Below it, almost every draw lies outside, and drawing again takes forever."""
@@ -52,8 +54,9 @@ class Generator:
             raise ValueError(
                 f"{folder}: is of format {config.get('format')}, this loader reads up to {FORMAT}; upgrade it"
             )
-        self.config = {"codes": [], "encoder": False, "width": config["latent"]["dim"], **config}
+        self.config = {"codes": [], "encoder": False, "standing": [], "width": config["latent"]["dim"], **config}
         self._net = load_net(folder / "program.pt2", folder / "model.safetensors")
+        self._standing = load_file(folder / "standing.safetensors") if self.config["standing"] else {}
         self._encoder: Callable[[Tensor], Tensor] | None = None
         if self.config["encoder"]:
             self._encoder = load_net(folder / "encoder.pt2", folder / "encoder.safetensors")
@@ -83,7 +86,7 @@ class Generator:
         if wanted is not None and len(wanted) not in (1, count):
             raise ValueError(f"labels has {len(wanted)} entries but n is {count}; give n labels, or one for all")
         z = self.latents(count, seed, truncation, start, codes)
-        return self.decode(z, wanted if wanted is not None else self.labels(count, seed, start))
+        return self.decode(z, wanted if wanted is not None else self.labels(count, seed, start), truncation)
 
     def latents(
         self,
@@ -122,17 +125,22 @@ class Generator:
                 changed[:, first : first + size] = one_hot
         return changed
 
-    def decode(self, z: NDArray[np.float32], labels: Labels | None = None) -> NDArray[np.uint8]:
-        """The images of given latents z [n, Z], uint8 [n, H, W, C]; a class-conditional model needs their labels."""
-        given = self._z(z)
+    def decode(
+        self, z: NDArray[np.float32], labels: Labels | None = None, truncation: float | None = None
+    ) -> NDArray[np.uint8]:
+        """The images of given latents z [n, Z], uint8 [n, H, W, C]; a class-conditional model needs their labels.
+
+        truncation: at which z were drawn; some models normalise by it. The latents stay what they are.
+        """
+        given, statistics = self._z(z), self._statistics(self._truncation(truncation))
         wanted = self._labels(labels, len(given))
         if not self.config["classes"]:
-            return self._images([torch.tensor(given)])
+            return self._images([torch.tensor(given)], statistics)
         if wanted is None:
             raise ValueError("labels is missing; this model is class-conditional: give one class, or one for each z")
         if len(wanted) not in (1, len(given)):
             raise ValueError(f"labels has {len(wanted)} entries but z has {len(given)}; give as many, or one for all")
-        return self._images([torch.tensor(given), torch.tensor(np.broadcast_to(wanted, len(given)).copy())])
+        return self._images([torch.tensor(given), torch.tensor(np.broadcast_to(wanted, len(given)).copy())], statistics)
 
     @torch.inference_mode()
     def encode(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -159,12 +167,26 @@ class Generator:
         images: Tensor = self._net(*inputs)
         return images
 
-    def _images(self, inputs: list[Tensor]) -> NDArray[np.uint8]:
+    def _statistics(self, limit: float | None) -> dict[str, Tensor]:
+        """Buffers of batch norm at this truncation, between those of the two nearest thresholds; {} for the net's own.
+
+        Between two, variances are linear in the variance of the latents: exactly so where that is small.
+        """
+        if limit is None or not self._standing:
+            return {}
+        at = [variance(threshold) for threshold in self.config["standing"]]
+        above = next(number for number, other in enumerate(at) if other >= variance(limit))
+        share = (variance(limit) - at[above - 1]) / (at[above] - at[above - 1])
+        return {name: torch.lerp(table[above - 1], table[above], share) for name, table in self._standing.items()}
+
+    @torch.inference_mode()
+    def _images(self, inputs: list[Tensor], statistics: dict[str, Tensor]) -> NDArray[np.uint8]:
         low, high = self.config["pixel_range"]
         parts = []
         for first in range(0, len(inputs[0]), BATCH):
             batch = [tensor[first : first + BATCH] for tensor in inputs]
-            images = self.forward(*batch).float().sub(low).mul_(255.0 / (high - low)).round_().clamp_(0.0, 255.0).byte()
+            raw = torch.func.functional_call(self._net, statistics, tuple(batch)) if statistics else self._net(*batch)
+            images = raw.float().sub(low).mul_(255.0 / (high - low)).round_().clamp_(0.0, 255.0).byte()
             parts.append(images.permute(0, 2, 3, 1).contiguous().numpy())
         return np.concatenate(parts)
 
@@ -253,7 +275,17 @@ class Generator:
         return float(truncation)
 
 
-def load_net(program: Path, weights: Path) -> Callable[..., Tensor]:
+def variance(limit: float | None) -> float:
+    """Variance of a standard normal that is drawn again outside ±limit: 1 − 2τφ(τ) / (2Φ(τ) − 1); 1 for None, 0 for 0."""
+    if limit is None or limit > 9.0:
+        return 1.0
+    if limit < 1e-3:
+        return limit * limit / 3.0  # the first term of its series; the formula would cancel
+    density = math.exp(-limit * limit / 2.0) / math.sqrt(2.0 * math.pi)
+    return 1.0 - 2.0 * limit * density / math.erf(limit / math.sqrt(2.0))
+
+
+def load_net(program: Path, weights: Path) -> torch.nn.Module:
     """The net of a torch.export program and its weights. Raises ValueError for a program that holds pickles."""
     refuse_pickles(program)
     net: torch.nn.Module = torch.export.load(program).module()

@@ -43,8 +43,9 @@ class Sampler:
             _alone(asked, "encode", ())
             return self.generator.encode(_bytes(asked["encode"]))
         if "z" in asked:
-            _alone(asked, "z", ("labels",))
-            return self.generator.decode(asked["z"], asked.get("labels", given.get("labels")))
+            _alone(asked, "z", ("labels", "truncation"))
+            labels, truncation = (asked.get(name, given.get(name)) for name in ("labels", "truncation"))
+            return self.generator.decode(asked["z"], labels, truncation)
         given.update(asked)  # params hold MLflow's defaults, so that they can't be in the way of `encode` and `z`
         codes = given.pop("codes", {})
         if not isinstance(codes, Mapping):
