@@ -1,8 +1,11 @@
-"""What all tests share: the embedded stack, and the order in which the system tests use it."""
+"""What all tests share: packed digits, the embedded stack and the order of its tests, signals as a terminal gives them."""
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +14,23 @@ if TYPE_CHECKING:
     from embedded import Stack
 
 STACK = "stack"
+
+
+def pytest_configure() -> None:
+    """Ctrl-C reaches the commands that tests start.
+
+    A shell without job control starts what it puts in the background (`make test &`) with SIGINT ignored; every child
+    inherits that, and a test that interrupts a command would wait for ever.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session")
+def digits_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache folder in which the builtin digits are packed once for all tests, of all pytest's processes, that only read them."""
+    base = tmp_path_factory.getbasetemp()
+    return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "digits-cache"
 
 
 @pytest.fixture(scope="session")

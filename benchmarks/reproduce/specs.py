@@ -12,7 +12,7 @@ from trainer.spec import JobSpec, Publish, with_overrides
 def spec_of(
     name: str, protocol: Protocol, recipe: JobSpec, *, url: str, images: int | None, seed: int, changes: Sequence[str]
 ) -> JobSpec:
-    """The job of one reproduction. Raises SpecError for changes that don't fit.
+    """The job of one reproduction. Raises SpecError for changes that don't fit, ValueError for what can't be measured.
 
     It is retried after every restart of the machine, registers its model under the recipe's name, is scored on the way as
     often and keeps as many states as the protocol asks; `changes` come last.
@@ -26,6 +26,11 @@ def spec_of(
     if images is not None:
         assignments.append(f"train.images={images}")
     spec = with_overrides(base, [*assignments, *changes])
+    if protocol.codes and not any(code.kind == "categorical" for code in spec.arch.latent.codes):
+        raise ValueError(
+            f"arch.latent.categorical is empty, and {name} is measured by what its first categorical code finds: give it a "
+            "code, e.g. --set arch.latent.categorical=[10], or train without `reproduce`"
+        )
     if protocol.evaluations > 1 and spec.evaluation.every_steps is None:
         every = max(1, steps(spec) // protocol.evaluations)
         spec = spec.replace(evaluation=spec.evaluation.replace(every_steps=every))

@@ -135,6 +135,15 @@ def test_states_to_choose_from_are_spread_over_the_whole_training_however_long_i
     assert asked.checkpoint.keep_last == 2
 
 
+@pytest.mark.parametrize("name", ["infogan", "infogan-gan"])
+def test_infogan_without_a_categorical_code_is_refused_before_it_trains_for_hours(name: str) -> None:
+    with pytest.raises(ValueError, match=r"arch\.latent\.categorical is empty.*--set arch\.latent\.categorical=\[10\]"):
+        spec_of(
+            name, PROTOCOLS[name], recipes()[name](),
+            url="data/mnist", images=None, seed=0, changes=["arch.latent.categorical=[]"],
+        )  # fmt: skip
+
+
 def test_a_training_that_keeps_other_states_is_the_same_training() -> None:
     api = FakeApi()
     job, _ = find_or_submit(api, of_cgan(changes=["checkpoint.keep_last=3", "checkpoint.every_steps=2500"]))

@@ -36,9 +36,14 @@ class Best(Frozen):
         put_json(directory / BEST_FILE, self.model_dump())
 
 
-def metric_of(spec: JobSpec) -> str:
-    """The score that decides which checkpoint is best."""
-    return spec.publish.metric if spec.publish else "fid"
+def metric_of(spec: JobSpec) -> str | None:
+    """The score that decides which checkpoint is best: `publish.metric`, else the first of `evaluation.metrics`.
+
+    None where neither names one: then no score says which is best.
+    """
+    if spec.publish:
+        return spec.publish.metric
+    return next(iter(spec.evaluation.metrics), None)
 
 
 def improves(best: Best | None, metric: str, value: float) -> bool:

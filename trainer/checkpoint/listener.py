@@ -120,8 +120,10 @@ class Checkpointer:
 
     def _score(self, event: Scored, run: Run) -> None:
         """Keep the checkpoint of the scored step if it is the best. Saves one if that step had none."""
+        if self._metric is None or not self._spec.checkpoint.keep_best:
+            return
         value = event.scores.get(self._metric)
-        if not self._spec.checkpoint.keep_best or value is None or not improves(self._best, self._metric, value):
+        if value is None or not improves(self._best, self._metric, value):
             return
         self._save(event, run)
         self._settle(run, wait=True)

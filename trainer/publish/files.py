@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,8 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.data.codec import BadImageError, decode
+from trainer.data.fetch import locate
 from trainer.data.layout import SUFFIXES
+from trainer.data.manifest import MANIFEST, manifest_at
 from trainer.data.prepare import prepare
+from trainer.data.reader import Reader
+from trainer.data.shards import ShardStore
 from trainer.data.source import Folder, Source, open_source
 
 
@@ -27,11 +32,17 @@ class Images:
 
 
 def read_images(sources: Sequence[str], resolution: int, channels: int, most: int) -> Images:
-    """At most `most` images of image files, folders, zips or `builtin:digits`; of more, evenly spaced ones.
+    """At most `most` images of image files, folders, zips or `builtin:digits`; of more, evenly spaced ones. Or, given
+    alone, of a packed dataset's folder or URL; of more, the first ones: its shards hold all classes mixed.
 
-    Images of another size are cropped and resized as `agon data pack` does. Raises ValueError for a source that isn't
-    there or holds no image, and for a file that was named and can't be read; BadDataError for one that is no source.
+    Images of another size are cropped and resized as `agon data pack` does; packed ones have to be the model's size.
+    Raises ValueError for a source that isn't there or holds no image, for a file that was named and can't be read, and
+    for packed data of another size; BadDataError for one that is no source.
     """
+    if any(_is_packed(source) for source in sources):
+        if len(sources) > 1:
+            raise ValueError(f"{', '.join(sources)}: packed data can't be mixed with others; give them alone")
+        return _packed(sources[0], resolution, channels, most)
     files = [found for source in sources for found in _files(source)]
     if not files:
         raise ValueError(f"{', '.join(sources)}: no images there; give image files, or a folder or zip of them")
@@ -57,7 +68,7 @@ def read_images(sources: Sequence[str], resolution: int, channels: int, most: in
     )
     notes += [f"left out: {'; '.join(unreadable[:5])}"] if unreadable else []
     if adapted:
-        size = f"{resolution} × {resolution} {'grey' if channels == 1 else 'RGB'}"
+        size = _size(resolution, channels)
         notes.append(f"{adapted} of {len(pixels)} images were not {size} and were fitted as `agon data pack` does it")
     return Images(np.stack(pixels), names, notes)
 
@@ -90,6 +101,34 @@ def load_latents(path: Path) -> tuple[NDArray[np.float32], NDArray[np.int64] | N
     if "z" not in arrays:
         raise ValueError(f"{path}: holds {', '.join(arrays) or 'nothing'}, but no array z [n, Z]")
     return arrays["z"], arrays.get("labels")
+
+
+def _is_packed(text: str) -> bool:
+    """Whether this names a packed dataset: by its URL, or by the `dataset.json` in the folder."""
+    path = Path(text).expanduser()
+    return "://" in text or path.name == MANIFEST or (path / MANIFEST).is_file()
+
+
+def _packed(url: str, resolution: int, channels: int, most: int) -> Images:
+    location = locate(url if "://" in url else str(Path(url).expanduser()))
+    manifest = manifest_at(location)
+    if (manifest.resolution, manifest.channels) != (resolution, channels):
+        raise ValueError(
+            f"{url}: is packed at {_size(manifest.resolution, manifest.channels)}, and the model takes "
+            f"{_size(resolution, channels)}; give the images themselves, or pack them with --resolution {resolution} "
+            f"--channels {channels}"
+        )
+    count = min(most, manifest.samples)
+    with tempfile.TemporaryDirectory() as scratch:  # where remote shards are fetched to
+        reader = Reader(ShardStore(location, manifest, Path(scratch)), skip=False, memory=0)
+        pixels, _ = reader.read(np.arange(count), lambda row: ())
+    names = [f"{manifest.name}#{number}" for number in range(count)]
+    notes = [f"{manifest.samples:,} images are there; the first {count} are used"] if manifest.samples > count else []
+    return Images(np.ascontiguousarray(pixels.transpose(0, 2, 3, 1)), names, notes)
+
+
+def _size(resolution: int, channels: int) -> str:
+    return f"{resolution} × {resolution} {'grey' if channels == 1 else 'RGB'}"
 
 
 class _One(Folder):

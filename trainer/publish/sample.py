@@ -53,9 +53,9 @@ Traverse = Annotated[
 Encode = Annotated[
     list[str] | None,
     typer.Option(
-        metavar="IMAGE|FOLDER",
-        help="Instead of samples: images x above their reconstructions G(E(x)). An image, folder, zip, or builtin:digits. "
-        "Repeatable.",
+        metavar="IMAGE|FOLDER|URL",
+        help="Instead of samples: images x above their reconstructions G(E(x)). An image, folder, zip, builtin:digits "
+        "(repeatable), or the folder or URL of packed data.",
     ),
 ]
 FromLatents = Annotated[

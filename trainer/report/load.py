@@ -57,7 +57,7 @@ def is_package(folder: Path) -> bool:
 def from_job(folder: Path, where: Where) -> Subject:
     """A job as far as it has come: its package, or its newest checkpoint if that is newer; or neither.
 
-    Raises CheckpointError, or ValueError for a package that can't be read.
+    Raises CheckpointError, or ValueError for a package or held-out data that can't be read.
     """
     job = JobFile.model_validate_json((folder / JOB_FILE).read_bytes())
     history = from_events(folder)
@@ -83,20 +83,22 @@ def from_package(folder: Path, where: Where, name: str | None = None) -> Subject
 
 
 def with_data(subject: Subject, where: Where) -> Subject:
-    """With the training data and the feature extractor, if they are at hand; else with the reason why they aren't."""
+    """With the training data and the feature extractor, if they are at hand; else with the reason why they aren't.
+
+    Raises ValueError if the held-out data, which somebody named, can't be read: training images don't stand in for them.
+    """
     spec = subject.spec
     given = spec if where.data is None else _at(spec, where.data)
+    if where.held_out is not None:
+        subject = replace(subject, held_out=_held_out(spec, where.held_out, where))
     try:
         data = open_dataset(given, cache_dir=where.cache_dir, roots=where.roots)
-        held_out = None
-        if where.held_out:
-            held_out = open_dataset(_at(spec, where.held_out), cache_dir=where.cache_dir, roots=where.roots)
     except (TrainingError, OSError) as error:
         return replace(subject, missing=f"the training data can't be read: {error}")
     known = subject.provenance.get("dataset_digest")
     if known is not None and known != data.manifest.digest:
         return replace(subject, missing=f"the data at {given.data.url} are not those that the model was trained on")
-    subject = replace(subject, dataset=data, held_out=held_out, class_names=data.manifest.classes)
+    subject = replace(subject, dataset=data, class_names=data.manifest.classes)
     try:
         device = torch.device("cpu")
         return replace(subject, features=eye_of(spec, data, where.cache_dir, device, where.roots))
@@ -109,6 +111,16 @@ def eye_of(spec: JobSpec, data: Dataset, cache_dir: Path, device: torch.device, 
     if spec.evaluation.extractor == "classifier":
         return classifier_extractor(data, cache_dir, device)
     return file_extractor(spec.evaluation.extractor, cache_dir, device, roots)
+
+
+def _held_out(spec: JobSpec, url: str, where: Where) -> Dataset:
+    """Data of the model's size that are reconstructed and nothing else: what scores and the sentinel need does not apply."""
+    data = spec.data.replace(url=url, digest=None, held_out=0)
+    unscored = spec.model_copy(update={"data": data, "evaluation": spec.evaluation.replace(metrics=())})
+    try:
+        return open_dataset(unscored, cache_dir=where.cache_dir, roots=where.roots)
+    except (TrainingError, OSError) as error:
+        raise ValueError(f"the held-out data can't be read: {error}") from error
 
 
 def _at(spec: JobSpec, url: str) -> JobSpec:

@@ -79,7 +79,9 @@ def categorical(case: Case) -> Code:
     for code in case.trained.spec.arch.latent.codes:
         if code.kind == "categorical":
             return code
-    raise ValueError("this latent has no categorical code")
+    raise ValueError(
+        "arch.latent.categorical is empty: there is no categorical code to measure; measure a job that has one"
+    )
 
 
 def _reached(curve: list[tuple[int, float]], level: float) -> int:

@@ -24,6 +24,7 @@ class Protocol:
     epochs, epoch: length of the paper's training, and the images of one epoch; 0 where the paper names none. overrides:
     what the reproduction changes about the recipe. evaluations: how often the platform scores the generator on the way.
     states: checkpoints, evenly spaced over the training, that are kept for the measures to choose from.
+    codes: whether the measures read a categorical code.
     note: what a reader has to know about the figures.
     """
 
@@ -34,6 +35,7 @@ class Protocol:
     overrides: tuple[str, ...] = ()
     evaluations: int = 1
     states: int = 1
+    codes: bool = False
     note: str = ""
 
     @property
@@ -71,8 +73,10 @@ PROTOCOLS: dict[str, Protocol] = {
     ),
     "ae": Protocol(DONAHUE, (encoder_neighbours("97.58 %", None), reconstruction_error), epochs=400, epoch=60_000),
     "ae-l1": Protocol(DONAHUE, (encoder_neighbours("97.63 %", None), reconstruction_error), epochs=400, epoch=60_000),
-    "infogan": Protocol(CHEN, (code_matching(5.0), information, frechet)),
-    "infogan-gan": Protocol(CHEN, (information, code_matching(None), frechet), note="a plain GAN whose Q only reads"),
+    "infogan": Protocol(CHEN, (code_matching(5.0), information, frechet), codes=True),
+    "infogan-gan": Protocol(
+        CHEN, (information, code_matching(None), frechet), codes=True, note="a plain GAN whose Q only reads"
+    ),
     "vae": Protocol("Kingma & Welling 2014", (likelihood_bounds, reconstruction_error, frechet)),
     "dcgan-unconditional": Protocol(RADFORD, COMPARED, evaluations=10),
     "lsgan": Protocol("Mao et al. 2017", COMPARED, evaluations=10),

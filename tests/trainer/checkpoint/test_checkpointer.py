@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from trainer.checkpoint import Best, Checkpointer, listener, read, step_path
 from trainer.checkpoint.files import steps
-from trainer.checkpoint.keep import improves, to_remove
+from trainer.checkpoint.keep import improves, metric_of, to_remove
 from trainer.engine.events import CheckpointWritten, RunFinished, Scored, Warned
 from trainer.errors import NonFiniteError
 
@@ -134,6 +134,30 @@ def test_the_newest_and_the_best_are_kept(make, tmp_path):
     run.finish(5)
     assert steps(tmp_path) == [2, 5]
     assert Best.read(tmp_path) == Best(step=2, metric="fid", value=20.0)
+
+
+def test_without_publish_the_first_metric_decides_which_is_best_by_its_own_sense(make, tmp_path):
+    run = make("checkpoint.keep_last=1", "checkpoint.every_steps=1", "evaluation.metrics=[recall,kid]")
+    run.start()
+    for step, recall in ((1, 0.1), (2, 0.6), (3, 0.2)):
+        run.step(step, last=step == 3)
+        run.tell(Scored(step, step * 8, {"recall": recall, "kid": float(step)}, {}))
+    run.finish(3)
+    assert steps(tmp_path) == [2, 3]
+    assert Best.read(tmp_path) == Best(step=2, metric="recall", value=0.6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "metric"),
+    [
+        ((), "fid"),
+        (("evaluation.metrics=[kid,fid]",), "kid"),
+        (("evaluation.metrics=[kid,fid]", "publish.model=m", "publish.metric=fid"), "fid"),
+        (("evaluation.metrics=[]",), None),
+    ],
+)
+def test_the_score_that_decides_is_the_published_ones_else_the_first_of_those_evaluated(changes, metric):
+    assert metric_of(small_spec(*changes)) == metric
 
 
 def test_a_scored_step_without_a_checkpoint_gets_one_if_it_is_the_best(make, tmp_path):

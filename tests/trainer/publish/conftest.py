@@ -19,13 +19,19 @@ from trainer.publish.card import Lineage
 PROVENANCE = {"extractor": "classifier", "extractor_digest": "e" * 64, "dataset_digest": "d" * 64, "truncation": None}
 
 
-def make(tmp_path_factory, recipe, arch):
-    """A generator with its data and package."""
-    folder = tmp_path_factory.mktemp(recipe)
-    spec = recipes()[recipe]()
-    spec = spec.replace(arch=spec.arch.replace(**arch), resources=spec.resources.replace(workers=1))
-    distributed = Distributed.create(spec, world=1)
-    dataset, state = open_dataset(spec, cache_dir=folder / "cache"), TrainState.create(spec, distributed)
+@pytest.fixture(scope="session")
+def make(tmp_path_factory, digits_cache):
+    """(recipe, changes of its arch) -> a generator with its data and package. The data are the grey digits at any `channels`."""
+    return lambda recipe, arch: _made(tmp_path_factory.mktemp(recipe), digits_cache, recipe, arch)
+
+
+def _made(folder, cache, recipe, arch):
+    spec, grey = recipes()[recipe](), {**arch, "channels": 1}
+    spec = spec.replace(arch=spec.arch.replace(**grey), resources=spec.resources.replace(workers=1))
+    distributed, dataset = Distributed.create(spec, world=1), open_dataset(spec, cache_dir=cache)
+    if arch.get("channels", 1) != 1:
+        spec = spec.replace(arch=spec.arch.replace(**arch), data=spec.data.replace(url="data/colours"))
+    state = TrainState.create(spec, distributed)
     lineage = Lineage("job-7", 120, 7680, dataset.manifest.digest, spec.digest(), "0.1.0")
     package = build_package(
         state, folder / "model", dataset=dataset, scores={"fid": 12.5}, provenance=PROVENANCE, lineage=lineage
@@ -36,26 +42,26 @@ def make(tmp_path_factory, recipe, arch):
 
 
 @pytest.fixture(scope="session")
-def conditional(tmp_path_factory):
+def conditional(make):
     """Class-conditional DCGAN with a normal prior."""
-    return make(tmp_path_factory, "dcgan-digits", {"g_width": 4, "d_width": 4, "resolution": 8})
+    return make("dcgan-digits", {"g_width": 4, "d_width": 4, "resolution": 8})
 
 
 @pytest.fixture(scope="session")
-def unconditional(tmp_path_factory):
+def unconditional(make):
     """The MLP GAN with a uniform prior, sigmoid pixels and no classes."""
-    return make(tmp_path_factory, "gan-digits", {"g_hidden": 16, "d_hidden": 8, "resolution": 8, "classes": 0})
+    return make("gan-digits", {"g_hidden": 16, "d_hidden": 8, "resolution": 8, "classes": 0})
 
 
 @pytest.fixture(scope="session")
-def coded(tmp_path_factory):
+def coded(make):
     """InfoGAN with two categorical and two continuous codes and a normal prior, so that truncation is possible."""
     latent = CodedLatent(dim=5, categorical=(10, 3), continuous=2)
     narrow = {"g_width": 4, "d_width": 4, "g_hidden": 8, "d_hidden": 8, "q_hidden": 4}
-    return make(tmp_path_factory, "infogan-digits", {"resolution": 8, "latent": latent, **narrow})
+    return make("infogan-digits", {"resolution": 8, "latent": latent, **narrow})
 
 
 @pytest.fixture(scope="session")
-def encoding(tmp_path_factory):
+def encoding(make):
     """BiGAN: an encoder beside the generator."""
-    return make(tmp_path_factory, "bigan-digits", {"resolution": 8, "g_hidden": 8, "e_hidden": 8, "d_hidden": 8})
+    return make("bigan-digits", {"resolution": 8, "g_hidden": 8, "e_hidden": 8, "d_hidden": 8})

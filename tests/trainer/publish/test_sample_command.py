@@ -12,6 +12,7 @@ from PIL import Image
 from publish_doubles import CODED, RANGE, SIZE, STEP, make_package, shown, shown_labels
 from typer.testing import CliRunner
 
+from trainer.data.pack import Options, pack
 from trainer.families.arch import Latent
 from trainer.images import CELL, PAD
 from trainer.publish.__main__ import app
@@ -162,6 +163,33 @@ def test_single_images_and_zips_can_be_encoded_too(sample, photos, tmp_path):
     with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
         archive.write(folder / "a.png", "a.png")
     np.testing.assert_array_equal(sample("encoding", "--encode", tmp_path / "photos.zip")[0], images[:1])
+
+
+@pytest.fixture
+def flat(photos, tmp_path):
+    """The same images in one folder, without classes."""
+    folder = tmp_path / "flat"
+    folder.mkdir()
+    for number, image in enumerate(photos[1]):
+        Image.fromarray(image).save(folder / f"{number}.png")
+    return folder
+
+
+def test_packed_data_are_encoded_from_their_folder_or_url_the_first_images_of_them(sample, photos, flat, tmp_path):
+    pack(str(flat), tmp_path / "packed", Options(workers=1))
+    whole = sample("encoding", "--encode", tmp_path / "packed")
+    assert sorted(image.tobytes() for image in whole[0]) == sorted(image.tobytes() for image in photos[1])
+    first = sample("encoding", "--encode", (tmp_path / "packed").as_uri(), "-n", 2)
+    np.testing.assert_array_equal(first[0], whole[0, :2])
+
+
+def test_packed_data_of_another_size_or_beside_other_images_are_refused_with_the_fix(sample, flat, tmp_path):
+    pack(str(flat), tmp_path / "large", Options(workers=1, resolution=16))
+    message = sample("encoding", "--encode", tmp_path / "large", fails=True)
+    assert "is packed at 16 × 16 grey, and the model takes 8 × 8 grey" in message
+    assert "--resolution 8 --channels 1" in message
+    message = sample("encoding", "--encode", tmp_path / "large", "--encode", flat, fails=True)
+    assert "packed data can't be mixed with others" in message
 
 
 def test_images_of_another_size_are_fitted_as_the_packer_does_and_it_is_said(folders, photos, tmp_path):

@@ -9,15 +9,17 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from report_doubles import package, small
+from PIL import Image
+from report_doubles import SECTION, package, small
 
 from trainer import tracking
 from trainer.checkpoint import write
+from trainer.data.pack import Options, pack
 from trainer.engine.distributed import Distributed
 from trainer.engine.state import TrainState
 from trainer.report.__main__ import make
 from trainer.report.history import duration, from_events, from_mlflow
-from trainer.report.load import from_job, from_package
+from trainer.report.load import from_job, from_package, with_data
 from trainer.wire import JobFile
 
 
@@ -137,6 +139,30 @@ def test_other_data_than_those_trained_on_are_not_compared_with(tmp_path, where)
     assert "are not those that the model was trained on" in subject.missing
     gone = from_package(folder, replace(where, data="/no/such/place"))
     assert "/no/such/place" in gone.missing
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_few_held_out_images_are_reconstructed_each_once_though_no_metric_could_use_them(
+    subjects, where, tmp_path, count
+):
+    """The model was scored by the Fréchet distance, which needs more; nothing is scored on these."""
+    (tmp_path / "images").mkdir()
+    for number in range(count):
+        Image.new("L", (8, 8), 60 * number).save(tmp_path / "images" / f"{number}.png")
+    pack(str(tmp_path / "images"), tmp_path / "packed", Options(workers=1))
+    trained = subjects("vae-digits")
+    subject = with_data(trained, replace(where, held_out=str(tmp_path / "packed")))
+    assert subject.dataset is not None
+    text, sheet = SECTION["reconstructions"].make(subject)
+    assert f"Over {count} held-out images" in text.text
+    assert [row.picture.columns for row in sheet.rows] == [count, count]
+    blind = with_data(trained, replace(where, data="/no/such/place", held_out=str(tmp_path / "packed")))
+    assert SECTION["reconstructions"].make(blind)
+
+
+def test_held_out_data_that_cant_be_read_are_an_error_and_not_replaced_by_training_data(subjects, where):
+    with pytest.raises(ValueError, match=r"the held-out data can't be read: .*/no/such/place"):
+        with_data(subjects("vae-digits"), replace(where, held_out="/no/such/place"))
 
 
 def test_a_folder_that_is_neither_is_refused_with_what_it_lacks(tmp_path, where):

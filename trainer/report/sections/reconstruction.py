@@ -27,9 +27,11 @@ def reconstructions(subject: Subject) -> Sequence[Block]:
         again = reconstructed(model, real)
     except ValueError as error:
         raise LeftOut(f"the encoder was not published with the generator ({error})") from error
-    chosen = np.linspace(0, len(real) - 1, COLUMNS * ROWS).astype(np.int64)
+    shown = min(len(real), COLUMNS * ROWS)
+    chosen = np.linspace(0, len(real) - 1, shown).astype(np.int64)
     rows = []
-    for part in np.split(chosen, ROWS):
+    for first in range(0, shown, COLUMNS):
+        part = chosen[first : first + COLUMNS]
         rows += [
             Row("x", strip(real[part], "real images")),
             Row("G(E(x))", strip(again[part], "their reconstructions")),
