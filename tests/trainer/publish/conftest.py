@@ -20,7 +20,7 @@ PROVENANCE = {"extractor": "classifier", "extractor_digest": "e" * 64, "dataset_
 
 
 @pytest.fixture(scope="session")
-def make(tmp_path_factory, digits_cache):
+def packaged(tmp_path_factory, digits_cache):
     """(recipe, changes of its arch) -> a generator with its data and package. The data are the grey digits at any `channels`."""
     return lambda recipe, arch: _made(tmp_path_factory.mktemp(recipe), digits_cache, recipe, arch)
 
@@ -42,26 +42,26 @@ def _made(folder, cache, recipe, arch):
 
 
 @pytest.fixture(scope="session")
-def conditional(make):
+def conditional(packaged):
     """Class-conditional DCGAN with a normal prior."""
-    return make("dcgan-digits", {"g_width": 4, "d_width": 4, "resolution": 8})
+    return packaged("dcgan-digits", {"g_width": 4, "d_width": 4, "resolution": 8})
 
 
 @pytest.fixture(scope="session")
-def unconditional(make):
+def unconditional(packaged):
     """The MLP GAN with a uniform prior, sigmoid pixels and no classes."""
-    return make("gan-digits", {"g_hidden": 16, "d_hidden": 8, "resolution": 8, "classes": 0})
+    return packaged("gan-digits", {"g_hidden": 16, "d_hidden": 8, "resolution": 8, "classes": 0})
 
 
 @pytest.fixture(scope="session")
-def coded(make):
+def coded(packaged):
     """InfoGAN with two categorical and two continuous codes and a normal prior, so that truncation is possible."""
     latent = CodedLatent(dim=5, categorical=(10, 3), continuous=2)
     narrow = {"g_width": 4, "d_width": 4, "g_hidden": 8, "d_hidden": 8, "q_hidden": 4}
-    return make("infogan-digits", {"resolution": 8, "latent": latent, **narrow})
+    return packaged("infogan-digits", {"resolution": 8, "latent": latent, **narrow})
 
 
 @pytest.fixture(scope="session")
-def encoding(make):
+def encoding(packaged):
     """BiGAN: an encoder beside the generator."""
-    return make("bigan-digits", {"resolution": 8, "g_hidden": 8, "e_hidden": 8, "d_hidden": 8})
+    return packaged("bigan-digits", {"resolution": 8, "g_hidden": 8, "e_hidden": 8, "d_hidden": 8})

@@ -21,8 +21,8 @@ SMALL = {
 
 
 @pytest.fixture(scope="module", params=SMALL)
-def published(request, make):
-    return make(request.param, {"resolution": 8, **SMALL[request.param]})
+def published(request, packaged):
+    return packaged(request.param, {"resolution": 8, **SMALL[request.param]})
 
 
 def test_a_package_samples_the_engines_images_in_all_channels(published):
