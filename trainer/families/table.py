@@ -1,6 +1,6 @@
 """The table of families. Importing it loads no torch; `nets` modules are imported on first use.
 
-To add a family: a folder beside this file with
+To add a family: a folder beside this file (its name, with `_` for `-`) with
 
 - ``arch.py``     ``ARCH`` (a torch-free subclass of :class:`trainer.families.arch.Arch`),
 - ``recipes.py``  ``RECIPES``: recipe name → function that returns a full ``JobSpec`` (torch-free),
@@ -21,12 +21,17 @@ if TYPE_CHECKING:
     from trainer.families.base import Family
     from trainer.spec import JobSpec
 
-NAMES: tuple[str, ...] = ("gan", "cgan", "dcgan", "bigan", "infogan", "ae", "vae", "r3gan")
+NAMES: tuple[str, ...] = ("gan", "cgan", "dcgan", "bigan", "infogan", "ae", "vae", "r3gan", "biggan", "biggan-deep")
+
+
+def module(name: str, part: Literal["arch", "recipes", "nets"]) -> Any:
+    """One of the modules of a family's folder, imported."""
+    return import_module(f"trainer.families.{name.replace('-', '_')}.{part}")
 
 
 def arch_classes() -> tuple[type[Arch], ...]:
     """The Arch class of every family, in table order. Torch-free."""
-    return tuple(import_module(f"trainer.families.{name}.arch").ARCH for name in NAMES)
+    return tuple(module(name, "arch").ARCH for name in NAMES)
 
 
 def families_with(what: Literal["labels", "encoder", "codes"]) -> tuple[str, ...]:
@@ -43,7 +48,7 @@ def recipes() -> dict[str, Callable[..., JobSpec]]:
     """Every recipe by name, each a function that returns a full spec. Torch-free."""
     found: dict[str, Callable[..., JobSpec]] = {}
     for name in NAMES:
-        found.update(import_module(f"trainer.families.{name}.recipes").RECIPES)
+        found.update(module(name, "recipes").RECIPES)
     return found
 
 
@@ -51,5 +56,5 @@ def family(name: str) -> Family[Any]:
     """The family's nets and phases. Imports torch. Raises KeyError for a name that is not in the table."""
     if name not in NAMES:
         raise KeyError(f"no family {name!r}; families: {', '.join(NAMES)}")
-    found: Family[Any] = import_module(f"trainer.families.{name}.nets").FAMILY
+    found: Family[Any] = module(name, "nets").FAMILY
     return found

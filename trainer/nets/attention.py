@@ -35,7 +35,7 @@ class SelfAttention(nn.Module):
     def forward(self, x_BCHW: Tensor) -> Tensor:
         theta, phi, g = self.theta(x_BCHW), max_pool2d(self.phi(x_BCHW), 2), max_pool2d(self.g(x_BCHW), 2)
         mixed = attend(theta.flatten(2).mT, phi.flatten(2).mT, g.flatten(2).mT)
-        change: Tensor = self.out(mixed.mT.reshape(len(mixed), -1, *x_BCHW.shape[2:]))
+        change: Tensor = self.out(mixed.mT.reshape(x_BCHW.shape[0], -1, *x_BCHW.shape[2:]))
         return x_BCHW + self.gamma * change
 
 

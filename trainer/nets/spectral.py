@@ -48,7 +48,7 @@ class Spectral(nn.Module):
         self.register_buffer("u", normalize(torch.randn_like(matrix[:, 0]), dim=0))
         self.register_buffer("v", torch.zeros_like(matrix[0]))
         self.register_buffer("sigma", torch.zeros_like(matrix[0, 0]))
-        for _ in range(FIRST_ITERATIONS):
+        for _ in range(0 if matrix.is_meta else FIRST_ITERATIONS):
             self.iterate()
 
     @torch.no_grad()
@@ -64,18 +64,21 @@ class Spectral(nn.Module):
     def norm(self) -> Tensor:
         """σ̂(W), a scalar above 0, differentiable in W."""
         with _exact(self.weight):
-            return self.u.dot(self.weight.flatten(1).mv(self.v))
+            norm: Tensor = torch.dot(self.u, torch.mv(self.weight.flatten(1), self.v))
+            return norm
 
     def normalised(self) -> Tensor:
         """W / σ̂(W), in W's shape and precision."""
-        return self.weight.div(self.norm())
+        weight: Tensor = self.weight / self.norm()
+        return weight
 
 
 class _Convolution(Spectral, nn.Conv2d):
     """A convolution of any kind here, by W / σ̂(W)."""
 
     def forward(self, input: Tensor) -> Tensor:
-        return self._conv_forward(input, self.normalised(), self.bias)
+        output: Tensor = self._conv_forward(input, self.normalised(), self.bias)
+        return output
 
 
 class SpectralConv2d(_Convolution):
