@@ -115,6 +115,9 @@ def mismatches(manifest: DatasetManifest, spec: JobSpec) -> list[FieldError]:
     if arch.classes not in (0, len(manifest.classes)):
         message = f"the data has {len(manifest.classes)} classes" if manifest.classes else "the data has no labels"
         found.append(_mismatch("arch.classes", arch.classes, message, _labels_fix(manifest, spec)))
+    if spec.data.held_out >= manifest.samples:
+        message = f"the data has {manifest.samples} images, so none would be left to train on"
+        found.append(_mismatch("data.held_out", spec.data.held_out, message, "hold out a few percent of them"))
     scarce = [metric for metric in spec.evaluation.metrics if manifest.samples < LEAST_IMAGES.get(metric, 1)]
     if scarce:
         needed = max(LEAST_IMAGES[metric] for metric in scarce)

@@ -69,9 +69,14 @@ class Dataset:
         lanes = self._data.lanes
         if not 0 <= rank < world or lanes % world or start < 0:
             raise ValueError(f"rank {rank} of {world} with {lanes} lanes from batch {start}: is not possible")
-        order = Order(self.manifest.digest, [shard.samples for shard in self.manifest.shards], seed, lanes, batch)
+        order = Order(self.manifest.digest, self._trained_on(), seed, lanes, batch)
         own = range(rank * lanes // world, (rank + 1) * lanes // world)
         return self._batches(order, own, start)
+
+    @property
+    def held_out(self) -> range:
+        """Numbers of the samples that no stream yields: the last `data.held_out`."""
+        return range(self.manifest.samples - self._data.held_out, self.manifest.samples)
 
     def images(self, indices: Sequence[int] | NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         """Images uint8 BCHW and labels int64 B of these sample numbers, 0 to manifest.samples - 1. Raises BadDataError."""
@@ -81,6 +86,12 @@ class Dataset:
         order = Order(self.manifest.digest, [shard.samples for shard in self.manifest.shards], 0, 1, 1)
         images, labels = self._reader.read(samples, lambda row: order.substitutes(int(samples[row])))
         return torch.from_numpy(images), torch.from_numpy(labels)
+
+    def _trained_on(self) -> list[int]:
+        """Samples of each shard that are trained on; shards from which none is are left out, which are the last ones."""
+        ends = np.cumsum([shard.samples for shard in self.manifest.shards])
+        kept = np.minimum(ends, self.held_out.start)
+        return [int(count) for count in np.diff(kept, prepend=0) if count]
 
     def _batches(self, order: Order, lanes: range, start: int) -> Iterator[RealBatch]:
         make = partial(self._make, order, lanes)

@@ -26,11 +26,12 @@ class Sentinel(Frozen):
     sigma_growth: float | None = Field(default=4.0, gt=1.0)
     """Symptom: the greatest singular value of G's or D's first layer is that many times what it was ten looks before;
     null: not judged."""
-    least_diversity: float | None = Field(default=0.1, gt=0.0, lt=1.0)
-    """Symptom: samples of fixed latents lie closer together than this share of the distance that real images have (in
-    features), or of the most that they had themselves; null: not judged."""
-    d_margin: float | None = Field(default=20.0, gt=0.0)
-    """Symptom: D separates real from generated images without an error, by that many of its logits' deviations; null: not judged."""
+    least_diversity: float | None = Field(default=0.05, gt=0.0, lt=1.0)
+    """Symptom: samples of fixed latents (of one class) lie closer together, in features, than this share of the distance
+    that real images have; null: not judged."""
+    d_margin: float | None = Field(default=8.0, gt=0.0)
+    """Symptom: the median logits of real and of generated images lie that far above and below 0 (8: D is sure to 0.9997);
+    for the losses minimax, non-saturating and hinge. null: not judged."""
     d_gap: float | None = Field(default=0.9, gt=0.0, lt=1.0)
     """Symptom: D tells images that it trained on from held-out ones (`data.held_out`) this well: 0 not at all, 1 without
     an error; null: not judged."""

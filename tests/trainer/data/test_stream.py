@@ -89,6 +89,25 @@ def test_global_batches_are_the_same_for_every_world_size(
         assert same(joined(ranks), whole)
 
 
+@pytest.mark.parametrize("held_out", [1, 250, 1000])
+def test_held_out_images_are_the_last_and_never_streamed(
+    digits: Path, make_spec: MakeSpec, tmp_path: Path, held_out: int
+) -> None:
+    dataset = open_dataset(make_spec(digits, held_out=held_out), cache_dir=tmp_path)
+    total = dataset.manifest.samples
+    assert dataset.held_out == range(total - held_out, total)
+    order = Order(dataset.manifest.digest, dataset._trained_on(), 3, 4, 16)
+    epoch = np.concatenate([order.rows(t) for t in range(-(-(total - held_out) // 16))])[: total - held_out]
+    assert sorted(epoch.tolist()) == list(range(total - held_out))  # all others, each once
+    streamed = torch.cat([batch.images for batch in take(dataset, 3)])
+    assert torch.equal(streamed, torch.cat([dataset.images(order.rows(t))[0] for t in range(3)]))
+
+
+def test_holding_out_all_images_is_refused(digits: Path, make_spec: MakeSpec, tmp_path: Path) -> None:
+    with pytest.raises(BadSpecError, match=r"data\.held_out.*none would be left"):
+        open_dataset(make_spec(digits, held_out=10**6), cache_dir=tmp_path)
+
+
 @pytest.mark.parametrize("threads", [0, 1, 3])
 def test_decode_threads_do_not_change_the_order(
     digits: Path, make_spec: MakeSpec, tmp_path: Path, threads: int
