@@ -4,6 +4,7 @@ TrainingError
 ├── BadSpecError        the spec does not fit the data or the build
 ├── BadDataError        missing, corrupt or altered data; names the shard
 ├── NonFiniteError      NaN or infinity in a loss; names the metric and the steps
+├── CollapsedError      the training collapsed; names the symptom, the step and what to change
 └── CheckpointError     no checkpoint of this spec, or a damaged one
 """
 
@@ -36,6 +37,12 @@ class NonFiniteError(TrainingError):
     """A loss became NaN or infinite."""
 
     kind = FailureKind.NON_FINITE
+
+
+class CollapsedError(TrainingError):
+    """The sentinel saw the training collapse."""
+
+    kind = FailureKind.COLLAPSED
 
 
 class CheckpointError(TrainingError):

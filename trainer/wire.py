@@ -26,6 +26,7 @@ class FailureKind(StrEnum):
     BAD_DATA = "bad-data"  # missing, corrupt or altered shards; digest mismatch
     OUT_OF_MEMORY = "out-of-memory"
     NON_FINITE = "non-finite"  # NaN or infinity in a loss
+    COLLAPSED = "collapsed"  # the sentinel's policy ended the training, or its roll backs are used up
     WORKER_LOST = "worker-lost"  # workers died more often than retry.worker_failures
     NO_CAPACITY = "no-capacity"  # the cluster can never give what the job asks for
     DISK_FULL = "disk-full"
@@ -52,6 +53,8 @@ class EventKind(StrEnum):
     PUBLISHED = "published"  # {"model", "version", "champion": bool, "verdict": str, "scores"}
     REPORT = "report"  # {"path": HTML page relative to the job's folder, "seconds": how long it took}
     WARNING = "warning"  # {"message"}
+    OBSERVED = "observed"  # {"metrics": {name: float}}: what the sentinel measured
+    ROLLED_BACK = "rolled-back"  # {"reason", "from_step", "to_step", "lr_factor": on the spec's rates since then, "count"}
     RESTARTED = "restarted"  # {"reason"}: Ray Train restarted the worker group
     FINISHED = "finished"  # {"outcome": "completed" | "stopped"}
     FAILED = "failed"  # {"kind": FailureKind, "reason": str}

@@ -128,6 +128,21 @@ class Distributed:
         gathered: Tensor = self._accelerator.gather(tensor.contiguous())
         return gathered
 
+    def share(self, text: str) -> str:
+        """Rank 0's text on every rank. Waits for the device; not for the step path."""
+        if self.world == 1:
+            return text
+        own = torch.tensor(list(text.encode()), dtype=torch.uint8, device=self.device)
+        size = torch.tensor([len(own)], device=self.device)
+        dist.broadcast(size, src=0)
+        carried = own if self.is_main else torch.empty(int(size), dtype=torch.uint8, device=self.device)
+        dist.broadcast(carried, src=0)
+        return bytes(carried.cpu().tolist()).decode()
+
+    def forget(self) -> None:
+        """Let go of the nets that were prepared, so that another training in this process finds their memory free."""
+        self._accelerator.free_memory()
+
     def barrier(self) -> None:
         """Wait until every rank is here."""
         if self.world > 1:

@@ -5,7 +5,9 @@ return fast and must not synchronise with the device on `StepDone`. Collective w
 event, because every rank sees the same events in the same order. An exception from `handle` ends the run.
 
     RunStarted · ([Tick] · StepDone)* · RunFinished            listeners may emit in between:
-    SamplesDrawn · CheckpointWritten · Scored · Published · ReportWritten · Warned
+    SamplesDrawn · CheckpointWritten · Scored · Published · ReportWritten · Observed · Warned
+
+After a roll back the same process begins again: RolledBack · RunStarted(resumed) · …
 """
 
 from __future__ import annotations
@@ -110,6 +112,25 @@ class Warned(Event):
     """Something a person should know that does not end the run (a skipped shard, MLflow away)."""
 
     message: str
+
+
+@dataclass(frozen=True)
+class Observed(Event):
+    """What the sentinel measured, the same on every rank: `sentinel/…` by name, finite."""
+
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class RolledBack(Event):
+    """The training has returned to `step`, and goes on from there with other rates and data; told before `RunStarted`."""
+
+    reason: str
+    from_step: int
+    lr_factor: float
+    """On the spec's learning rates from now on: of all roll backs together."""
+    count: int
+    """Number of this roll back, from 1, over all restarts."""
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,13 @@ class Family(Generic[A]):
             return None
         return torch.randint(arch.classes, (n,), generator=generator)
 
+    def judge(
+        self, nets: Mapping[str, nn.Module], images: Tensor, labels: Tensor | None, z: Tensor | None = None
+    ) -> Tensor:
+        """D's logits_B of images_BCHW, for whoever watches it. `z`: the latents they were made of; None: real images."""
+        logits_B: Tensor = nets["D"](images, labels)
+        return logits_B
+
     def phases(self, spec: JobSpec) -> tuple[Phase, ...]:
         """Who steps, on what, how often, in the order of one step. Default: D then G, adversarially."""
         return adversarial(spec)

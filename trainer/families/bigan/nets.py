@@ -9,6 +9,7 @@ Shape legend: B batch, C channels, R resolution, Z latent dimensions, P inputs, 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import cast
 
 from torch import Tensor, nn
@@ -109,6 +110,13 @@ class Bigan(Family[BiganArch]):
 
     def build(self, arch: BiganArch) -> dict[str, nn.Module]:
         return {"G": Generator(arch), "E": Encoder(arch), "D": Discriminator(arch)}
+
+    def judge(
+        self, nets: Mapping[str, nn.Module], images: Tensor, labels: Tensor | None, z: Tensor | None = None
+    ) -> Tensor:
+        """Of pairs: (G(z), z), and (x, E(x)) where there is no z. The baselines' D passes over what isn't its own."""
+        logits_B: Tensor = nets["D"](images, labels, nets["E"](images) if z is None else z)
+        return logits_B
 
     def phases(self, spec: JobSpec) -> tuple[Phase, ...]:
         """`bigan`: D, then G and E at once. `latent-regressor`: D, G, E. `joint-latent-regressor`: D, then G and E."""
