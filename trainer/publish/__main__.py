@@ -1,4 +1,7 @@
-"""`python -m trainer.publish`: pull models, draw samples, register a package that waits. `agon pull|sample` run this."""
+"""`python -m trainer.publish`: pull models, draw samples, import those of others, register a package that waits.
+
+`agon pull|sample|import` run this.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from trainer.publish.biggan_pytorch import import_package
 from trainer.publish.package import verify_checksums
 from trainer.publish.publisher import FOLDER
 from trainer.publish.pull import pull as pull_model
@@ -57,6 +61,37 @@ def register(
         verify_checksums(job_dir / FOLDER)
         done = register_package(job, job_dir / FOLDER)
         typer.echo(f"version {done.version}: {done.verdict}")
+
+
+imports = typer.Typer(no_args_is_help=True, help="Make a package of a generator that other code has trained.")
+app.add_typer(imports, name="import")
+
+
+@imports.callback()
+def _kinds() -> None:
+    """Make a package of a generator that other code has trained."""
+
+
+@imports.command("biggan-pytorch")
+def biggan_pytorch(
+    file: Annotated[Path, typer.Argument(help="G.pth or G_ema.pth, as the authors' code saves them.")],
+    out: Annotated[Path, typer.Argument(help="Folder to make; must not exist.")],
+    name: Annotated[
+        str, typer.Option(help="The model's name: lower-case letters, digits and hyphens.")
+    ] = "biggan-imported",
+    json_: Json = False,
+) -> None:
+    """A generator of the authors' BigGAN-PyTorch code, BigGAN or BigGAN-deep.
+
+    The file is read as tensors alone: nothing in it is run. What its net is, its names and shapes say; a file that
+    differs is refused with the list of differences. `agon sample OUT` then draws images.
+
+    Example: python -m trainer.publish import biggan-pytorch G_ema.pth ./biggan
+    """
+    with said():
+        if out.exists():
+            raise ValueError(f"{out} exists; name a folder that doesn't")
+        _print(import_package(file, out, name), name, json_)
 
 
 def _print(path: Path, model: str, as_json: bool) -> None:

@@ -19,12 +19,12 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -38,6 +38,7 @@ from trainer.engine.standing import standing, stands, statistics
 from trainer.engine.state import TrainState
 from trainer.errors import TrainingError
 from trainer.families.arch import Arch
+from trainer.families.base import AnyFamily
 from trainer.images import grid, save_png
 from trainer.publish import portable
 from trainer.publish.card import Lineage, write_card
@@ -64,7 +65,35 @@ def build_package(
     provenance: Mapping[str, Any],
     lineage: Lineage,
 ) -> Path:
-    """Write the package of `state.generator` to `out`, which is replaced. Returns `out`.
+    """Write the package of a training's `state.generator` to `out`, which is replaced. Returns `out`.
+
+    Raises TrainingError if the package, read back, does not give the net's images.
+    """
+    spec, manifest = state.spec, dataset.manifest
+
+    def card(path: Path) -> None:
+        write_card(path, spec, manifest, scores, provenance, lineage, encoder=has_encoder(spec))
+
+    record = {"scores": dict(scores), "provenance": dict(provenance), "lineage": lineage.as_dict()}
+    return assemble(state, out, class_names=manifest.classes, record=record, card=card)
+
+
+class Trained(Protocol):
+    """What is packaged: a generator (and an encoder, `net("E")`) of a family, and the spec that it was trained by."""
+
+    @property
+    def spec(self) -> JobSpec: ...
+    @property
+    def family(self) -> AnyFamily: ...
+    @property
+    def generator(self) -> nn.Module: ...
+    def net(self, name: str) -> nn.Module: ...
+
+
+def assemble(
+    state: Trained, out: Path, *, class_names: tuple[str, ...], record: Mapping[str, Any], card: Callable[[Path], None]
+) -> Path:
+    """Write a package to `out`, which is replaced. record: `scores.json`. card: writes `card.md`. Returns `out`.
 
     Before it is put in place, the package is loaded with its own code and must give the net's images.
     Raises TrainingError if it doesn't.
@@ -76,7 +105,7 @@ def build_package(
     try:
         _save_as_mlflow_model(aside, spec)
         shutil.copyfile(CODE / "generator.py", aside / "generator.py")
-        config = describe(spec, dataset.manifest.classes) | {"standing": _save_standing(state, aside)}
+        config = describe(spec, class_names) | {"standing": _save_standing(state, aside)}
         (aside / "config.json").write_text(json.dumps(config, indent=2) + "\n")
         _save_net(net, aside, "program", "model", generator_inputs(state.family, spec.arch))
         encoder = _bare(state.net("E")) if config["encoder"] else None
@@ -92,9 +121,8 @@ def build_package(
             _check_codes(generator, encoder, spec.arch)
         picture(generator, aside / "samples.png")
         (aside / "spec.yaml").write_text(dump_spec(spec))
-        record = {"scores": dict(scores), "provenance": dict(provenance), "lineage": lineage.as_dict()}
         (aside / "scores.json").write_text(json.dumps(record, indent=2) + "\n")
-        write_card(aside / "card.md", spec, dataset.manifest, scores, provenance, lineage, encoder=config["encoder"])
+        card(aside / "card.md")
         write_checksums(aside)
         shutil.rmtree(out, ignore_errors=True)
         aside.rename(out)
@@ -186,7 +214,7 @@ def _check_codes(generator: Generator, encoder: nn.Module, arch: Arch) -> None:
         raise TrainingError(f"the package of family {arch.family} encodes otherwise than the net (by up to {off:.2g})")
 
 
-def _save_standing(state: TrainState, folder: Path) -> list[float | None]:
+def _save_standing(state: Trained, folder: Path) -> list[float | None]:
     """Write the statistics at each threshold, tables [thresholds, channels]. Returns the thresholds; [] if there are none."""
     spec = state.spec
     if not stands(spec, state.generator) or spec.arch.latent.distribution != "normal":
@@ -196,7 +224,7 @@ def _save_standing(state: TrainState, folder: Path) -> list[float | None]:
     return list(THRESHOLDS)
 
 
-def _check_images(generator: Generator, net: nn.Module, state: TrainState, truncation: float | None = None) -> None:
+def _check_images(generator: Generator, net: nn.Module, state: Trained, truncation: float | None = None) -> None:
     """The package must sample as the engine does, latents included; a pixel may differ by the rounding of one level."""
     ours = sample(state.family, state.spec.arch, net, n=8, seed=0, truncation=truncation)
     theirs = generator.sample(n=8, seed=0, truncation=truncation)

@@ -105,7 +105,7 @@ def to_pixels(layer: nn.Module, x: Tensor) -> Tensor:
 def plain_images(g: nn.Module, z: Tensor, labels: Tensor, deep: bool) -> Tensor:
     e = g.shared.weight[labels]
     if deep:
-        first = torch.cat([z, e], dim=1)
+        first = torch.cat([e, z], dim=1)
         conditions = [first] * len(g.blocks)
     else:
         first, *parts = z.split(3, dim=1)

@@ -75,7 +75,7 @@ class Generator(nn.Module):
         condition = labels_B if self.shared is None else self.shared(labels_B)
         first = z_BZ
         if self.skip_z:
-            first = condition = torch.cat([z_BZ, condition], dim=1)
+            first = condition = torch.cat([condition, z_BZ], dim=1)
         x: Tensor = self.linear(first).unflatten(1, (-1, self.base, self.base))
         for number, block in enumerate(self.blocks, 1):
             x = block(x, condition)
