@@ -26,6 +26,8 @@ from service.jobs import routes as job_routes
 from service.jobs.stream import Hub
 from service.logs import configure
 from service.models import routes as model_routes
+from service.plans import routes as plan_routes
+from service.plans.planner import Planner
 from service.recipes import routes as recipe_routes
 from service.reconciler.loop import Reconciler
 from service.reconciler.owner import new_owner
@@ -38,18 +40,25 @@ Every call but the health checks needs `Authorization: Bearer TOKEN`. Errors are
 
 
 def create_app(
-    settings: Settings | None = None, ray: RayJobs | None = None, registry: Registry | None = None
+    settings: Settings | None = None,
+    ray: RayJobs | None = None,
+    registry: Registry | None = None,
+    planner: Planner | None = None,
 ) -> FastAPI:
     """The application. Gateways default to the real ones of the settings, settings to the environment."""
     settings = settings or Settings()
     configure(settings.log_level)
     db = Database(settings.database_url)
     registry = registry or (HttpRegistry(settings.mlflow_uri) if settings.mlflow_uri else None)
-    ctx = Context(settings=settings, db=db, ray=ray or ray_gateway(settings), registry=registry, hub=Hub(db))
+    planner = planner or Planner(settings.plan_seconds)
+    ctx = Context(
+        settings=settings, db=db, ray=ray or ray_gateway(settings), registry=registry, hub=Hub(db), plans=planner
+    )
     app = FastAPI(title="Agon", version="1", description=DESCRIPTION, lifespan=_lifespan(ctx), redoc_url=None)
     app.state.context = ctx
     errors.install(app)
-    for module in (job_routes, recipe_routes, dataset_routes, model_routes, cluster_routes, auth_routes, health):
+    parts = (job_routes, plan_routes, recipe_routes, dataset_routes, model_routes, cluster_routes, auth_routes, health)
+    for module in parts:
         app.include_router(module.router, responses=errors.RESPONSES)
     app.add_middleware(Guard, max_body=settings.max_body_bytes, hosts=settings.allowed_hosts)
     return app
@@ -72,6 +81,7 @@ def _lifespan(ctx: Context) -> Callable[[FastAPI], AbstractAsyncContextManager[N
             hub.cancel()
             if stop is not None:
                 await run_in_threadpool(stop)
+            await run_in_threadpool(ctx.plans.close)
             ctx.ray.close()
             if ctx.registry:
                 ctx.registry.close()

@@ -12,6 +12,7 @@ from service.db.session import Database
 from service.gateway.ray_jobs import RayJobs
 from service.gateway.registry import Registry
 from service.jobs.stream import Hub
+from service.plans.planner import Planner
 from service.settings import Settings
 
 
@@ -25,6 +26,7 @@ class Context:
     registry: Registry | None
     """None: no MLflow is configured."""
     hub: Hub
+    plans: Planner
     bell: threading.Event = field(default_factory=threading.Event)
     """Wakes the reconciler of this process."""
 

@@ -43,6 +43,10 @@ class Settings(BaseSettings):
     """Host names that requests may be addressed to, separated by commas; `*`: any. Default: loopback and `api_url`'s host."""
     driver_python: str = sys.executable
     """Python interpreter on the Ray nodes that has the trainer installed."""
+    plan_seconds: float = Field(default=120.0, gt=0)
+    """Limit of the process that makes a plan."""
+    preflight_seconds: float = Field(default=5.0, ge=0)
+    """How long a submission may wait to hear whether the job can fit; then it is taken, and the driver checks it. 0: not at all."""
     reconciler: bool = True
     """Whether this process runs the reconciler; switch off if `python -m service.reconciler` runs apart."""
     poll_seconds: float = Field(default=1.0, gt=0)

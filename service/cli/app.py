@@ -52,7 +52,7 @@ VERBS: dict[str, tuple[Callable[..., None], ...]] = {
     "Specs": (specs.recipes, specs.init, specs.validate),
     "Jobs": (jobs.submit, jobs.watch, jobs.jobs, jobs.show, jobs.events, jobs.logs, report.report, jobs.cancel),
 }
-CHILDREN = (children.data, children.train, children.pull, children.sample)
+CHILDREN = (children.data, children.plan, children.train, children.pull, children.sample, children.import_)
 
 for _panel, _verbs in VERBS.items():
     for _verb in _verbs:

@@ -1,4 +1,4 @@
-"""agon data, train, pull, sample: what needs torch runs as `python -m trainer.…` in this process's place and terminal."""
+"""agon data, train, plan, pull, sample, import: what needs torch runs as `python -m trainer.…` in this process's place and terminal."""
 
 from __future__ import annotations
 
@@ -37,6 +37,21 @@ def train(context: typer.Context) -> None:
     _become("trainer.launch.local", context.args)
 
 
+def plan(context: typer.Context) -> None:
+    """Say what a spec will cost before it runs: parameters, FLOPs, memory by part, the micro-batch that fits, traffic, time.
+
+    Works for any number of GPUs on a laptop; nothing is computed or allocated.
+
+    Examples:
+
+    - `agon plan dcgan-64`
+    - `agon plan biggan-imagenet128 --gpus 8 --gpu v100`
+    - `agon plan job.yaml --gpu h100 --set train.micro_batch=64 --json`
+    - `agon plan --calibrate` (measures this machine's CPU, so that its times are its own)
+    """
+    _become("trainer.plan", context.args)
+
+
 def pull(context: typer.Context) -> None:
     """Download a model from the registry: `agon pull MODEL[@alias] OUT`.
 
@@ -65,11 +80,30 @@ def sample(context: typer.Context) -> None:
     _become("trainer.publish", ["sample", *context.args])
 
 
+def import_(context: typer.Context) -> None:
+    """Make a package of a generator that other code has trained: `agon import biggan-pytorch FILE OUT`.
+
+    `biggan-pytorch` is the authors' PyTorch code of BigGAN and BigGAN-deep; FILE is its G.pth or G_ema.pth. It is read as
+    tensors alone. `agon sample OUT` then draws images.
+
+    Examples:
+
+    - `agon import biggan-pytorch G_ema.pth ./biggan`
+    - `agon import biggan-pytorch G_ema.pth ./biggan --name biggan-128`
+    """
+    _become("trainer.publish", ["import", *context.args])
+
+
+import_.__name__ = "import"  # the verb, which as a keyword can't be the function's name in code
+
+
 def _become(module: str, arguments: list[str]) -> NoReturn:
     """Replace this process by `python -m module`, so that terminal, signals and exit code are the child's own."""
     env = dict(os.environ)
-    offline = bool({"-h", "--help"} & set(arguments)) or any(
-        (Path(word) / "config.json").is_file() for word in arguments[1:]
+    offline = (
+        arguments[:1] == ["import"]
+        or bool({"-h", "--help"} & set(arguments))
+        or any((Path(word) / "config.json").is_file() for word in arguments[1:])
     )
     if module == "trainer.publish" and not env.get("MLFLOW_TRACKING_URI") and not offline:
         env["MLFLOW_TRACKING_URI"] = tracking_uri()

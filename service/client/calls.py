@@ -27,6 +27,7 @@ from service.client.replies import (
     RecipeSummary,
     Token,
 )
+from trainer.plan.result import Plan
 from trainer.spec import JobSpec
 
 R = TypeVar("R", bound=BaseModel)
@@ -147,6 +148,23 @@ class Client:
         """The resolved spec, as `submit` would start it. Raises Invalid with every wrong field."""
         response = self._connection.call("POST", "/v1/validate", body=_job_body(spec, recipe, set), repeatable=True)
         return _mapping(response.json())
+
+    def plan(
+        self,
+        spec: JobSpec | Mapping[str, Any] | None = None,
+        *,
+        recipe: str | None = None,
+        set: Mapping[str, Any] | None = None,
+        gpus: int | None = None,
+        gpu: str | None = None,
+    ) -> Plan:
+        """What a job would cost on `gpus` workers with one device `gpu` each: parameters, FLOPs, memory, traffic, time.
+
+        Defaults: the spec's workers, the cluster's device. Asks again for `patience` seconds while the plan is being made.
+        Raises Invalid with every wrong field.
+        """
+        body = {**_job_body(spec, recipe, set), "gpus": gpus, "gpu": gpu}
+        return self._read(Plan, "POST", "/v1/plans", body=body, repeatable=True)
 
     # -- recipes
 

@@ -13,6 +13,8 @@ from urllib.parse import quote
 
 import httpx
 
+from trainer.plan.preflight import ACCELERATOR
+
 
 class RayUnreachableError(Exception):
     """Ray didn't answer, or not as Ray does: nothing is known, the call may even have worked. Try again."""
@@ -58,6 +60,14 @@ class Node:
     gpus_free: float = 0.0
     memory: float = 0.0
     memory_free: float = 0.0
+    gpu: str = ""
+    """Ray's name of its GPUs' kind; empty if it has none or Ray knows no name for them."""
+
+    @property
+    def resources(self) -> dict[str, float]:
+        """As Ray counts them, for `trainer.plan.preflight`."""
+        kind = {f"{ACCELERATOR}{self.gpu}": 1.0} if self.gpu else {}
+        return {"CPU": self.cpus, "GPU": self.gpus, "memory": self.memory, **kind}
 
 
 class RayJobs(Protocol):
@@ -203,7 +213,8 @@ def _node(item: dict[str, Any], usage: dict[str, list[float]]) -> Node:
         return amount, max(0.0, amount - float(usage.get(name, (0.0, 0.0))[0]))
 
     (cpus, cpus_free), (gpus, gpus_free), (memory, memory_free) = pair("CPU"), pair("GPU"), pair("memory")
-    return Node(item["node_id"], cpus, cpus_free, gpus, gpus_free, memory, memory_free)
+    kinds = [name.removeprefix(ACCELERATOR) for name in total if name.startswith(ACCELERATOR)]
+    return Node(item["node_id"], cpus, cpus_free, gpus, gpus_free, memory, memory_free, kinds[0] if kinds else "")
 
 
 def _last_line(text: str) -> str:

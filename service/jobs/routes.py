@@ -17,6 +17,7 @@ from service.jobs.lifecycle import State
 from service.jobs.schemas import JobReply, JobRequest
 from service.jobs.stream import follow
 from service.paging import Cursor, Limit, Page
+from service.plans import preflight
 from trainer.spec import JobSpec
 from trainer.wire import EventBatch, EventReply
 
@@ -36,12 +37,16 @@ Filter = Annotated[str | None, Query(max_length=64, pattern=r"^[A-Za-z0-9._-]+$"
 
 @router.post("/v1/jobs", status_code=201)
 def create(body: JobRequest, ctx: Ctx, caller: User, response: Response, idempotency_key: Key = None) -> JobReply:
-    """Submit a job. With an `Idempotency-Key`, the same body again answers with the same job and starts no second one."""
+    """Submit a job. With an `Idempotency-Key`, the same body again answers with the same job and starts no second one.
+
+    A job that can't fit the memory of any of the cluster's machines is refused with the micro-batch that would (see `POST /v1/plans`).
+    """
     digest = draft.digest(body)
     job = store.find_repeated(ctx.db, caller.id, idempotency_key, digest)
     new = False
     if job is None:
         spec = draft.resolve(body, ctx.db, ctx.settings)
+        preflight.check(spec, ctx)
         job, new = store.create(ctx.db, store.Submission(spec, caller.id, digest, idempotency_key))
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     if new:

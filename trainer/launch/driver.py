@@ -57,9 +57,12 @@ class Launch:
         return 0
 
     def _train(self) -> None:
-        from trainer.launch import ray_train
+        from trainer.launch import preflight, ray_train
 
         try:
+            if reason := preflight.refused(self._job.spec):
+                self._failure = (FailureKind.OUT_OF_MEMORY, reason)
+                return
             self._outcome = ray_train.run(self._job)
         except ray_train.WorkerFailedError as error:
             self._failure = (error.kind, error.reason)

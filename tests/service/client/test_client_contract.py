@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from service.app import create_app
 from service.client import Client, ClientError, replies
 from service.settings import Settings
+from trainer.plan.result import Plan
 
 CALLS: dict[tuple[str, str], Callable[[Client], object]] = {
     ("POST", "/v1/jobs"): lambda c: c.submit(recipe="r"),
@@ -25,6 +26,7 @@ CALLS: dict[tuple[str, str], Callable[[Client], object]] = {
     ("GET", "/v1/jobs/{}/samples"): lambda c: c.samples("j"),
     ("GET", "/v1/jobs/{}/report"): lambda c: c.report("j"),
     ("POST", "/v1/validate"): lambda c: c.validate(recipe="r"),
+    ("POST", "/v1/plans"): lambda c: c.plan(recipe="r", gpus=8, gpu="h100"),
     ("GET", "/v1/recipes"): lambda c: c.recipes(),
     ("GET", "/v1/recipes/{}"): lambda c: c.recipe("r"),
     ("GET", "/v1/schema"): lambda c: c.schema(),
@@ -61,6 +63,7 @@ REPLIES: dict[tuple[str, str], type[BaseModel]] = {
     ("GET", "/v1/tokens"): replies.Page[replies.Token],
     ("POST", "/v1/tokens"): replies.NewToken,
     ("GET", "/v1/cluster"): replies.Cluster,
+    ("POST", "/v1/plans"): Plan,
 }
 
 

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from service.app import create_app
 from service.gateway.fake_ray import FakeRay
 from service.gateway.fake_registry import FakeRegistry
+from service.plans.fake import FakeMake
+from service.plans.planner import Planner
 from service.reconciler.loop import Reconciler
 from service.settings import Settings
 from trainer.spec import JobSpec
@@ -73,7 +75,7 @@ def target(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     config = Settings(home=home, allowed_hosts=("testserver",), reconciler=False, log_level="CRITICAL", **options)
     ray, registry = FakeRay(), FakeRegistry()
     registry.add("demo")
-    app = create_app(config, ray, registry)
+    app = create_app(config, ray, registry, Planner(config.plan_seconds, FakeMake()))
     with TestClient(app, raise_server_exceptions=False) as client:
         admin = {"Authorization": f"Bearer {config.token_file.read_text().strip()}"}
         job = client.post("/v1/jobs", json={"recipe": "dcgan-digits"}, headers=admin).json()["id"]

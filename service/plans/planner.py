@@ -1,0 +1,120 @@
+"""Plans, made in child processes one at a time, kept by what was asked. This process has no torch.
+
+A plan takes some seconds, most of them imports. So that no request waits long, the caller says how long it waits; a plan that
+comes later is kept for whoever asks again.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as Late
+from importlib.util import find_spec
+from typing import Protocol
+
+from trainer.plan.child import plan_in_child
+from trainer.plan.devices import Device
+from trainer.plan.preflight import needs_plan, place, refusal
+from trainer.plan.result import Plan
+from trainer.spec import FieldError, JobSpec
+
+KEPT = 256
+"""Plans that are remembered."""
+Key = tuple[str, int, str, int]
+
+
+class Make(Protocol):
+    """What makes a plan: `trainer.plan.child.plan_in_child`, or a test's double."""
+
+    def __call__(
+        self,
+        spec: JobSpec,
+        *,
+        world: int,
+        device: Device,
+        seconds: float,
+        started: Callable[[subprocess.Popen[str]], object],
+    ) -> Plan:
+        """See there."""
+        ...
+
+
+class Planner:
+    """One per application. seconds: limit of one plan. Children run this process's interpreter, which may have no torch."""
+
+    def __init__(self, seconds: float, make: Make = plan_in_child) -> None:
+        self._seconds, self._make = seconds, make
+        self.able = make is not plan_in_child or _torch_is_here()
+        """Whether plans can be made here."""
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="plan")
+        self._lock = threading.Lock()
+        self._asked: OrderedDict[Key, Future[Plan]] = OrderedDict()
+        self._child: subprocess.Popen[str] | None = None
+        self._closed = False
+
+    def plan(self, spec: JobSpec, world: int, device: Device, wait: float) -> Plan:
+        """The plan, made now or before. Raises TimeoutError if it isn't ready within `wait` seconds, SpecError, PlanFailedError."""
+        try:
+            return self._ask(spec, world, device).result(timeout=wait)
+        except Late:
+            raise TimeoutError(f"the plan is not ready after {wait:g} s; ask again") from None
+
+    def refusal(
+        self, spec: JobSpec, nodes: Callable[[], Iterable[Mapping[str, float]]], wait: float
+    ) -> FieldError | None:
+        """Why the job can't fit the cluster, as far as it is known within `wait` seconds; None if nothing is known against it.
+
+        nodes: asks the cluster for its nodes' Ray resources. Most jobs are plainly small, and nobody is asked.
+        """
+        if wait <= 0 or not self.able or not needs_plan(spec):
+            return None
+        device = place(spec.resources, nodes())
+        if device is None or not needs_plan(spec, device):
+            return None
+        return refusal(self.plan(spec, spec.resources.workers, device, wait))
+
+    def close(self) -> None:
+        """End the child; what still waits fails."""
+        with self._lock:
+            self._closed = True
+            child = self._child
+        if child is not None and child.poll() is None:
+            child.kill()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _ask(self, spec: JobSpec, world: int, device: Device) -> Future[Plan]:
+        key = (spec.digest(), world, device.name, device.memory)
+        with self._lock:
+            found = self._asked.get(key)
+            if found is None or (found.done() and (found.cancelled() or _passing(found.exception()))):
+                found = self._asked[key] = self._pool.submit(self._run, spec, world, device)
+            self._asked.move_to_end(key)
+            while len(self._asked) > KEPT:
+                self._asked.popitem(last=False)
+        return found
+
+    def _run(self, spec: JobSpec, world: int, device: Device) -> Plan:
+        return self._make(spec, world=world, device=device, seconds=self._seconds, started=self._began)
+
+    def _began(self, child: subprocess.Popen[str]) -> None:
+        with self._lock:
+            self._child = child
+            closed = self._closed
+        if closed:
+            child.kill()
+
+
+def _torch_is_here() -> bool:
+    """Asks without importing it."""
+    try:
+        return find_spec("torch") is not None
+    except ImportError:
+        return False
+
+
+def _passing(error: BaseException | None) -> bool:
+    """Whether asking again may end better: the machine was busy, the child was killed. A wrong spec stays wrong."""
+    return error is not None and not isinstance(error, ValueError)
