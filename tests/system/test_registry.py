@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import html
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -26,6 +28,7 @@ from trainer.publish.__main__ import app
 from trainer.publish.card import Lineage
 from trainer.publish.package import write_checksums
 from trainer.publish.registry import register
+from trainer.report.__main__ import app as report
 from trainer.spec import Publish
 from trainer.wire import JobFile
 
@@ -76,7 +79,8 @@ def trained(tmp_path_factory):
     def package(job_dir: Path, score: float, dataset_digest: str = "d" * 64) -> Path:
         basis = {"extractor_digest": "e" * 64, "dataset_digest": dataset_digest, "samples": 100, "real_samples": 90}
         shutil.copytree(base, job_dir / "model")
-        (job_dir / "model/scores.json").write_text(json.dumps({"scores": {"fid": score}, "provenance": basis}))
+        record = json.loads((base / "scores.json").read_text()) | {"scores": {"fid": score}, "provenance": basis}
+        (job_dir / "model/scores.json").write_text(json.dumps(record))
         write_checksums(job_dir / "model")
         return job_dir / "model"
 
@@ -203,6 +207,30 @@ def test_pull_verifies_and_sample_draws_from_the_registry(submit, mlflow_url, tm
     assert missing.exit_code == 1
     assert "nobody" in missing.output
     assert not (tmp_path / "nobody").exists()
+
+
+def test_a_registered_models_report_is_made_by_name_alias_and_version_and_opens_offline(
+    submit, mlflow_url, tmp_path, monkeypatch
+):
+    """Without the training data: what needs them is left out, saying so, and costs nothing here."""
+    submit("job-shown", 20.0, "shown")
+    submit("job-hidden", 30.0, "shown")  # version 2, which is no champion
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_url)
+    without = ["--data", str(tmp_path / "nowhere"), "--quick", "--cache-dir", str(tmp_path / "cache")]
+    for name, score in (("shown", 20), ("shown@champion", 20), ("shown/2", 30)):
+        done = CliRunner().invoke(report, [name, "--out", str(tmp_path / "page"), *without])
+        assert done.exit_code == 0, done.output
+        page = (tmp_path / "page" / "report.html").read_text()
+        assert f"<h1>{name}</h1>" in page
+        assert f"<b>{score}</b><span>fid" in page
+        assert "the training data can't be read" in html.unescape(page)
+        linked = re.findall(r"""(?:src|srcset|href|poster)\s*=\s*["']?([^"'\s>]+)""", page)
+        linked += re.findall(r"url\(\s*([^)]+)\)", page)
+        assert any(link.startswith("data:image/") for link in linked)
+        assert [link[:80] for link in linked if not link.startswith(("data:", "#"))] == []
+    nobody = CliRunner().invoke(report, ["nobody@champion", "--out", str(tmp_path / "none"), *without])
+    assert nobody.exit_code == 1
+    assert "models:/nobody@champion can't be pulled" in nobody.output
 
 
 def test_while_mlflow_is_away_the_package_stays_and_can_be_registered_later(trained, mlflow_url, tmp_path, monkeypatch):
