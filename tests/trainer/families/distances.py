@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
 from trainer.data.stream import open_dataset
@@ -17,16 +18,29 @@ from trainer.spec import JobSpec
 
 def pixel_distance(state: TrainState, cache: Path, n: int = 500) -> float:
     """Squared Fréchet distance between Gaussians of the pixels in [0, 1] of `n` samples and of the data's first 1500."""
-    real, _ = open_dataset(state.spec, cache_dir=cache).images(range(1500))
     made = sample(state.family, state.spec.arch, state.generator, n=n, seed=1)
-    flat = [np.asarray(images).reshape(len(images), -1) / 255.0 for images in (real, made.transpose(0, 3, 1, 2))]
-    (mu1, cov1), (mu2, cov2) = ((x.mean(axis=0), np.cov(x, rowvar=False)) for x in flat)
+    both = (_real(state.spec, cache), _flat(made.transpose(0, 3, 1, 2)))
+    (mu1, cov1), (mu2, cov2) = ((x.mean(axis=0), np.cov(x, rowvar=False)) for x in both)
     return frechet_distance(mu1, cov1, mu2, cov2)
+
+
+def mean_image_distance(spec: JobSpec, cache: Path) -> float:
+    """`pixel_distance` of samples that are all the data's mean image: who is below it draws images that differ, and rightly."""
+    return float(_real(spec, cache).var(axis=0, ddof=1).sum())
 
 
 def untrained_distance(spec: JobSpec, cache: Path) -> float:
     """`pixel_distance` before the first update."""
     return pixel_distance(TrainState.create(spec, Distributed.create(spec, world=1)), cache)
+
+
+def _real(spec: JobSpec, cache: Path) -> NDArray[np.float64]:
+    return _flat(open_dataset(spec, cache_dir=cache).images(range(1500))[0].numpy())
+
+
+def _flat(images_NCHW: NDArray[np.uint8]) -> NDArray[np.float64]:
+    flat: NDArray[np.float64] = images_NCHW.reshape(len(images_NCHW), -1) / 255.0
+    return flat
 
 
 def label_agreement(state: TrainState, cache: Path, n: int = 400) -> float:

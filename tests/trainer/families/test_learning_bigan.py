@@ -37,26 +37,26 @@ def ratio(state: TrainState, cache: Path) -> float:
     return float((again - x).square().mean() / others)
 
 
-def test_codes_say_which_image_they_are_of_if_d_sees_them_beside_it(tmp_path: Path) -> None:
-    assert ratio(learn(spec("bigan", 350), tmp_path).state, tmp_path) < 0.93
+def test_codes_say_which_image_they_are_of_if_d_sees_them_beside_it(digits_cache: Path) -> None:
+    assert ratio(learn(spec("bigan", 350), digits_cache).state, digits_cache) < 0.93
 
 
-def test_codes_say_nothing_if_d_looks_at_the_images_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_codes_say_nothing_if_d_looks_at_the_images_alone(digits_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     judged = losses.judge
 
     def blind(nets: Nets, batch: Batch, codes: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
         return judged(nets, replace(batch, z=torch.zeros_like(batch.z)), 0.0 * codes, fake)
 
     monkeypatch.setattr(losses, "judge", blind)
-    assert ratio(learn(spec("bigan", 200), tmp_path).state, tmp_path) > 0.97
+    assert ratio(learn(spec("bigan", 200), digits_cache).state, digits_cache) > 0.97
 
 
 @pytest.mark.parametrize(
     ("training", "known", "most"),
     [("latent-regressor", 0.06, 0.9), ("joint-latent-regressor", 0.13, 0.7)],  # a G that plays along makes it easier
 )
-def test_the_regressor_finds_z_in_gs_samples(training: str, known: float, most: float, tmp_path: Path) -> None:
-    learned = learn(spec(training, 250), tmp_path)
+def test_the_regressor_finds_z_in_gs_samples(training: str, known: float, most: float, digits_cache: Path) -> None:
+    learned = learn(spec(training, 250), digits_cache)
     nothing, everything = math.log(2.0), 0.5  # the cross-entropy of a uniform z for who knows nothing, or all, of it
     assert everything < learned.curves["E/loss"][-1] < nothing - known
-    assert ratio(learned.state, tmp_path) < most
+    assert ratio(learned.state, digits_cache) < most

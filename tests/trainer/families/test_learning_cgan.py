@@ -16,23 +16,21 @@ from trainer.data.stream import Dataset, RealBatch
 from trainer.families.cgan.recipes import cgan_digits
 from trainer.spec import JobSpec, with_overrides
 
-STEPS = 2400
+
+def spec(steps: int) -> JobSpec:
+    return with_overrides(cgan_digits(), ["arch.resolution=8", f"train.images={64 * steps}", "resources.workers=1"])
 
 
-def spec() -> JobSpec:
-    return with_overrides(cgan_digits(), ["arch.resolution=8", f"train.images={64 * STEPS}", "resources.workers=1"])
+def agreement(steps: int, cache: Path) -> float:
+    return label_agreement(learn(spec(steps), cache).state, cache)
 
 
-def agreement(cache: Path) -> float:
-    return label_agreement(learn(spec(), cache).state, cache)
-
-
-def test_samples_show_the_digit_asked_for(tmp_path: Path) -> None:
-    assert agreement(tmp_path) > 0.6
+def test_samples_show_the_digit_asked_for(digits_cache: Path) -> None:
+    assert agreement(2400, digits_cache) > 0.6
 
 
 @pytest.mark.slow
-def test_labels_that_mean_nothing_are_not_obeyed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_labels_that_mean_nothing_are_not_obeyed(digits_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ordered = Dataset.stream
 
     def shuffled(self: Dataset, *args: Any) -> Iterator[RealBatch]:
@@ -41,4 +39,4 @@ def test_labels_that_mean_nothing_are_not_obeyed(tmp_path: Path, monkeypatch: py
             yield replace(batch, labels=batch.labels[order])
 
     monkeypatch.setattr(Dataset, "stream", shuffled)
-    assert agreement(tmp_path) < 0.3
+    assert agreement(1500, digits_cache) < 0.3

@@ -24,11 +24,6 @@ CHANGES = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
-
-
 def curves(family: str, cache: Path, *changes: str) -> dict[str, list[float]]:
     """Metrics of 200 steps, a mean over each 20."""
     shared = ["resources.workers=1", "ema=null", "train.batch=32", "train.log_steps=20"]
@@ -37,9 +32,9 @@ def curves(family: str, cache: Path, *changes: str) -> dict[str, list[float]]:
     return learned.curves
 
 
-def test_the_bound_rises_towards_the_entropy_of_the_code_and_stays_low_in_a_plain_gan(cache: Path) -> None:
-    infogan = curves("infogan", cache)["Q/information"]
-    plain = curves("infogan", cache, "arch.maximise_information=false")["Q/information"]
+def test_the_bound_rises_towards_the_entropy_of_the_code_and_stays_low_in_a_plain_gan(digits_cache: Path) -> None:
+    infogan = curves("infogan", digits_cache)["Q/information"]
+    plain = curves("infogan", digits_cache, "arch.maximise_information=false")["Q/information"]
     assert infogan[0] < 0.5
     assert infogan[-1] > 0.7 * log(10)
     assert infogan[-1] < log(10)
@@ -47,13 +42,13 @@ def test_the_bound_rises_towards_the_entropy_of_the_code_and_stays_low_in_a_plai
 
 
 @pytest.mark.parametrize(("reconstruction", "most"), [("l2", 0.4), ("l1", 0.6)])  # the error itself, not its square
-def test_the_autoencoders_reconstruction_error_falls(reconstruction: str, most: float, cache: Path) -> None:
-    error = curves("ae", cache, f"arch.reconstruction={reconstruction}")["G/reconstruction"]
+def test_the_autoencoders_reconstruction_error_falls(reconstruction: str, most: float, digits_cache: Path) -> None:
+    error = curves("ae", digits_cache, f"arch.reconstruction={reconstruction}")["G/reconstruction"]
     assert error[-1] < most * error[0]
 
 
-def test_the_vaes_bound_rises_with_codes_that_are_used(cache: Path) -> None:
-    found = curves("vae", cache)
+def test_the_vaes_bound_rises_with_codes_that_are_used(digits_cache: Path) -> None:
+    found = curves("vae", digits_cache)
     elbo, divergence = found["elbo"], found["E/kl"]
     assert elbo[-1] > elbo[0] + 40
     assert 2.0 < divergence[-1] < 15.0

@@ -17,9 +17,9 @@ SMALL = (
 )  # fmt: skip
 
 
-def test_r3gan_comes_near_the_datas_pixels_with_slopes_that_r1_and_r2_hold_down(tmp_path: Path) -> None:
+def test_r3gan_comes_near_the_datas_pixels_with_slopes_that_r1_and_r2_hold_down(digits_cache: Path) -> None:
     spec = with_overrides(recipes()["r3gan-digits"](), SMALL)
-    learned = learn(spec, tmp_path)
-    assert pixel_distance(learned.state, tmp_path) < 0.5 * untrained_distance(spec, tmp_path)
+    learned = learn(spec, digits_cache)
+    assert pixel_distance(learned.state, digits_cache) < 0.5 * untrained_distance(spec, digits_cache)
     for name in ("D/r1", "D/r2"):  # half the squared slope
         assert 0.0 < mean(learned.curves[name][-4:]) < 0.3
