@@ -1,0 +1,1 @@
+"""BigGAN's step in the plain form and in ours."""

@@ -1,0 +1,111 @@
+"""BigGAN's step as the public PyTorch code computes it, and ours, in one run.
+
+    python -m benchmarks.biggan [--quick]
+
+The same nets, losses, optimisers and numbers of images; the plain form has resampling and convolution apart, a power
+iteration in every pass, attention with its whole matrix, torch's default Adam and contiguous tensors. Ours is the
+engine's own step with everything in it. They take turns, and a ratio is the median over the turns.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from statistics import median
+
+import torch
+
+from benchmarks.biggan.measure import convolution_peak, flops, peak_memory, ratio, taking_turns
+from benchmarks.biggan.steps import PlainStep, Step, ours
+from benchmarks.common import Report, arguments
+from trainer.families.table import recipes
+from trainer.objective.orthogonal import regularise_
+from trainer.spec import JobSpec, with_overrides
+
+THREADS = 2
+ALONE = [
+    "data.lanes=4", "resources.workers=1", "resources.gpus_per_worker=0", "train.micro_batch=null", "train.precision=fp32",
+    "objective.penalties=[]",
+]  # fmt: skip
+CASES: dict[str, tuple[str, list[str], float]] = {
+    "32 px": ("biggan-cifar10", ["arch.g_width=24", "arch.d_width=24", "train.batch=32"], 2.0),
+    "128 px": (
+        "biggan-imagenet128", ["arch.g_width=16", "arch.d_width=16", "train.batch=8", "objective.d_steps=1"], 4.0,
+    ),
+}  # fmt: skip
+"""Name → recipe, what is changed of it, and how many times faster than the plain form the step has to be."""
+SMALL = {
+    "32 px": ["arch.g_width=8", "arch.d_width=8", "train.batch=4", "objective.d_steps=1"],
+    "128 px": ["arch.g_width=8", "arch.d_width=8", "train.batch=4", "arch.resolution=32", "arch.attention=16",
+               "arch.latent.dim=20", "arch.classes=10"],
+}  # fmt: skip
+"""What --quick changes besides."""
+
+
+def case(name: str, quick: bool, *, channels_last: bool) -> JobSpec:
+    """The spec of a case."""
+    recipe, changes, _ = CASES[name]
+    last = f"train.channels_last={str(channels_last).lower()}"
+    return with_overrides(recipes()[recipe](), [*ALONE, *changes, *(SMALL[name] if quick else ()), last])
+
+
+def our_step(spec: JobSpec) -> Step:
+    """Ours, for a process of its own."""
+    return ours(spec)[0]
+
+
+def measure(report: Report, name: str, repeats: int, peak: float) -> None:
+    """One case: its rows and its targets."""
+    contiguous, last = (case(name, report.quick, channels_last=value) for value in (False, True))
+    step, generator = ours(last)
+    steps: dict[str, Step] = {
+        "plain": PlainStep(contiguous), "ours, contiguous": ours(contiguous)[0], "ours": step,
+        "orthogonal regularisation": partial(regularise_, generator, 1e-4),
+    }  # fmt: skip
+    seconds = taking_turns(steps, repeats)
+    work = {way: flops(step) for way, step in steps.items()}
+    memory = {
+        "plain": peak_memory(PlainStep, contiguous), "ours, contiguous": peak_memory(our_step, contiguous),
+        "ours": peak_memory(our_step, last),
+    }  # fmt: skip
+    for way, times in seconds.items():
+        took = median(times)
+        faster = ratio(seconds["plain"], times)
+        report.row(
+            case=name, step=way, milliseconds=took * 1e3, fastest=min(times) * 1e3, gflop=work[way] / 1e9,
+            gflop_per_s=work[way] / took / 1e9, share_of_peak=work[way] / took / peak,
+            peak_mib=memory.get(way), faster=None if way.startswith("orth") else faster,
+        )  # fmt: skip
+    best = median(seconds["ours"])
+    report.at_least(
+        f"{name}: ours against plain", CASES[name][2], measured=ratio(seconds["plain"], seconds["ours"]), unit="×"
+    )
+    report.at_most(f"{name}: peak memory of ours", 1.0, measured=memory["ours"] / memory["plain"], unit="of plain")
+    share = median(seconds["orthogonal regularisation"]) / best
+    report.at_most(f"{name}: orthogonal regularisation", 0.03, measured=share, unit="of a step")
+    if name == "32 px":
+        report.at_least(f"{name}: share of the convolution peak", 0.8, measured=work["ours"] / best / peak)
+
+
+def main() -> int:
+    """Measure both cases."""
+    parser = arguments("biggan", "BigGAN's step in the plain form and in ours.")
+    parser.add_argument("--repeats", type=int, default=None, help="turns that the steps take (default: 15; quick: 2)")
+    parser.add_argument("--threads", type=int, default=THREADS, help=f"threads to compute with (default: {THREADS})")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    report = Report("biggan", options)
+    peak = partial(convolution_peak, 0.01, [(4, 16, 8)]) if options.quick else partial(convolution_peak, 0.5)
+    peaks = [peak()]
+    for name in CASES:
+        measure(report, name, options.repeats or (2 if options.quick else 15), peaks[0])
+    peaks.append(peak())
+    report.note(f"threads: {torch.get_num_threads()}; convolution peak {peaks[0] / 1e9:.0f} GFLOP/s before, "
+                f"{peaks[1] / 1e9:.0f} after (3 × 3, forward and backward, the fastest of several shapes and layouts)")  # fmt: skip
+    report.note("orthogonal regularisation is no part of the steps above: the public code's scripts leave it out, too")
+    report.note("a share of the peak counts each way's own FLOPs, of convolutions, matrix products and attention")
+    report.note("ours: channels last, as the recipes have it; memory is resident memory beyond that of an idle process")
+    return report.finish()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

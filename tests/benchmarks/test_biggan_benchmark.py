@@ -1,0 +1,89 @@
+"""The benchmark's plain BigGAN computes what the family computes, and its figures come out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from benchmarks.biggan import __main__ as benchmark
+from benchmarks.biggan import plain
+from benchmarks.biggan.measure import convolution_peak, flops, ratio
+from trainer.families.arch import Latent
+from trainer.families.biggan.arch import BigganArch
+from trainer.families.biggan.nets import FAMILY
+from trainer.nets.spectral import Spectral
+
+ARCHS = {
+    "cifar10": BigganArch(
+        resolution=16, classes=3, latent=Latent(dim=6), g_width=8, d_width=8, shared_embedding=False, skip_z=False
+    ),
+    "imagenet": BigganArch(
+        resolution=64, classes=3, latent=Latent(dim=10), g_width=8, d_width=8, attention=32, shared_dim=4
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ARCHS)
+def test_plain_and_fused_nets_are_one_function_with_one_gradient(name: str) -> None:
+    torch.manual_seed(0)
+    arch = ARCHS[name]
+    ours = FAMILY.build(arch)
+    slow: dict[str, nn.Module] = {"G": plain.Generator(arch), "D": plain.Discriminator(arch)}
+    for player, net in ours.items():
+        for part in net.modules():
+            if isinstance(part, Spectral):
+                for _ in range(20):
+                    part.iterate()
+            if hasattr(part, "gamma"):
+                nn.init.constant_(part.gamma, 0.7)
+        loaded = slow[player].load_state_dict(net.state_dict(), strict=False)
+        assert loaded.missing_keys == []
+        assert {key.rpartition(".")[2] for key in loaded.unexpected_keys} == {"sigma", "v"}
+    z, labels = torch.randn(3, arch.latent.dim), torch.tensor([0, 2, 1])
+    logits = []
+    for nets in (ours, slow):
+        judged = nets["D"](nets["G"](z, labels), labels)
+        judged.square().mean().backward()
+        logits.append(judged.detach())
+    torch.testing.assert_close(logits[0], logits[1], rtol=1e-3, atol=1e-4)
+    for player, net in ours.items():
+        gradients = {key: parameter.grad for key, parameter in slow[player].named_parameters()}
+        largest = max(float(gradient.abs().max()) for gradient in gradients.values() if gradient is not None)
+        for key, parameter in net.named_parameters():
+            found, expected = parameter.grad, gradients[key]
+            assert found is not None
+            assert expected is not None
+            # A bias before batch norm has the gradient 0, but for rounding.
+            near = 0.02 * float(expected.abs().max()) + 1e-5 * largest
+            torch.testing.assert_close(found, expected, rtol=0, atol=near, msg=f"{player}.{key}")
+
+
+def test_flops_of_a_convolution_are_counted_with_its_backward_pass() -> None:
+    layer, x = nn.Conv2d(3, 5, 3, padding=1), torch.randn(2, 3, 8, 8, requires_grad=True)
+    assert flops(lambda: layer(x).sum().backward()) == 3 * 2 * 9 * 2 * 3 * 5 * 8 * 8
+
+
+def test_a_ratio_is_the_median_over_the_turns() -> None:
+    assert ratio([2.0, 4.0, 90.0], [1.0, 1.0, 1.0]) == 4.0
+    assert convolution_peak(0.0, [(1, 2, 4)]) > 0
+
+
+def test_a_quick_run_writes_rows_and_targets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = torch.get_num_threads()
+    monkeypatch.setattr(benchmark, "CASES", {"32 px": benchmark.CASES["32 px"]})
+    monkeypatch.setattr(benchmark, "peak_memory", lambda make, spec: 2.0)  # processes of their own: in the real run
+    monkeypatch.setattr(
+        "sys.argv", ["biggan", "--quick", "--repeats", "1", "--threads", "1", "--out", str(tmp_path / "biggan.json")]
+    )
+    assert benchmark.main() == 0
+    torch.set_num_threads(threads)
+    written = json.loads((tmp_path / "biggan.json").read_text())
+    rows = {row["step"]: row for row in written["rows"]}
+    assert list(rows) == ["plain", "ours, contiguous", "ours", "orthogonal regularisation"]
+    assert rows["ours"]["gflop"] < 0.7 * rows["plain"]["gflop"]
+    assert rows["ours"]["gflop"] == rows["ours, contiguous"]["gflop"]
+    assert [target["target"] for target in written["targets"]] == ["≥ 2 ×", "≤ 1 of plain", "≤ 0.03 of a step", "≥ 0.8"]
