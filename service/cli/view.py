@@ -45,7 +45,7 @@ class JobView:
         """Take in one event."""
         if event.kind == "progress":  # after a restart it goes back to the checkpoint, and so does the bar
             self.step, self.images = event.step, event.images
-        handler = getattr(self, f"_on_{event.kind}", None)
+        handler = getattr(self, f"_on_{event.kind.replace('-', '_')}", None)
         lines: list[str] = handler(event.data) if handler else []
         return lines
 
@@ -107,6 +107,10 @@ class JobView:
 
     def _on_restarted(self, data: dict[str, Any]) -> list[str]:
         return [f"worker group restarted: {data.get('reason', '')}"]
+
+    def _on_rolled_back(self, data: dict[str, Any]) -> list[str]:
+        steps = f"from step {data.get('from_step')} to {data.get('to_step')}"
+        return [f"rolled back {steps}, learning rates × {data.get('lr_factor', 1):g}: {data.get('reason', '')}"]
 
     def _on_failed(self, data: dict[str, Any]) -> list[str]:
         self.reason = str(data.get("reason", ""))

@@ -94,6 +94,6 @@ class _Live(_Show):
 def _style(line: str) -> str:
     if line.startswith("failed"):
         return "bold red"
-    if line.startswith(("warning", "waiting", "worker group")):
+    if line.startswith(("warning", "waiting", "worker group", "rolled back")):
         return "yellow"
     return "green" if line.startswith(("succeeded", "published")) else ""

@@ -60,6 +60,8 @@ def _apply(report: Report, event: WireEvent) -> Report:
                     eta_seconds=_number(data.get("eta_seconds")),
                 ),
             )
+        case EventKind.ROLLED_BACK:
+            return replace(report, progress=_progress(report.progress, event))
         case EventKind.SCORES:
             return replace(report, progress=_progress(report.progress, event, scores=_mapping(data.get("scores"))))
         case EventKind.PUBLISHED:

@@ -8,5 +8,18 @@ from trainer.checkpoint.files import latest, read, step_path, write
 from trainer.checkpoint.keep import Best
 from trainer.checkpoint.listener import Checkpointer
 from trainer.checkpoint.restore import Restored, restore
+from trainer.checkpoint.rollbacks import RollBack, RollBacks, healthy_checkpoint
 
-__all__ = ["Best", "Checkpointer", "Restored", "latest", "read", "restore", "step_path", "write"]
+__all__ = [
+    "Best",
+    "Checkpointer",
+    "Restored",
+    "RollBack",
+    "RollBacks",
+    "healthy_checkpoint",
+    "latest",
+    "read",
+    "restore",
+    "step_path",
+    "write",
+]

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from trainer.checkpoint.files import DAMAGED, clear_leftovers, read, step_path, survey
+from trainer.checkpoint.rollbacks import RollBacks, set_aside
 from trainer.engine.distributed import Distributed
 from trainer.engine.state import TrainState
 from trainer.errors import CheckpointError
@@ -22,15 +23,18 @@ NONE = -1
 
 @dataclass(frozen=True)
 class Restored:
-    """path: the checkpoint the state now is, or None for a fresh start. warnings: damaged ones that were passed over."""
+    """path: the checkpoint the state now is, or None for a fresh start. warnings: damaged ones that were passed over.
+    rollbacks: how many there had been when it was written."""
 
     path: Path | None
     warnings: tuple[str, ...] = ()
+    rollbacks: int = 0
 
 
 def restore(state: TrainState, directory: Path, distributed: Distributed) -> Restored:
     """Load the newest undamaged checkpoint into `state`, on every rank the one that rank 0 finds.
 
+    Those that a roll back has undone are set aside first, so they are never chosen.
     Damaged ones are renamed to `damaged-step-…`: they stay for whoever wants to look, and are in no one's way. If all
     are damaged the training starts over, and the warnings say so.
     Raises CheckpointError, naming the differing fields, if the checkpoint is of another training.
@@ -38,6 +42,7 @@ def restore(state: TrainState, directory: Path, distributed: Distributed) -> Res
     step, warnings = NONE, list[str]()
     if distributed.is_main:
         clear_leftovers(directory)
+        set_aside(directory, RollBacks.read(directory))
         step, warnings = _choose(directory)
     step = int(distributed.sum(torch.tensor(step if distributed.is_main else 0, device=distributed.device)))
     if step == NONE:
@@ -47,7 +52,7 @@ def restore(state: TrainState, directory: Path, distributed: Distributed) -> Res
     refuse_other(state.spec, state.extras, meta, path)
     state.load(tensors, meta)
     distributed.assert_same({name: player.net for name, player in state.players.items()}, f"after loading {path}")
-    return Restored(path, tuple(warnings))
+    return Restored(path, tuple(warnings), int(meta.get("rollbacks", 0)))
 
 
 def _choose(directory: Path) -> tuple[int, list[str]]:
@@ -91,7 +96,7 @@ def identity(spec: JobSpec, extras: dict[str, Any]) -> dict[str, Any]:
     raw = spec.model_dump(mode="json")
     chosen = {key: raw[key] for key in ("spec_version", "arch", "objective", "optimizers", "ema")}
     chosen["train"] = {key: raw["train"][key] for key in ("batch", "precision", "seed")}
-    chosen["data"] = {key: raw["data"][key] for key in ("lanes", "mirror")}
+    chosen["data"] = {key: raw["data"][key] for key in ("lanes", "mirror", "held_out")}
     chosen["data"]["digest"] = extras.get("dataset")
     return dict(_flat(chosen, ""))
 

@@ -26,6 +26,7 @@ EXIT_CODES = {
     FailureKind.OUT_OF_MEMORY: 4,
     FailureKind.NON_FINITE: 5,
     FailureKind.DISK_FULL: 6,
+    FailureKind.COLLAPSED: 7,
 }
 INTERNAL_ERROR, INTERRUPTED = 1, 130
 FOLDERS = ("checkpoints", "samples", "model")
@@ -43,8 +44,8 @@ Ctrl-C writes a checkpoint and stops; a second Ctrl-C stops at once.
   python -m trainer.launch.local job.yaml --set train.images=200000 --set optimizers.G.lr=1e-4 --out runs/second
 
 \b
-Exit codes: 0 trained or stopped · 2 bad spec · 3 bad data · 4 out of memory · 5 NaN or infinity · 6 disk full · 130 interrupted
-· 1 anything else."""
+Exit codes: 0 trained or stopped · 2 bad spec · 3 bad data · 4 out of memory · 5 NaN or infinity · 6 disk full · 7 collapsed
+· 130 interrupted · 1 anything else."""
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 

@@ -32,6 +32,7 @@ FINAL = frozenset(
         FailureKind.BAD_DATA,
         FailureKind.OUT_OF_MEMORY,
         FailureKind.NON_FINITE,
+        FailureKind.COLLAPSED,
         FailureKind.DISK_FULL,
         FailureKind.PUBLISH_FAILED,
     }

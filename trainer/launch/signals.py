@@ -19,12 +19,17 @@ class StopOnSignal:
 
     def __init__(self) -> None:
         self._run: Run | None = None
+        self._asked: str | None = None
         self._before: dict[int, Any] = {}
 
     def handle(self, event: Event, run: Run) -> None:
-        """Take over the signals when the run starts."""
-        if isinstance(event, RunStarted):
-            self._run = run
+        """Take over the signals when the run starts; after a roll back the new run is asked what the old one was."""
+        if not isinstance(event, RunStarted):
+            return
+        self._run = run
+        if self._asked is not None:
+            run.request_stop(self._asked)
+        elif not self._before:
             self._before = {number: signal.signal(number, self._stop) for number in STOPPING}
 
     def close(self) -> None:
@@ -33,8 +38,9 @@ class StopOnSignal:
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         self._restore()
+        self._asked = signal.Signals(number).name
         if self._run is not None:
-            self._run.request_stop(signal.Signals(number).name)
+            self._run.request_stop(self._asked)
 
     def _restore(self) -> None:
         for number, handler in self._before.items():

@@ -31,7 +31,7 @@ class StopFile:
 
     def handle(self, event: Event, run: Run) -> None:
         """Pass a wish to stop on."""
-        if isinstance(event, RunStarted):
+        if isinstance(event, RunStarted) and self._thread.ident is None:
             self._thread.start()
         elif isinstance(event, StepDone) and self._reason is not None:
             run.request_stop(self._reason)

@@ -52,9 +52,13 @@ def from_events(folder: Path) -> History:
         kind, step, images = event["kind"], int(event.get("step", 0)), int(event.get("images", 0))
         if kind == EventKind.STARTED and data.get("resumed_from") is not None:
             _forget_after(tables, int(data["resumed_from"]))
+        if kind == EventKind.ROLLED_BACK:
+            _forget_after(tables, step)
         numbers: Mapping[str, Any] = {}
         if kind == EventKind.PROGRESS:
             numbers = {**data.get("metrics", {}), "images_per_second": data.get("images_per_second")}
+        elif kind == EventKind.OBSERVED:
+            numbers = data.get("metrics", {})
         elif kind == EventKind.SCORES:
             numbers = data.get("scores", {})
         for name, value in numbers.items():

@@ -11,6 +11,7 @@ from trainer.engine.events import (
     Event,
     Published,
     ReportWritten,
+    RolledBack,
     Run,
     RunFinished,
     RunStarted,
@@ -56,6 +57,7 @@ class ConsoleSink:
             self._out.flush()
 
     def _open(self, event: RunStarted) -> None:
+        self.close()  # of the run before a roll back
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn
 
@@ -95,6 +97,9 @@ def line(event: Event, run: Run) -> str | None:
             return f"published {event.model} version {event.version}: {event.verdict}"
         case ReportWritten():
             return f"step {event.step}  report {event.path}  ({event.seconds:.0f} s)"
+        case RolledBack():
+            rates = f"learning rates × {event.lr_factor:g}, other data"
+            return f"rolled back from step {event.from_step} to {event.step} ({rates}): {event.reason}"
         case Warned():
             return f"warning: {event.message}"
         case RunFinished():

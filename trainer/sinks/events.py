@@ -19,8 +19,10 @@ import torch
 from trainer.engine.events import (
     CheckpointWritten,
     Event,
+    Observed,
     Published,
     ReportWritten,
+    RolledBack,
     Run,
     RunStarted,
     SamplesDrawn,
@@ -53,7 +55,7 @@ class EventSink:
         self._forwarders: list[Forwarder] = [self._pusher] if self._pusher else []
         if job.mlflow_uri:
             self._forwarders.append(MlflowSink(self._spool, job))
-        self._stopping = False
+        self._started = self._stopping = False
 
     def handle(self, event: Event, run: Run) -> None:
         """Spool the event; pass on a wish to stop and the forwarders' complaints."""
@@ -63,8 +65,7 @@ class EventSink:
             kind, data = wire
             self._spool.append(self._job.attempt, kind, step=event.step, images=event.images, data=data)
         if isinstance(event, RunStarted):
-            for forwarder in self._forwarders:
-                forwarder.start()
+            self._start()
         elif isinstance(event, StepDone):
             self._listen(event, run)
 
@@ -73,6 +74,13 @@ class EventSink:
         for forwarder in self._forwarders:
             forwarder.close(CLOSE_SECONDS)
         self._spool.close()
+
+    def _start(self) -> None:
+        """Deliver from now on; a run that begins again after a roll back has to hear of a wish to stop, too."""
+        if not self._started:
+            for forwarder in self._forwarders:
+                forwarder.start()
+        self._started, self._stopping = True, False
 
     def _listen(self, event: Event, run: Run) -> None:
         if self._pusher and self._pusher.desired == "stop" and not self._stopping:
@@ -120,6 +128,16 @@ def to_wire(event: Event, run: Run, folder: Path) -> tuple[EventKind, dict[str, 
             }
         case ReportWritten():
             return EventKind.REPORT, {"path": relative(event.path, folder), "seconds": round(event.seconds, 1)}
+        case Observed():
+            return EventKind.OBSERVED, {"metrics": finite(event.metrics)}
+        case RolledBack():
+            return EventKind.ROLLED_BACK, {
+                "reason": event.reason,
+                "from_step": event.from_step,
+                "to_step": event.step,
+                "lr_factor": event.lr_factor,
+                "count": event.count,
+            }
         case Warned():
             return EventKind.WARNING, {"message": event.message}
     return None

@@ -89,6 +89,9 @@ class MlflowSink(Forwarder):
             client.log_dict(run, dict(event.data), "published.json")
         elif event.kind is EventKind.REPORT:
             _log_file(client, run, folder / str(event.data["path"]), None)
+        elif event.kind is EventKind.ROLLED_BACK:
+            client.set_tag(run, "agon.rollbacks", str(event.data.get("count")))
+            client.set_tag(run, f"agon.rollback.{event.data.get('count')}", rollback_text(event)[:5000])
         elif event.kind is EventKind.FINISHED:
             client.set_terminated(run, "KILLED" if event.data.get("outcome") == "stopped" else "FINISHED")
         elif event.kind is EventKind.FAILED:
@@ -114,10 +117,19 @@ def metrics_of(event: WireEvent) -> Iterator[Metric]:
         numbers.update({f"share/{name}": value for name, value in event.data.get("shares", {}).items()})
     elif event.kind is EventKind.SCORES:
         numbers.update(event.data.get("scores", {}))
+    elif event.kind is EventKind.OBSERVED:
+        numbers.update(event.data.get("metrics", {}))
     time = int(event.time.timestamp() * 1000)
     for name, value in numbers.items():
         if isinstance(value, (int, float)) and math.isfinite(value):
             yield Metric(name, float(value), time, event.step)
+
+
+def rollback_text(event: WireEvent) -> str:
+    """A roll back in one line."""
+    data = event.data
+    steps = f"from step {data.get('from_step')} to {data.get('to_step')}"
+    return f"{steps}, learning rates × {data.get('lr_factor')}: {data.get('reason')}"
 
 
 def flatten(raw: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

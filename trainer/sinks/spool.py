@@ -25,8 +25,11 @@ from trainer.wire import EventKind, WireEvent
 EVENTS_FILE = "events.jsonl"
 ACKED_FILE = "events.acked"
 
-ONCE_PER_STEP = frozenset({EventKind.PROGRESS, EventKind.SAMPLES, EventKind.CHECKPOINT, EventKind.SCORES})
-"""Kinds of which a step has one event: after a restart the steps since the checkpoint run again and say the same."""
+ONCE_PER_STEP = frozenset(
+    {EventKind.PROGRESS, EventKind.SAMPLES, EventKind.CHECKPOINT, EventKind.SCORES, EventKind.OBSERVED}
+)
+"""Kinds of which a step has one event: after a restart the steps since the checkpoint run again and say the same. After
+a roll back they are other steps of the same number, and each has its event again."""
 
 
 def read_cursor(path: Path) -> int:
@@ -57,6 +60,7 @@ class Spool:
         self._floor = read_cursor(job_dir / ACKED_FILE)
         self._last_seq = 0
         self._last_step: dict[str, int] = {}
+        self._rollbacks = 0
         self._position = (0, 0)
         with self._locked() as fd:
             self._catch_up(fd)
@@ -75,7 +79,8 @@ class Spool:
         images: int | None = None,
         data: Mapping[str, Any] | None = None,
     ) -> WireEvent | None:
-        """Number the event and write it; None if this step has its event of this kind already (`ONCE_PER_STEP`).
+        """Number the event and write it; None if this step has its event of this kind already (`ONCE_PER_STEP`), or a
+        roll back is known.
 
         Without `step` and `images` it is where the newest event is: for a writer that does not train.
         The line survives the death of this process at once, and of the machine after `sync`. Raises OSError if the
@@ -85,6 +90,9 @@ class Spool:
             self._catch_up(fd)
             step, images = self._position[0] if step is None else step, self._position[1] if images is None else images
             if kind in ONCE_PER_STEP and step <= self._last_step.get(kind, -1):
+                return None
+            count = _count(data or {}) if kind is EventKind.ROLLED_BACK else 0
+            if 0 < count <= self._rollbacks:
                 return None
             event = WireEvent(
                 seq=self.last_seq + 1,
@@ -96,7 +104,7 @@ class Spool:
                 data=dict(data or {}),
             )
             self._write(fd, event.model_dump_json().encode() + b"\n")
-            self._note(event.seq, kind, step, images)
+            self._note(event.seq, kind, step, images, count)
             return event
 
     def sync(self) -> None:
@@ -134,16 +142,22 @@ class Spool:
             try:
                 raw = json.loads(line)
                 seq, kind, step, images = int(raw["seq"]), str(raw["kind"]), int(raw["step"]), int(raw["images"])
+                count = _count(raw["data"]) if kind == EventKind.ROLLED_BACK else 0
             except (ValueError, KeyError, TypeError):
                 break
-            self._note(seq, kind, step, images)
+            self._note(seq, kind, step, images, count)
             self._end += len(line)
         if self._end < size:
             os.ftruncate(fd, self._end)
 
-    def _note(self, seq: int, kind: str, step: int, images: int) -> None:
-        self._position = max(self._position, (step, images))
+    def _note(self, seq: int, kind: str, step: int, images: int, rollbacks: int) -> None:
         self._last_seq = max(self._last_seq, seq)
+        if rollbacks:
+            self._rollbacks = rollbacks
+            self._position = (step, images)
+            self._last_step = {known: min(last, step) for known, last in self._last_step.items()}
+            return
+        self._position = max(self._position, (step, images))
         self._last_step[kind] = max(step, self._last_step.get(kind, -1))
 
     def _write(self, fd: int, line: bytes) -> None:
@@ -155,6 +169,11 @@ class Spool:
             os.ftruncate(fd, self._end)
             raise
         self._end += len(line)
+
+
+def _count(data: Mapping[str, Any]) -> int:
+    """The number of a roll back."""
+    return int(data.get("count", 0))
 
 
 class SpoolReader:

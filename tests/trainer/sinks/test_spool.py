@@ -32,7 +32,8 @@ def folder() -> Iterator[Path]:
 
 append = st.tuples(st.just("append"), KINDS, st.integers(0, 6), st.integers(0, 1))
 die = st.tuples(st.just("die"), st.integers(1, 200), st.integers(0, 1), st.booleans())
-actions = st.lists(st.one_of(append, append, append, die), max_size=40)
+roll_back = st.tuples(st.just("roll back"), st.integers(0, 6), st.integers(1, 4), st.integers(0, 1))
+actions = st.lists(st.one_of(append, append, append, roll_back, die), max_size=40)
 
 
 @given(actions)
@@ -43,23 +44,34 @@ def test_numbers_have_no_gap_and_a_step_has_one_metric_however_often_writers_die
         folder = Path(path)
         writers = [Spool(folder), Spool(folder)]
         model: list[tuple[int, str, int]] = []
+        line: list[tuple[str, int]] = []  # what has not been undone
+        done = 0
         for action in script:
-            if action[0] == "append":
+            if action[0] == "roll back":
+                _, step, count, who = action
+                written = writers[who].append(1, EventKind.ROLLED_BACK, step=step, data={"count": count})
+                assert (written is not None) == (count > done)
+                if written is not None:
+                    done = count
+                    line = [(kind, min(known, step)) for kind, known in line]
+                    model.append((len(model) + 1, EventKind.ROLLED_BACK, step))
+            elif action[0] == "append":
                 _, kind, step, who = action
-                known = any(k == kind and s >= step for _, k, s in model)
+                known = any(k == kind and s >= step for k, s in line)
                 written = writers[who].append(1, kind, step=step, data={"text": "ü" * 3})
                 if known and kind is not EventKind.WARNING:
                     assert written is None
                 else:
                     model.append((len(model) + 1, kind, step))
+                    line.append((kind, step))
                     assert written is not None
                     assert written.seq == len(model)
             else:
                 _, length, who, rubbish = action
-                line = WireEvent.model_validate(
+                whole = WireEvent.model_validate(
                     {"seq": len(model) + 1, "attempt": 1, "time": 0, "kind": "warning", "data": {"text": "x" * 300}}
                 ).model_dump_json()
-                torn = b"\0" * length + b"\n" if rubbish else line.encode()[:length]
+                torn = b"\0" * length + b"\n" if rubbish else whole.encode()[:length]
                 writers[who].close()
                 with (folder / EVENTS_FILE).open("ab") as file:
                     file.write(torn)
@@ -181,4 +193,17 @@ def test_what_was_appended_survives_sigkill_and_the_next_process_goes_on(folder:
     assert len(found) > 50
     for line in (folder / EVENTS_FILE).read_bytes().splitlines():
         json.loads(line)
+    spool.close()
+
+
+def test_a_roll_back_takes_the_writer_that_does_not_train_back_with_it(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    spool.append(1, EventKind.PROGRESS, step=30, images=300)
+    spool.append(1, EventKind.ROLLED_BACK, step=10, images=100, data={"count": 1})
+    told = spool.append(1, EventKind.WARNING)
+    assert told is not None
+    assert (told.step, told.images) == (10, 100)
+    assert spool.append(1, EventKind.PROGRESS, step=10) is None
+    assert spool.append(1, EventKind.PROGRESS, step=20) is not None
+    assert Spool(tmp_path).append(1, EventKind.ROLLED_BACK, step=10, data={"count": 1}) is None  # told once
     spool.close()
