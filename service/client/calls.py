@@ -157,14 +157,15 @@ class Client:
         set: Mapping[str, Any] | None = None,
         gpus: int | None = None,
         gpu: str | None = None,
+        wait: float = 120.0,
     ) -> Plan:
         """What a job would cost on `gpus` workers with one device `gpu` each: parameters, FLOPs, memory, traffic, time.
 
-        Defaults: the spec's workers, the cluster's device. Asks again for `patience` seconds while the plan is being made.
-        Raises Invalid with every wrong field.
+        Defaults: the spec's workers, the cluster's device. wait: seconds for which it asks again while the plan is made.
+        Raises Invalid with every wrong field, Unavailable where the API can't make plans.
         """
         body = {**_job_body(spec, recipe, set), "gpus": gpus, "gpu": gpu}
-        return self._read(Plan, "POST", "/v1/plans", body=body, repeatable=True)
+        return self._read(Plan, "POST", "/v1/plans", body=body, repeatable=True, patience=wait)
 
     # -- recipes
 

@@ -65,16 +65,18 @@ class Connection:
         body: Any = None,
         headers: Mapping[str, str] | None = None,
         repeatable: bool | None = None,
+        patience: float | None = None,
         accept: tuple[int, ...] = (),
     ) -> httpx.Response:
         """One call; an answer with a status of `accept` counts as success.
 
-        GET, PUT and DELETE are repeatable; a POST is if it says so (an idempotency key makes it so).
+        GET, PUT and DELETE are repeatable; a POST is if it says so (an idempotency key makes it so). patience: another one
+        for this call.
 
         Raises ApiError, UnreadableReply or Unreachable.
         """
         again = repeatable if repeatable is not None else method in ("GET", "PUT", "DELETE")
-        until, pause = time.monotonic() + self.patience, FIRST_PAUSE
+        until, pause = time.monotonic() + (self.patience if patience is None else patience), FIRST_PAUSE
         given = {name: value for name, value in (params or {}).items() if value is not None}
         while True:
             try:

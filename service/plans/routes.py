@@ -16,6 +16,8 @@ from trainer.plan.preflight import place
 from trainer.plan.result import Plan
 from trainer.spec import FieldError, JobSpec, SpecError
 
+WAIT_SECONDS = 10.0
+"""How long one request waits for its plan; shorter than clients wait for an answer."""
 router = APIRouter(prefix="/v1/plans", tags=["plans"], dependencies=[Depends(user)])
 
 
@@ -23,18 +25,18 @@ router = APIRouter(prefix="/v1/plans", tags=["plans"], dependencies=[Depends(use
 def make(body: PlanRequest, ctx: Ctx) -> Plan:
     """Parameters, FLOPs, memory by part, traffic and time of a job, before it runs; nothing starts.
 
-    Takes some seconds, and is remembered. 503 with Retry-After if it takes longer than the API waits: ask again.
+    Takes some seconds, and is remembered. 503 with Retry-After if it isn't ready after ten: ask again.
     """
     if not ctx.plans.able:
         raise Unavailable("this API runs where torch is not installed; `agon plan` makes plans where the trainer is")
     spec = draft.resolve(body, ctx.db, ctx.settings)
     device = _device(body.gpu, spec, ctx)
     try:
-        return ctx.plans.plan(spec, body.gpus or spec.resources.workers, device, ctx.settings.plan_seconds)
+        return ctx.plans.plan(spec, body.gpus or spec.resources.workers, device, WAIT_SECONDS)
     except SpecError as error:
         raise Invalid(error.errors, "spec") from error
     except TimeoutError as error:
-        raise Unavailable(str(error), headers={"Retry-After": "5"}) from error
+        raise Unavailable(str(error), headers={"Retry-After": "1"}) from error
     except PlanFailedError as error:
         raise Problem(f"the planning process ended without a plan: {error}") from error
 

@@ -54,8 +54,10 @@ class Table:
             )
         peaks = {"fp32": device.fp32, "tf32": device.tf32, "bf16": device.bf16}
         kind = "bf16" if cost.dtype in ("bfloat16", "float16") else "tf32" if cost.kind == "convolution" else "fp32"
+        if peaks[kind] <= device.fp32:
+            kind = "fp32"  # no tensor cores for it
         narrow = min(1.0, cost.width / NARROW) if cost.width else 1.0
-        arithmetic = cost.flops / (peaks[kind] * COMPUTE_SHARE[kind] * max(narrow, 1.0 / NARROW))
+        arithmetic = cost.flops / (peaks[kind] * COMPUTE_SHARE[kind] * narrow)
         return max(arithmetic, cost.bytes / (device.bandwidth * MEMORY_SHARE), LAUNCH)
 
 
