@@ -16,8 +16,8 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from trainer.families.table import recipes
-from trainer.spec import JobSpec, SpecError, dump_spec, load_spec, with_overrides
+from trainer.source import find_spec
+from trainer.spec import JobSpec, SpecError, dump_spec, with_overrides
 from trainer.wire import JOB_FILE, FailureKind, JobFile
 
 EXIT_CODES = {
@@ -79,16 +79,6 @@ def main(
             run(job_file(spec, folder, cache_dir or default_cache(), data_root or []))
     except KeyboardInterrupt:
         fail("interrupted", INTERRUPTED)
-
-
-def find_spec(source: str) -> JobSpec:
-    """The spec of a file that exists, else of a recipe. Raises SpecError or OSError."""
-    if Path(source).is_file():
-        return load_spec(source)
-    known = recipes()
-    if source not in known:
-        raise FileNotFoundError(f"{source!r} is neither a file nor a recipe; recipes: {', '.join(sorted(known))}")
-    return known[source]()
 
 
 def alone(spec: JobSpec) -> JobSpec:
