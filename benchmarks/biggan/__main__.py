@@ -15,7 +15,7 @@ from statistics import median
 import torch
 
 from benchmarks.biggan.measure import convolution_peak, flops, peak_memory, ratio, taking_turns
-from benchmarks.biggan.steps import PlainStep, Step, ours
+from benchmarks.biggan.steps import PlainStep, Step, our_step, ours
 from benchmarks.common import Report, arguments
 from trainer.families.table import recipes
 from trainer.objective.orthogonal import regularise_
@@ -46,11 +46,6 @@ def case(name: str, quick: bool, *, channels_last: bool) -> JobSpec:
     recipe, changes, _ = CASES[name]
     last = f"train.channels_last={str(channels_last).lower()}"
     return with_overrides(recipes()[recipe](), [*ALONE, *changes, *(SMALL[name] if quick else ()), last])
-
-
-def our_step(spec: JobSpec) -> Step:
-    """Ours, for a process of its own."""
-    return ours(spec)[0]
 
 
 def measure(report: Report, name: str, repeats: int, peak: float) -> None:
