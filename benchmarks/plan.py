@@ -43,7 +43,7 @@ CASES: tuple[tuple[str, ...], ...] = (
     ("dcgan-64", "arch.g_width=12", "arch.d_width=12", "train.batch=128"),
     ("r3gan-digits", "arch.g_width=32", "arch.d_width=32"),
     ("biggan-digits",),
-    ("biggan-cifar10", "arch.channels_multiplier=24", "train.batch=32"),
+    ("biggan-cifar10", "arch.g_width=24", "arch.d_width=24", "train.batch=32"),
 )
 """A recipe and what is changed of it. Recipes that are not there, or that know no such field, are left out."""
 STEPS, WARM = 7, 2
