@@ -9,7 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from trainer.data.stream import Dataset
@@ -18,15 +20,19 @@ from trainer.engine.events import Event, Run, RunStarted, Scored, StepDone
 from trainer.engine.sampling import sample
 from trainer.engine.standing import described, standing
 from trainer.evaluate import kernel, neighbours
-from trainer.evaluate.accumulate import CHUNK, gather_features
+from trainer.evaluate.accumulate import CHUNK, KEPT, gather_features
 from trainer.evaluate.features import Extractor, extractor
 from trainer.evaluate.files import replace_atomically
 from trainer.evaluate.reconstruction import PROTOCOL, reconstruction_error
 from trainer.evaluate.references import reference_features
 from trainer.evaluate.scores import score
+from trainer.evaluate.truncation import Point, truncation_curve, verdict
 from trainer.spec import JobSpec
 
 RECONSTRUCTION = "reconstruction"
+CURVE = "truncation_curve"
+VERDICT = "truncation_verdict"
+"""Keys of the provenance that hold the truncation curve, and whether the model is amenable to truncation."""
 VERSION = 1
 """Raised when scores of one model would change, so that cached reports of older code are not used."""
 
@@ -54,6 +60,9 @@ class Evaluator:
             self._ready(run.distributed)  # a user's file that can't be used fails now, not after hours of training
         if isinstance(event, StepDone) and self._due(event):
             scores, provenance = self.evaluate(run)
+            if event.images >= self._spec.train.images and self._spec.evaluation.truncations:
+                points = self.curve(run)
+                provenance |= {CURVE: points, VERDICT: verdict(points)}
             run.emit(Scored(event.step, event.images, scores, provenance))
 
     def close(self) -> None:
@@ -75,6 +84,31 @@ class Evaluator:
                 with replace_atomically(path) as aside:
                     aside.write_text(json.dumps(scores))
         return _from_rank_0(scores, self._spec.evaluation.metrics, distributed), provenance
+
+    def curve(self, run: Run) -> list[Point]:
+        """The truncation curve of the run's present generator, `evaluation.truncations`. All ranks must call it."""
+        spec, state, distributed = self._spec, run.state, run.distributed
+        count = min(spec.evaluation.samples, KEPT)
+        nets: dict[float | None, nn.Module] = {}
+
+        def images(limit: float | None, start: int, n: int) -> NDArray[np.uint8]:
+            if limit not in nets:
+                nets.clear()
+                nets[limit] = standing(state.family, spec, net, limit)
+            return sample(
+                state.family,
+                spec.arch,
+                nets[limit],
+                n=n,
+                seed=spec.train.seed,
+                start=start,
+                batch=CHUNK,
+                truncation=limit,
+            )
+
+        net, found = _rank_0s(state.net("G"), distributed), self._ready(distributed)
+        real = reference_features(self._dataset, found, self._cache_dir, distributed, count=count)
+        return truncation_curve(spec.evaluation.truncations, count, images, found, real, distributed)
 
     def _sampled(self, player: str, run: Run) -> nn.Module:
         """The player's net; of G with the statistics that it is published with."""

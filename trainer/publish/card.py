@@ -68,6 +68,7 @@ def write_card(
         _title(spec, manifest, encoder),
         f"## Samples\n\n![samples](samples.png)\n\n{_rows(spec.arch)}",
         _scores(scores, provenance),
+        *_truncation(provenance),
         _lineage(manifest, lineage),
         _use(spec, encoder),
         f"## Spec\n\n```yaml\n{dump_spec(spec).strip()}\n```",
@@ -101,7 +102,10 @@ def _scores(scores: Mapping[str, float], provenance: Mapping[str, Any]) -> str:
         f"| {name} | {value:.6g} | {'lower' if name in LOWER_IS_BETTER else 'higher'} |"
         for name, value in scores.items()
     ]
-    basis = [f"| {name} | {'none' if value is None else f'`{value}`'} |" for name, value in provenance.items()]
+    shown = {
+        name: value for name, value in provenance.items() if name not in ("truncation_curve", "truncation_verdict")
+    }
+    basis = [f"| {name} | {'none' if value is None else f'`{value}`'} |" for name, value in shown.items()]
     return "\n".join(
         [
             "## Scores",
@@ -116,6 +120,25 @@ def _scores(scores: Mapping[str, float], provenance: Mapping[str, Any]) -> str:
             *basis,
         ]
     )
+
+
+def _truncation(provenance: Mapping[str, Any]) -> list[str]:
+    """The truncation curve and its verdict, as the evaluation gives them; [] without."""
+    points = provenance.get("truncation_curve")
+    if not points:
+        return []
+    names = list(points[0])
+    rows = [
+        "| " + " | ".join("none" if point[name] is None else f"{point[name]:.4g}" for name in names) + " |"
+        for point in points
+    ]
+    head = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
+    text = (
+        f"{provenance['truncation_verdict']} The paper's truncation (Brock et al. 2018, section 3.1): coordinates of z outside "
+        "±τ are drawn again. Precision is the share of samples near real images, recall of real near samples, saturated "
+        "that of pixel values at most 1 or at least 254. Compare within this table alone."
+    )
+    return ["\n".join(["## Truncation", "", text, "", *head, *rows])]
 
 
 def _lineage(manifest: DatasetManifest, lineage: Lineage) -> str:

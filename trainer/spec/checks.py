@@ -22,6 +22,10 @@ def problems(spec: JobSpec) -> Iterator[FieldError]:
     yield from _workers(spec)
     yield from _penalties(spec)
     yield from _builtin_data(spec)
+    if spec.evaluation.truncations and spec.arch.latent.distribution != "normal":
+        given = list(spec.evaluation.truncations)
+        message = "means nothing to a uniform prior"
+        yield _wrong("evaluation.truncations", given, message, "leave it out, or use arch.latent.distribution=normal")
     if spec.publish and spec.publish.metric not in spec.evaluation.metrics:
         yield _wrong("publish.metric", spec.publish.metric, "is not evaluated", "add it to evaluation.metrics")
 

@@ -214,6 +214,9 @@ class Evaluation(Frozen):
     """Batches that the batch norms of the sampled generator take their statistics from, anew, each time before it is
     sampled, scored or published; from latents that are truncated as those that are sampled. 0: training's running
     statistics. Batches are of `train.micro_batch` (or a worker's share of `train.batch`)."""
+    truncations: tuple[Annotated[float, Field(ge=0.01, le=10.0)], ...] = ()
+    """Thresholds of the truncation curve in the model card: scored once, at the end, each on `samples` images, 10,000 at
+    most. (): no curve. Normal priors only."""
     extractor: str = "classifier"
     """`classifier`: a small net trained once per dataset and cached. Otherwise the path or URL of a TorchScript or
     `pt2` file that maps uint8-range float images [B, 3, H, W] to features [B, F] (e.g. Inception)."""

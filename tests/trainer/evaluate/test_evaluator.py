@@ -173,3 +173,19 @@ def test_two_workers_give_the_score_of_one_and_of_rank_0s_model(cache, tmp_path,
     assert all(report["rows"] == list(range(100)) for report in reports)
     for metric in METRICS:
         assert reports[0]["scores"][metric] == pytest.approx(expected[metric], rel=1e-9, abs=1e-12)
+
+
+def test_a_finished_model_has_its_truncation_curve(cache):
+    """Its last point is the score itself: the same images, statistics and features."""
+    spec = small_spec(samples=64, metrics=("fid",), every_steps=4, standing_batches=2, truncations=(1.0, 0.5))
+    run = FakeRun(spec, cache)
+    listener = Evaluator(spec, run.dataset, cache)
+    listener.handle(StepDone(4, 40, last=False), run)
+    listener.handle(complete(spec), run)
+    before, last = (event.provenance for event in run.emitted)
+    assert "truncation_curve" not in before
+    assert last["batch_norm"] == "standing, 2 batches of 64"
+    assert [point["truncation"] for point in last["truncation_curve"]] == [0.5, 1.0, None]
+    assert last["truncation_curve"][-1]["fid"] == pytest.approx(run.emitted[-1].scores["fid"], rel=1e-6)
+    assert "menable to truncation" in last["truncation_verdict"]
+    assert json.loads(json.dumps(last)) == last

@@ -24,7 +24,9 @@ def made(conditional, tmp_path_factory):
     """A DCGAN whose norms have standing statistics."""
     spec = conditional.spec.replace(evaluation=conditional.spec.evaluation.replace(standing_batches=4))
     state, folder = TrainState.create(spec, conditional.distributed), tmp_path_factory.mktemp("standing") / "model"
-    given = {"scores": {}, "provenance": {}, "lineage": conditional.lineage}
+    curve = [{"truncation": limit, "precision": 0.9, "saturated": 0.25} for limit in (0.5, None)]
+    provenance = {"truncation_curve": curve, "truncation_verdict": "Amenable to truncation."}
+    given = {"scores": {}, "provenance": provenance, "lineage": conditional.lineage}
     build_package(state, folder, dataset=conditional.dataset, **given)
     return SimpleNamespace(spec=spec, state=state, folder=folder)
 
@@ -62,6 +64,14 @@ def test_latents_are_decoded_with_the_statistics_that_are_asked_for(made) -> Non
     whole = generator.sample(n=8, seed=3, truncation=0.5)
     assert np.array_equal(generator.decode(z, labels, truncation=0.5), whole)
     assert not np.array_equal(generator.decode(z, labels), whole)
+
+
+def test_the_card_shows_the_truncation_curve_and_the_verdict(made, conditional) -> None:
+    card = (made.folder / "card.md").read_text()
+    assert "## Truncation\n\nAmenable to truncation. The paper's truncation" in card
+    assert "| truncation | precision | saturated |\n|---|---|---|\n| 0.5 | 0.9 | 0.25 |\n| none | 0.9 | 0.25 |" in card
+    assert "truncation_curve" not in card
+    assert "## Truncation" not in (conditional.folder / "card.md").read_text()
 
 
 def test_the_table_has_every_threshold_and_ends_with_the_nets_own_statistics(made) -> None:

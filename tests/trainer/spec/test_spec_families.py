@@ -46,6 +46,9 @@ CASES: dict[str, tuple[str, Mapping[str, object], str, str, str]] = {
     "loss without a D": ("ae", {"objective__loss": "hinge"}, "objective.loss", "no discriminator", "leave it out"),
     "D's steps without a D": ("vae", {"objective__d_steps": 5}, "objective.d_steps", "no discriminator", "use 1"),
     "D's micro-batch without a D": ("ae", {"train__micro_batch__D": 4}, "train.micro_batch.D", "no discriminator", "leave"),
+    "truncation of a uniform prior": (
+        "gan", {"evaluation__truncations": "[0.5]"}, "evaluation.truncations", "uniform prior", "normal",
+    ),
     "codes": ("dcgan", {"arch__latent__categorical": "[10]"}, "arch.latent.categorical", "unknown field", "infogan"),
     "no code": (
         "infogan", {"arch__latent__categorical": "[]", "arch__latent__continuous": 0}, "arch.latent", "has no code", "",
