@@ -18,6 +18,7 @@ from trainer.evaluate.accumulate import Features
 from trainer.evaluate.moments import Moments
 from trainer.evaluate.references import real_indices
 from trainer.evaluate.scores import score
+from trainer.evaluate.truncation import saturation
 from trainer.families.arch import CodedLatent
 from trainer.report import charts
 from trainer.report.history import Curve, History
@@ -315,6 +316,7 @@ def test_the_truncation_curve_is_the_evaluations_own_score(conditional):
     text, _, sheet = made("truncation", conditional)
     assert len(sheet.rows) == 7
     assert "drawn again" in text.text
+    assert "menable to truncation" in text.text
     assert "200 generated" in text.text
 
     def features(images):
@@ -326,6 +328,7 @@ def test_the_truncation_curve_is_the_evaluations_own_score(conditional):
     real = features(conditional.dataset.images(real_indices(conditional.dataset.manifest.samples, 100))[0])
     fake = features(torch.from_numpy(conditional.model.sample(n=100, truncation=0.5)).permute(0, 3, 1, 2))
     truth = score(real, fake, ("fid", "precision", "recall"))
+    truth["saturated"] = saturation(conditional.model.sample(n=100, truncation=0.5))
     assert measured[0.5] == {name: pytest.approx(value, rel=1e-3) for name, value in truth.items()}
 
 

@@ -13,6 +13,7 @@ from trainer.evaluate.accumulate import Features
 from trainer.evaluate.moments import Moments
 from trainer.evaluate.references import real_indices
 from trainer.evaluate.scores import score
+from trainer.evaluate.truncation import METRICS, SATURATED, saturation, verdict
 from trainer.report import charts
 from trainer.report.charts import Series
 from trainer.report.page import Block, Charts, Row, Sheet, Text
@@ -22,7 +23,6 @@ from trainer.report.subject import LeftOut, Subject
 THRESHOLDS: tuple[float | None, ...] = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, None)
 ORDER: tuple[float | None, ...] = (None, 1.0, 0.5, 2.0, 1.5, 0.75, 0.25)
 """In which they are measured."""
-METRICS = ("fid", "precision", "recall")
 SEED = 0
 CHUNK = 256
 FARTHEST = 3.0
@@ -51,12 +51,16 @@ def measure(subject: Subject, count: int) -> dict[float | None, dict[str, float]
     for limit in ORDER:
         if len(measured) >= 3 and time.monotonic() - begun > subject.effort.seconds:
             break
-        images = (
-            model.sample(n=min(CHUNK, count - start), seed=SEED, start=start, truncation=limit)
-            for start in range(0, count, CHUNK)
+        images = np.concatenate(
+            [
+                model.sample(n=min(CHUNK, count - start), seed=SEED, start=start, truncation=limit)
+                for start in range(0, count, CHUNK)
+            ]
         )
-        fake = _features(eye(torch.from_numpy(part).permute(0, 3, 1, 2)) for part in images)
-        measured[limit] = score(real, fake, METRICS)
+        fake = _features(
+            eye(torch.from_numpy(images[start : start + CHUNK]).permute(0, 3, 1, 2)) for start in range(0, count, CHUNK)
+        )
+        measured[limit] = {**score(real, fake, METRICS), SATURATED: saturation(images)}
     return measured
 
 
@@ -84,7 +88,8 @@ def _curves(
         if len(limits) < len(THRESHOLDS)
         else ""
     )
-    return [Text(text + late), Charts(drawn)]
+    points = [{"truncation": limit, **measured[limit]} for limit in limits]
+    return [Text(f"{verdict(points)} {text}{late}"), Charts(drawn)]
 
 
 def _sheet(subject: Subject, limits: Sequence[float | None]) -> Sheet:
