@@ -54,7 +54,7 @@ class EventKind(StrEnum):
     REPORT = "report"  # {"path": HTML page relative to the job's folder, "seconds": how long it took}
     WARNING = "warning"  # {"message"}
     OBSERVED = "observed"  # {"metrics": {name: float}}: what the sentinel measured
-    ROLLED_BACK = "rolled-back"  # {"reason", "from_step", "to_step", "lr_factor": on the spec's rates since then, "count"}
+    ROLLED_BACK = "rolled-back"  # {"reason", "from_step", "to_step", "lr_factor" (of the spec's rates), "count"}
     RESTARTED = "restarted"  # {"reason"}: Ray Train restarted the worker group
     FINISHED = "finished"  # {"outcome": "completed" | "stopped"}
     FAILED = "failed"  # {"kind": FailureKind, "reason": str}
