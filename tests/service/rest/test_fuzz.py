@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 from urllib.parse import quote
 
@@ -54,7 +55,7 @@ def _fitting(schema: dict[str, Any], parts: dict[str, Any], depth: int) -> st.Se
         case "array":
             return st.lists(like(schema.get("items", {}), parts, depth + 1), max_size=3)
         case "integer" | "number":
-            return NUMBER | st.integers(schema.get("minimum", 0), 100)
+            return NUMBER | st.integers(math.ceil(schema.get("minimum", 0)), 100)
         case "boolean":
             return st.booleans()
         case "null":
