@@ -47,6 +47,17 @@ def test_z_is_uniform_with_unit_variance() -> None:
     assert z.var().item() == pytest.approx(1.0, rel=0.01)
 
 
+def test_without_the_mean_image_as_a_start_the_data_is_not_asked_for_one() -> None:
+    arch = GanArch(resolution=8, mean_start=False)
+    g = FAMILY.build(arch)["G"]
+
+    def read() -> torch.Tensor:
+        raise AssertionError("the data was read")
+
+    FAMILY.prepare(arch, {"G": g}, read)
+    torch.testing.assert_close(g(torch.zeros(2, 100)), torch.full((2, 1, 8, 8), 0.5))
+
+
 def test_dropout_spares_the_label() -> None:
     d = FAMILY.build(GanArch(resolution=8, classes=4, input_dropout=0.9, hidden_dropout=0.0))["D"].train()
     seen: list[torch.Tensor] = []
@@ -60,11 +71,12 @@ def test_dropout_spares_the_label() -> None:
 def test_the_first_images_are_the_mean_image() -> None:
     arch = GanArch(resolution=8, channels=3)
     mean = torch.rand(3, 8, 8)
-    mean[0, 0, :2] = torch.tensor([0.0, 1.0])  # always dark, always bright: they could not move if they stayed so
+    mean[0, 0, :2] = torch.tensor([0.0, 1.0])  # always dark, always bright: finite logits, and the same after rounding
     g = FAMILY.build(arch)["G"]
     FAMILY.prepare(arch, {"G": g}, lambda: mean)
     images = g(torch.zeros(5, 100))  # without noise nothing but the bias acts
-    torch.testing.assert_close(images, mean.clamp(1e-3, 1 - 1e-3).expand(5, 3, 8, 8), rtol=0.0, atol=1e-6)
+    torch.testing.assert_close(images, mean.expand(5, 3, 8, 8), rtol=0.0, atol=1e-6)
+    assert torch.isfinite(g.get_parameter("layers.4.bias")).all()
 
 
 def test_the_recipe_has_the_authors_numbers() -> None:

@@ -34,6 +34,8 @@ class GanArch(Arch):
     """Share of D's inputs dropped."""
     hidden_dropout: float = Field(default=0.5, ge=0.0, lt=1.0)
     """Share of D's hidden units dropped."""
+    mean_start: bool = True
+    """Whether training starts from the mean image: the bias of G's output is the logit of each pixel's mean; else 0."""
 
 
 ARCH = GanArch
