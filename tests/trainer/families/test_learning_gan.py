@@ -21,7 +21,14 @@ def test_samples_come_nearer_to_the_digits_than_the_mean_image_that_training_sta
 
 def test_so_they_do_in_the_minimax_game_itself_if_d_is_not_too_sure(digits_cache: Path) -> None:
     """G's loss saturates where D is sure, so D learns at a third of G's rate here; unconditional, with Adam for haste."""
-    changes = [*SMALL, "data.url=builtin:digits", "data.lanes=8", "train.batch=64", "ema={decay: 0.99}"]
+    changes = [
+        *SMALL,
+        "arch.mean_start=true",
+        "data.url=builtin:digits",
+        "data.lanes=8",
+        "train.batch=64",
+        "ema={decay: 0.99}",
+    ]
     changes += [f"optimizers.{name}={{kind: adam, beta1: 0.5, lr: {lr}}}" for name, lr in (("G", 0.001), ("D", 0.0003))]
     spec = with_overrides(gan_minimax(), changes)
     learned = learn(spec, digits_cache)

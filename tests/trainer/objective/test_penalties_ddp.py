@@ -48,6 +48,7 @@ def work(rank: int, folder: str) -> None:
     gradients = d_gradients(wrapped, slice(2 * rank, 2 * rank + 2))
     if rank == 0:
         torch.save(gradients, f"{folder}/gradients.pt")
+    dist.barrier()  # else one may wait for ever for the other, which has left
     dist.destroy_process_group()
 
 

@@ -12,10 +12,8 @@ EPOCH = 50_000
 
 
 def gan() -> JobSpec:
-    """Goodfellow et al. 2014 on MNIST with the authors' numbers; pack the images to data/mnist first.
-
-    Without the mean image as a start, which the authors' code has: here D then wins for good within 130,000 images (docs/families.md).
-    """
+    """Goodfellow et al. 2014 on MNIST with the authors' numbers; pack the images to data/mnist first."""
+    # The authors start from the mean image; here D then wins for good within 130,000 images (docs/families.md).
     schedule = Schedule(kind="exponential", decay=1 / 1.000004, final=1e-5)
     g = Sgd(lr=0.1, momentum=0.5, final_momentum=0.7, momentum_images=250 * EPOCH, schedule=schedule)
     d = g.replace(lr=0.05)  # the authors' code halves D's loss
