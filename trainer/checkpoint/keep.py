@@ -11,9 +11,9 @@ from pydantic import ValidationError
 from trainer.checkpoint.files import put_json
 from trainer.schema import Frozen
 from trainer.spec import JobSpec
+from trainer.spec.sections import HIGHER_IS_BETTER
 
 BEST_FILE = "best.json"
-HIGHER_IS_BETTER = frozenset({"precision", "recall"})
 
 
 class Best(Frozen):

@@ -106,8 +106,11 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     except FileNotFoundError:
         raise ValueError(f"{path}: no such file; give a G.pth or G_ema.pth of BigGAN-PyTorch") from None
     except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError, OSError) as error:
-        first = str(error).partition("\n")[0]
-        raise ValueError(f"{path}: holds no tensors alone, and nothing else is read ({first})") from None
+        # torch's own message advises to read the file without this safety.
+        raise ValueError(
+            f"{path}: holds something else than tensors, or is damaged, and nothing but tensors is read "
+            f"({type(error).__name__}); save its state dict alone with torch.save"
+        ) from None
     if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
         raise ValueError(f"{path}: is no state dict of tensors; give a G.pth or G_ema.pth of BigGAN-PyTorch")
     return {str(name): value.float() if value.is_floating_point() else value for name, value in found.items()}

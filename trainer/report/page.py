@@ -13,6 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from trainer.report.charts import Chart
 from trainer.report.pictures import Picture
 from trainer.report.subject import Subject
+from trainer.spec.sections import HIGHER_IS_BETTER
 
 
 @dataclass(frozen=True)
@@ -149,4 +150,4 @@ def describe(subject: Subject) -> str:
 
 
 def _better(name: str) -> str:
-    return "higher is better" if name in ("precision", "recall") else "lower is better"
+    return "higher is better" if name in HIGHER_IS_BETTER else "lower is better"

@@ -11,13 +11,13 @@ from trainer.sentinel import rules
 from trainer.sentinel.history import History, Symptom
 from trainer.sentinel.measures import Observer
 from trainer.spec import JobSpec
+from trainer.spec.sections import HIGHER_IS_BETTER
 from trainer.spec.sentinel import Sentinel as Settings
 
 KEY = "sentinel"
 """Where the history lies in the state's extras, and so in checkpoints."""
 JUDGED_SCORES = ("fid", "reconstruction", "precision", "recall")
 """The first of these that is evaluated is watched. Kernel distances are unbiased, so they may be 0 and have no ratio."""
-HIGHER_IS_BETTER = frozenset({"precision", "recall"})
 
 
 class Sentinel:

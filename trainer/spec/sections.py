@@ -12,6 +12,8 @@ from trainer.schema import Frozen
 SCHEMES = ("file", "http", "https", "s3", "gs")
 LossName = Literal["minimax", "non-saturating", "hinge", "wasserstein", "least-squares", "relativistic"]
 MetricName = Literal["fid", "kid", "precision", "recall", "reconstruction"]
+HIGHER_IS_BETTER: frozenset[str] = frozenset({"precision", "recall"})
+"""Of the metrics, those of which more is better; of the others less is."""
 
 
 def _location(url: str) -> str:
