@@ -232,7 +232,7 @@ def test_a_job_that_waits_says_for_what_and_starts_once_it_is_there(
             assert waiting.events(EventKind.WAITING)[0].data["reason"] == "needs 2 CPUs; 1 of 2 is free"
         assert not run.events(EventKind.STARTED)
         cancelled.process.send_signal(signal.SIGTERM)
-        assert cancelled.end(60) == 0
+        assert cancelled.end(60) == 0, cancelled.log.read_text()[-4000:]
         assert cancelled.events()[-1].data == {"outcome": "stopped"}
     finally:
         holder.communicate("")

@@ -9,6 +9,7 @@ This process trains nothing, so it imports no torch.
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -16,6 +17,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
+from typing import NoReturn
 
 from trainer.launch import warm
 from trainer.sinks.report import Reporter
@@ -39,13 +41,19 @@ class Launch:
         self._reader = SpoolReader(Path(job.job_dir))
         self._seen = reporter.last_seq
         self._waiting: str | None = None
+        self._training: threading.Thread | None = None
+
+    @property
+    def inside_ray(self) -> bool:
+        """Whether the thread is still in a call of Ray: the run was stopped before it started, and nobody waits for it."""
+        return self._training is not None and self._training.is_alive()
 
     def run(self) -> int:
         """Train; report the end; return the exit code."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
-        training = threading.Thread(target=self._train, name="ray-train", daemon=True)
-        training.start()
+        self._training = threading.Thread(target=self._train, name="ray-train", daemon=True)
+        self._training.start()
         self._watch()
         if self._failure is not None:
             kind, reason = self._failure
@@ -133,7 +141,19 @@ def main(arguments: list[str]) -> int:
         return 2
     with Reporter(job) as reporter:
         _connect()
-        return Launch(job, reporter).run()
+        launch = Launch(job, reporter)
+        code = launch.run()
+    if launch.inside_ray:
+        _leave(code)
+    return code
+
+
+def _leave(code: int) -> NoReturn:
+    """Exit at once: Ray is shut down when the interpreter ends, and ends the process with code 1 if a thread calls it
+    after that. Ray's head clears up after a driver that is gone."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _connect() -> None:
