@@ -5,6 +5,7 @@ TrainingError
 ├── BadDataError        missing, corrupt or altered data; names the shard
 ├── NonFiniteError      NaN or infinity in a loss; names the metric and the steps
 ├── CollapsedError      the training collapsed; names the symptom, the step and what to change
+├── PreemptedError      a node is taken away; all ranks stopped at one step with a checkpoint
 └── CheckpointError     no checkpoint of this spec, or a damaged one
 """
 
@@ -43,6 +44,12 @@ class CollapsedError(TrainingError):
     """The sentinel saw the training collapse."""
 
     kind = FailureKind.COLLAPSED
+
+
+class PreemptedError(TrainingError):
+    """The training stopped with a checkpoint because a worker's node is taken away; it goes on elsewhere."""
+
+    kind = FailureKind.PREEMPTED
 
 
 class CheckpointError(TrainingError):

@@ -152,6 +152,11 @@ class Run(Protocol):
         """Tell all listeners (queued behind the current event)."""
         ...
 
+    @property
+    def stop_reason(self) -> str | None:
+        """Why this rank wants to stop: the first reason that was given; None: it doesn't."""
+        ...
+
     def request_stop(self, reason: str) -> None:
         """Ask for an orderly end; honoured by all ranks together at the next tick."""
         ...

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from trainer.data.stream import Dataset, RealBatch
 
 LOG = logging.getLogger(__name__)
+AGREE_SECONDS = 2.0
+"""How long several ranks train at most, about, before they ask one another whether to stop: a notice that a node is taken
+away may come half a minute before, which is a tick's time where steps are large."""
 
 
 class Loop:
@@ -44,6 +47,7 @@ class Loop:
         self._ticked = (state.clock.step, state.clock.images)
         self._skipped: set[str] = set()
         self._replaced = self._warned_of = 0
+        self._agree_steps = spec.train.log_steps
 
     def run(self) -> Outcome:
         """Train. Returns how it ended; every listener has then handled `RunFinished`.
@@ -80,7 +84,7 @@ class Loop:
             self._queue.clear()
 
     def request_stop(self, reason: str) -> None:
-        """Ask for an orderly end: after this step with one worker, else at the next tick, together on all ranks."""
+        """Ask for an orderly end: after this step with one worker, else within `AGREE_SECONDS`, together on all ranks."""
         self.stop_reason = self.stop_reason or reason
 
     def _train(self) -> Outcome:
@@ -93,9 +97,8 @@ class Loop:
             while True:
                 stepper.step()
                 done = self._complete()
-                stop_alone = place.world == 1 and self.stop_reason is not None
                 tick, stop = None, False
-                if done or stop_alone or clock.step % log_steps == 0:
+                if done or clock.step % log_steps == 0 or self._stop_agreed():
                     tick, stop = self._tick()
                 with self._watch.part("listeners"):
                     if tick is not None:
@@ -105,12 +108,22 @@ class Loop:
                 if done or stop:
                     return "completed" if done else "stopped"
 
+    def _stop_agreed(self) -> bool:
+        """Between two ticks, whether to stop here. All ranks ask at the same steps."""
+        wanted = self.stop_reason is not None
+        if self.distributed.world == 1:
+            return wanted
+        return self.state.clock.step % self._agree_steps == 0 and self.distributed.any(wanted)
+
     def _tick(self) -> tuple[Tick, bool]:
         """Metrics and agreement on a stop: one all-reduce, one transfer to the host. Raises NonFiniteError."""
-        with self._watch.part("compute"):
-            metrics, stop = self._means.reduce(self.distributed, self.stop_reason is not None)
         step, images = self._now()
         since_step, since_images = self._ticked
+        with self._watch.part("compute"):
+            metrics, stop, pace = self._means.reduce(
+                self.distributed, self.stop_reason is not None, (step - since_step) / self._watch.seconds
+            )
+        self._agree_steps = max(1, min(self.spec.train.log_steps, int(pace * AGREE_SECONDS)))
         self._ticked = (step, images)
         if wrong := [name for name, value in metrics.items() if not math.isfinite(value)]:
             raise NonFiniteError(

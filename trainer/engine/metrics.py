@@ -34,21 +34,22 @@ class Means:
         """Add to a count, which is summed over the updates and the ranks."""
         self._counts[name] = self._counts.get(name, 0) + number
 
-    def reduce(self, distributed: Distributed, flag: bool) -> tuple[dict[str, float], bool]:
-        """Means over the updates and all ranks with the counts' sums, and whether any rank's `flag` is set; then start anew.
+    def reduce(self, distributed: Distributed, flag: bool, pace: float) -> tuple[dict[str, float], bool, float]:
+        """Means over the updates and all ranks with the counts' sums, whether any rank's `flag` is set, and the mean of the
+        ranks' `pace`; then start anew.
 
         One all-reduce and one transfer to the host. All ranks must have seen the same metrics, as equal phases give.
         """
         names = [*self._sums, *self._counts]
         values = [(self._sums[name] / self._weights[name]).double().reshape(()) for name in self._sums]
         # Of the mean over W ranks, W times the count is the sum: exactly, because they are whole numbers.
-        known = [*(number * distributed.world for number in self._counts.values()), flag]
+        known = [*(number * distributed.world for number in self._counts.values()), flag, pace]
         ours = torch.tensor(known, dtype=torch.float64, device=distributed.device)
-        *means, flags = distributed.mean(torch.cat([*(value[None] for value in values), ours])).tolist()
+        *means, flags, together = distributed.mean(torch.cat([*(value[None] for value in values), ours])).tolist()
         self._sums.clear()
         self._weights.clear()
         self._counts.clear()
-        return dict(zip(names, means, strict=True)), flags > 0
+        return dict(zip(names, means, strict=True)), flags > 0, together
 
 
 class Stopwatch:
@@ -68,10 +69,14 @@ class Stopwatch:
         finally:
             self._spent[name] = self._spent.get(name, 0.0) + time.perf_counter() - begun
 
+    @property
+    def seconds(self) -> float:
+        """Seconds since the last read, above 0."""
+        return max(time.perf_counter() - self._since, 1e-9)
+
     def read(self) -> tuple[float, dict[str, float]]:
         """Seconds since the last read and each part's share of them; then start anew."""
-        now = time.perf_counter()
-        total = max(now - self._since, 1e-9)
+        now, total = time.perf_counter(), self.seconds
         shares = {name: spent / total for name, spent in self._spent.items()}
         self._spent.clear()
         self._since = now

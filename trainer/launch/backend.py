@@ -14,6 +14,8 @@ from typing import Any
 from ray.train._internal.utils import get_address_and_port
 from ray.train.backend import Backend, BackendConfig
 
+from trainer.launch.preempt import catch_sigterm
+
 COLLECTIVE_TIMEOUT = timedelta(minutes=30)
 """How long a collective waits for a rank before it is an error."""
 
@@ -32,6 +34,7 @@ class _ProcessGroupBackend(Backend):  # type: ignore[misc]
     def on_start(self, worker_group: Any, backend_config: BackendConfig) -> None:
         gpus = worker_group.get_resources_per_worker().get("GPU", 0)
         address, port = worker_group.execute_single(0, get_address_and_port)
+        worker_group.execute(catch_sigterm)
         worker_group.execute(_join, address, port, "nccl" if gpus else "gloo")
 
     def on_shutdown(self, worker_group: Any, backend_config: BackendConfig) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
+import ray
 from ray.train import ScalingConfig
 from ray.train.v2._internal.execution.scaling_policy import ElasticScalingPolicy
 
 from trainer.spec import JobSpec
 
 RESIZE_SECONDS = 60.0
-"""Time between two looks at whether a healthy group could be larger. A resize restarts it from the newest checkpoint."""
+"""Time between two looks at whether a healthy group could be larger. A resize restarts it from the newest checkpoint.
+AGON_RESIZE_SECONDS in the driver's environment says otherwise."""
 
 
 def scaling(spec: JobSpec) -> ScalingConfig:
@@ -24,8 +27,13 @@ def scaling(spec: JobSpec) -> ScalingConfig:
         num_workers=most if least == most else (least, most),
         use_gpu=resources.gpus_per_worker > 0,
         resources_per_worker=needs,
-        elastic_resize_monitor_interval_s=RESIZE_SECONDS,
+        elastic_resize_monitor_interval_s=float(os.environ.get("AGON_RESIZE_SECONDS") or RESIZE_SECONDS),
     )
+
+
+PLACE_SECONDS = 20.0
+"""How long a group waits for its places before the policy counts them anew. Ray believes in a lost node for some ten
+seconds: a group that was asked for in that time waits for a place that won't come."""
 
 
 class LanePolicy(ElasticScalingPolicy):  # type: ignore[misc]
@@ -35,6 +43,18 @@ class LanePolicy(ElasticScalingPolicy):  # type: ignore[misc]
         super().__init__(scaling_config)
         self._sizes = sizes
 
+    def after_controller_start(self, train_run_context: Any) -> None:
+        """In the controller's process, which is this job's alone: a group of another size may fit where this one waits."""
+        os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] = str(PLACE_SECONDS)
+        super().after_controller_start(train_run_context)
+
     def _count_possible_workers(self, reserved_resources: Any) -> int:
-        possible = super()._count_possible_workers(reserved_resources)
+        possible = super()._count_possible_workers(_still_there(reserved_resources))
         return max((size for size in self._sizes if size <= possible), default=0)
+
+
+def _still_there(reserved: dict[str, Any]) -> dict[str, Any]:
+    """Without nodes that died or are taken away since the resources were shared out, which Ray does every 20 seconds."""
+    leaving = ray._private.state.state.get_draining_nodes()
+    there = {node["NodeID"] for node in ray.nodes() if node["Alive"]} - set(leaving)
+    return {node: resources for node, resources in reserved.items() if node in there}

@@ -22,9 +22,9 @@ from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
 from trainer.launch import warm
 from trainer.launch.backend import ProcessGroup
 from trainer.launch.elastic import LanePolicy, scaling
+from trainer.launch.preempt import Patience, Preemption, say_restarted
 from trainer.launch.stop import StopFile
-from trainer.sinks.spool import Spool
-from trainer.wire import JOB_FILE, EventKind, FailureKind, JobFile
+from trainer.wire import JOB_FILE, FailureKind, JobFile
 
 FINAL = frozenset(
     {
@@ -69,11 +69,12 @@ def run(job: JobFile) -> str:
 
 
 class Trainer(DataParallelTrainer):  # type: ignore[misc]
-    """Ray's trainer, but elastic only over worker counts that divide the lanes, and without its cleaner: an extra
-    process per job that removes the placement group of a controller that died. Here the driver then fails, its job
-    ends, and Ray removes what belongs to it."""
+    """Ray's trainer, but elastic only over worker counts that divide the lanes, with our policy on failures, and without
+    its cleaner: an extra process per job that removes the placement group of a controller that died. Here the driver
+    then fails, its job ends, and Ray removes what belongs to it."""
 
     sizes: tuple[int, ...] = ()
+    patience: Patience
 
     def _create_default_callbacks(self) -> list[Any]:
         return [
@@ -83,10 +84,14 @@ class Trainer(DataParallelTrainer):  # type: ignore[misc]
     def _initialize_and_run_controller(self, **settings: Any) -> Any:
         if self.scaling_config.elasticity_enabled:
             settings["scaling_policy"] = LanePolicy(self.scaling_config, self.sizes)
+        settings["failure_policy"] = self.patience
         return super()._initialize_and_run_controller(**settings)
 
 
 def _trainer(job: JobFile) -> Trainer:
+    failures = FailureConfig(
+        max_failures=job.spec.retry.worker_failures, controller_failure_limit=job.spec.retry.worker_failures
+    )
     trainer = Trainer(
         train_worker,
         train_loop_config={"job_file": str(Path(job.job_dir) / JOB_FILE)},
@@ -95,19 +100,18 @@ def _trainer(job: JobFile) -> Trainer:
         run_config=RunConfig(
             name=f"attempt-{job.attempt}",
             storage_path=str(Path(job.job_dir).resolve() / "ray"),
-            failure_config=FailureConfig(
-                max_failures=job.spec.retry.worker_failures, controller_failure_limit=job.spec.retry.worker_failures
-            ),
+            failure_config=failures,
             callbacks=[Verdicts(job.job_dir, job.attempt, job.spec.retry.worker_failures)],
         ),
     )
     trainer.sizes = job.spec.world_sizes()
+    trainer.patience = Patience(failures, job.job_dir, job.attempt)
     return trainer
 
 
 def train_worker(config: dict[str, Any]) -> str:
     """On each worker: train. Raises WorkerFailedError for every failure."""
-    from trainer.errors import BadSpecError, classify
+    from trainer.errors import BadSpecError, PreemptedError, classify
 
     try:
         from trainer.engine.distributed import Distributed
@@ -121,7 +125,11 @@ def train_worker(config: dict[str, Any]) -> str:
                 f"{' or '.join(map(str, sizes))}"
             )
         distributed = Distributed.create(job.spec, world=world)
-        return train(job, distributed, [StopFile(job)] if distributed.is_main else [])
+        preemption = Preemption()
+        outcome = train(job, distributed, [preemption, *([StopFile(job)] if distributed.is_main else [])])
+        if outcome == "stopped" and (why := preemption.why(distributed)):
+            raise PreemptedError(why)
+        return outcome
     except Exception as error:
         traceback.print_exc()
         kind, reason = classify(error)
@@ -143,18 +151,18 @@ class Verdicts(UserCallback):  # type: ignore[misc]
         if kind in FINAL or repeats:
             raise WorkerFailedError(kind, reason)
         self._last = reason
-        self._failures += 1
-        if self._failures <= self._budget:
-            spool = Spool(Path(self._job_dir))
-            spool.append(self._attempt, EventKind.RESTARTED, data={"reason": reason})
-            spool.close()
+        preempted = kind is FailureKind.PREEMPTED
+        self._failures += not preempted
+        if preempted or self._failures <= self._budget:
+            say_restarted(self._job_dir, self._attempt, reason)
 
 
 def blame(failures: dict[int, Exception]) -> tuple[FailureKind, str]:
     """The failure that explains the others.
 
-    An error of the job comes first, then a worker that Ray's memory monitor ended: it needs more than the node has. Any
-    other death comes before errors of the workers that live, which lost their peer.
+    An error of the job comes first, then a worker that Ray's memory monitor ended: it needs more than the node has. Then a
+    group that ended itself because a node is taken away. Any other death comes before errors of the workers that live,
+    which lost their peer.
     """
     causes = {rank: _cause(error) for rank, error in sorted(failures.items())}
     for rank, error in causes.items():
@@ -164,6 +172,9 @@ def blame(failures: dict[int, Exception]) -> tuple[FailureKind, str]:
         if isinstance(error, OutOfMemoryError):
             reason = f"worker {rank} was ended by Ray because its node's memory was full: {_first_line(error)}"
             return FailureKind.OUT_OF_MEMORY, f"{reason}; lower train.micro_batch, or run fewer workers on a node"
+    for error in causes.values():
+        if isinstance(error, WorkerFailedError) and error.kind is FailureKind.PREEMPTED:
+            return error.kind, error.reason
     for rank, error in causes.items():
         if not isinstance(error, WorkerFailedError):
             return FailureKind.WORKER_LOST, f"worker {rank} was lost: {_first_line(error)}"

@@ -28,6 +28,7 @@ SETTINGS = {
     # A placement group that waits for resources is asked for once, not again every minute; `WAITING` says why.
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "604800",
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "1",
+    "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "2",  # how late a notice is noticed; some clouds give half a minute
     "RAY_WARN_BLOCKING_GET_INSIDE_ASYNC": "0",
 }
 """What Ray Train hands on to its processes; the environment wins."""

@@ -8,6 +8,7 @@ import pytest
 import torch
 from engine_doubles import FixedDataset, Recorder, dcgan_spec, gan_spec, spawn, stepper
 
+from trainer.engine import loop
 from trainer.engine.distributed import Distributed
 from trainer.engine.events import RunFinished, RunStarted, StepDone, Tick, Warned
 from trainer.engine.loop import Loop
@@ -21,7 +22,7 @@ def _train(rank, world, changes, steps):
     runner = stepper(spec, Distributed.create(spec, world=world))
     for _ in range(steps):
         runner.step()
-    means, _ = runner.means.reduce(runner.distributed, False)
+    means, *_ = runner.means.reduce(runner.distributed, False, 1.0)
     torch.set_default_dtype(torch.float32)
     return {name: tensor.numpy().copy() for name, tensor in runner.state.tensors().items()}, means
 
@@ -81,6 +82,18 @@ def _stop(rank, world):
     return recorder.events[-1], metrics
 
 
+def _stop_between_ticks(rank, world):
+    loop.AGREE_SECONDS = 0.0
+    return _stop(rank, world)
+
+
+def test_workers_with_large_steps_stop_together_before_the_next_tick():
+    (end_0, metrics_0), (end_1, metrics_1) = spawn(2, _stop_between_ticks)
+    assert end_0 == end_1 == RunFinished(6, 48, outcome="stopped")
+    assert metrics_0 == metrics_1
+    assert len(metrics_0) == 2
+
+
 def test_all_workers_stop_together_at_the_next_tick():
     (end_0, metrics_0), (end_1, metrics_1) = spawn(2, _stop)
     assert end_0 == end_1 == RunFinished(8, 64, outcome="stopped")
@@ -92,6 +105,7 @@ def _skip(rank, world):
     spec = gan_spec("train.log_steps=4", "train.images=64", "data.on_bad_shard=skip")
     distributed, recorder, dataset = Distributed.create(spec, world=world), Recorder(), FixedDataset(spec)
     dataset.replaced = lambda rank, t: 3 if rank == 1 else 0
+    loop.AGREE_SECONDS = 1e9  # on a slow machine the ranks would meet between the ticks, too
     reductions = []
     reduce = distributed._reduce
     distributed._reduce = lambda tensor, how: reductions.append(how) or reduce(tensor, how)

@@ -29,8 +29,8 @@ def test_accumulated_gradients_equal_the_large_batch(distributed, float64, micro
     for name, tensor in expected.items():
         assert tensor.dtype in (torch.float64, torch.float32, torch.int64), name
         torch.testing.assert_close(found[name], tensor, rtol=1e-6, atol=1e-9, msg=name)
-    means, _ = whole.means.reduce(distributed, False)
-    split_means, _ = split.means.reduce(distributed, False)
+    means, *_ = whole.means.reduce(distributed, False, 1.0)
+    split_means, *_ = split.means.reduce(distributed, False, 1.0)
     assert split_means == pytest.approx(means, rel=1e-9)
 
 
@@ -70,7 +70,7 @@ def test_gradients_are_corrected_between_the_last_micro_batch_and_the_optimiser(
     runner.step()
     for parameter, weights, gradient in zip(net.parameters(), seen["weights"], seen["gradients"], strict=True):
         torch.testing.assert_close(parameter.detach(), weights - 0.5 * (gradient + 1.0))
-    assert runner.means.reduce(distributed, False)[0]["G/corrected"] == 3.0
+    assert runner.means.reduce(distributed, False, 1.0)[0]["G/corrected"] == 3.0
 
 
 def test_micro_batches_get_the_latents_of_the_whole_batch_in_order(distributed):

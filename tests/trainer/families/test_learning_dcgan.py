@@ -34,6 +34,14 @@ def test_dcgan_comes_near_the_datas_pixels_and_draws_the_digit_asked_for(digits_
     assert label_agreement(learned.state, digits_cache) > 0.6  # by chance 0.1
 
 
+def test_the_64_px_nets_learn_too(digits_cache: Path) -> None:
+    """`dcgan-64`, narrow: four stages in each net."""
+    narrow = ("arch.resolution=64", "arch.channels=1", "arch.g_width=4", "arch.d_width=4", "arch.latent.dim=16")
+    spec = short("dcgan-64", *FAST, *narrow, "train.images=3200")
+    learned = learn(spec, digits_cache)
+    assert pixel_distance(learned.state, digits_cache) < 0.9 * mean_image_distance(spec, digits_cache)
+
+
 WGAN = ("train.images=8000", "objective.d_warmup.d_steps=20", "objective.d_warmup.steps=5")
 WGAN_G = {
     "conv": (),

@@ -1,0 +1,172 @@
+"""Nodes that die, come, and are taken away, on a real Ray cluster of several: the training goes on, and as the same training."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from test_ray_train import Run, wait
+
+from trainer.wire import EventKind
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(300), pytest.mark.xdist_group("nodes")]
+
+HEAD = """
+import json, sys
+from ray.cluster_utils import Cluster
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+nodes = {}
+for line in sys.stdin:
+    command = json.loads(line)
+    if command["do"] == "add":
+        node = cluster.add_node(num_cpus=1)
+        nodes[node.node_id] = node
+        print(json.dumps({"node": node.node_id, "raylet": node.all_processes["raylet"][0].process.pid}), flush=True)
+    elif command["do"] == "lose":
+        cluster.remove_node(nodes.pop(command["node"]), allow_graceful=False)
+        print("{}", flush=True)
+    elif command["do"] == "lose all":
+        for node in nodes.values():
+            cluster.remove_node(node, allow_graceful=False)
+        nodes.clear()
+        print("{}", flush=True)
+    elif command["do"] == "address":
+        print(json.dumps({"address": cluster.address}), flush=True)
+cluster.shutdown()
+"""
+"""Runs the cluster; one command a line. In a process of its own, so that this one can have another cluster."""
+
+
+@dataclass
+class Nodes:
+    """A head without CPUs, and nodes of one CPU each."""
+
+    process: subprocess.Popen[str]
+    cache: Path
+
+    def ask(self, **command: Any) -> dict[str, Any]:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps(command) + "\n")
+        self.process.stdin.flush()
+        answer: dict[str, Any] = json.loads(self.process.stdout.readline())
+        return answer
+
+    def workers(self, raylet: int) -> list[psutil.Process]:
+        """The training workers of a node."""
+        return [child for child in psutil.Process(raylet).children(recursive=True) if _trains(child)]
+
+    def environment(self) -> dict[str, str]:
+        ours = {"RAY_ADDRESS": self.ask(do="address")["address"], "OMP_NUM_THREADS": "1", "AGON_RESIZE_SECONDS": "2"}
+        return {**_clean(), **ours, "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "0.5"}
+
+
+def _clean() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+
+
+def _trains(process: psutil.Process) -> bool:
+    try:
+        return " ".join(process.cmdline()).startswith("ray::RayTrainWorker")
+    except psutil.Error:
+        return False
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", HEAD], env=_clean(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        yield Nodes(process, tmp_path_factory.mktemp("cache"))
+    finally:
+        process.communicate(timeout=60)
+
+
+@pytest.fixture
+def nodes(cluster: Nodes) -> Iterator[Nodes]:
+    yield cluster
+    cluster.ask(do="lose all")
+
+
+SCORED = 3000
+ELASTIC = [
+    "train.images=2000000", "checkpoint.every_steps=50", "train.log_steps=20", "evaluation.samples=500",
+    "evaluation.metrics=[fid]", f"evaluation.every_steps={SCORED}", "resources.workers=2", "resources.min_workers=1",
+]  # fmt: skip
+"""Longer than any of these tests: each ends its job when it has seen what it wants."""
+
+
+def started(run: Run) -> list[tuple[int, int]]:
+    """Workers of each group, and the step that it began at."""
+    return [(event.data["workers"], event.data["resumed_from"] or 0) for event in run.events(EventKind.STARTED)]
+
+
+def stop(run: Run) -> None:
+    run.process.send_signal(signal.SIGTERM)
+    assert run.end(60) == 0, run.log.read_text()[-4000:]
+    assert run.events()[-1].data == {"outcome": "stopped"}
+
+
+def steps(run: Run) -> list[int]:
+    return [event.step for event in run.events(EventKind.PROGRESS)]
+
+
+def test_two_workers_then_one_then_two_end_with_the_score_of_an_undisturbed_run(nodes: Nodes, tmp_path: Path) -> None:
+    nodes.ask(do="add")
+    lost = nodes.ask(do="add")
+    run = Run(nodes, tmp_path / "disturbed", *ELASTIC)
+    wait(lambda: run.step() >= 60, 120, "step 60")
+    nodes.ask(do="lose", node=lost["node"])
+    wait(lambda: len(started(run)) >= 2 and run.step() >= started(run)[1][1] + 60, 120, "a group of one")
+    nodes.ask(do="add")
+    wait(lambda: len(started(run)) >= 3, 120, "a group of two again")
+    wait(lambda: any(event.step > started(run)[2][1] for event in run.events(EventKind.SCORES)), 200, "its score")
+    stop(run)
+    assert [workers for workers, _ in started(run)] == [2, 1, 2]
+    assert len(run.events(EventKind.RESTARTED)) == 1  # growing is no failure
+    assert steps(run) == sorted({*range(20, run.step(), 20), *steps(run)})  # each step once in the books
+    assert all(event.images == 16 * event.step for event in run.events(EventKind.PROGRESS))  # the global batch
+    assert (
+        run.events(EventKind.SCORES)[-1].data["scores"]["fid"] < 220
+    )  # undisturbed at step 4000: 78 to 136 with seeds 0 to 4
+
+
+def test_a_worker_that_gets_sigterm_and_a_node_that_is_taken_away_cost_no_step_and_no_restart(
+    nodes: Nodes, tmp_path: Path
+) -> None:
+    staying, leaving = nodes.ask(do="add"), nodes.ask(do="add")
+    never = [
+        "checkpoint.every_steps=1000000",
+        "evaluation.every_steps=1000000",
+        "retry.worker_failures=0",
+    ]  # what is kept is kept because of the notice
+    run = Run(nodes, tmp_path / "preempted", *ELASTIC, *never)
+    wait(lambda: run.step() >= 60, 120, "step 60")
+    nodes.workers(staying["raylet"])[0].send_signal(signal.SIGTERM)
+    wait(lambda: len(started(run)) >= 2 and run.step() > started(run)[1][1], 120, "a group after SIGTERM")
+    leave = subprocess.Popen(
+        [sys.executable, "-m", "trainer.launch.leave", "--node", leaving["node"], "--seconds", "30",
+         "--address", nodes.environment()["RAY_ADDRESS"]],
+        env=nodes.environment(),
+    )  # fmt: skip
+    wait(lambda: len(started(run)) >= 3 and run.step() > started(run)[2][1], 120, "a group of one")
+    stop(run)
+    assert leave.wait(60) == 0
+    groups, restarts = started(run), run.events(EventKind.RESTARTED)
+    assert [workers for workers, _ in groups] == [2, 2, 1]
+    saved = [event.step for event in run.events(EventKind.CHECKPOINT)]
+    assert [step for _, step in groups] == [0, *saved[:2]]
+    assert set(saved) <= set(steps(run))  # a group stops after its last tick, and the next goes on from there
+    assert [event.data["reason"][10:] for event in restarts] == [
+        "its process was asked to end (SIGTERM)", "its node is being taken away",
+    ]  # fmt: skip

@@ -1,0 +1,71 @@
+"""Take a node out of its cluster before it is ended: `python -m trainer.launch.leave [--seconds 45] [--node ID]`.
+
+For a pod's preStop hook, or a machine's shutdown unit. Ray then starts nothing new on the node; trainings with workers
+here write a checkpoint and go on elsewhere (`trainer.launch.preempt`). Returns once no worker of a training is left here,
+or when the time is up. The exit status is 0 unless Ray refused.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+
+import psutil
+
+LOOK_SECONDS = 0.5
+WORKER = "ray::RayTrainWorker"
+"""How the title of a training worker's process begins."""
+
+
+def main(arguments: list[str]) -> int:
+    """Drain the node, wait for its workers."""
+    parser = argparse.ArgumentParser(prog="python -m trainer.launch.leave", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=45.0, help="how long the node will be there (default: 45)")
+    parser.add_argument("--node", default=None, help="Ray's id of the node (default: the node of this machine)")
+    parser.add_argument("--address", default="auto", help="host:port of the cluster (default: this machine's)")
+    options = parser.parse_args(arguments)
+    if error := drain(options.address, options.node, options.seconds):
+        print(f"Ray doesn't drain the node: {error}", file=sys.stderr)  # noqa: T201
+        return 1
+    until = time.monotonic() + options.seconds
+    while time.monotonic() < until and training_here():
+        time.sleep(LOOK_SECONDS)
+    return 0
+
+
+def drain(address: str, node: str | None, seconds: float) -> str | None:
+    """Ask Ray to drain a node that will be there for so long. Returns why it doesn't; None: it does.
+
+    Raises ConnectionError if there is no cluster.
+    """
+    import ray
+    from ray.core.generated import autoscaler_pb2
+
+    ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+    try:
+        context = ray.get_runtime_context()
+        accepted, why = ray._raylet.GcsClient(address=context.gcs_address).drain_node(
+            node or context.get_node_id(),
+            autoscaler_pb2.DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION"),
+            "the machine is taken away",
+            int((time.time() + seconds) * 1000),
+        )
+    finally:
+        ray.shutdown()
+    return None if accepted else str(why)
+
+
+def training_here() -> bool:
+    """Whether a worker of a training runs on this machine."""
+    for process in psutil.process_iter():
+        try:
+            if " ".join(process.cmdline()).startswith(WORKER):
+                return True
+        except psutil.Error:
+            continue
+    return False
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,126 @@
+"""A worker whose node is taken away: all ranks stop at one step with a checkpoint, and the group starts again elsewhere.
+
+Two notices count: Ray's, that a node of the group is being drained (its preemption watcher tells every worker), and a
+SIGTERM to a worker's process. Going on until the node dies would throw away the steps since the checkpoint, so the group
+ends itself: `train_worker` raises a failure of the kind `preempted`, for which `Patience` spends no restart.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from ray.train import FailureConfig
+from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
+from ray.train.v2._internal.execution.failure_handling import DefaultFailurePolicy, FailureDecision
+from ray.train.v2.api.exceptions import PreemptionError, WorkerGroupError
+from ray.train.v2.api.preemption import PreemptionInfo
+
+from trainer.sinks.spool import Spool
+from trainer.wire import EventKind, FailureKind
+
+if TYPE_CHECKING:
+    from trainer.engine.distributed import Distributed
+    from trainer.engine.events import Event, Run
+
+TERMINATED, DRAINED, OTHERS = 1, 2, 3
+WORDS = {TERMINATED: "its process was asked to end (SIGTERM)", DRAINED: "its node is being taken away"}
+"""What a worker may have been told of itself; `OTHERS`: of another worker's node."""
+REASON = "a worker's node is being taken away"
+_TERMINATED = threading.Event()
+
+
+def catch_sigterm() -> None:
+    """On a worker, in its main thread: take the first SIGTERM as a notice; the next one has its ordinary effect."""
+    before = signal.getsignal(signal.SIGTERM)
+
+    def terminated(number: int, frame: FrameType | None) -> None:
+        _TERMINATED.set()
+        signal.signal(signal.SIGTERM, before)
+
+    signal.signal(signal.SIGTERM, terminated)
+
+
+def notice() -> int:
+    """What this worker has been told: one of `WORDS`, `OTHERS`, or 0 for nothing."""
+    if _TERMINATED.is_set():
+        return TERMINATED
+    found = _drained()
+    if found is None:
+        return 0
+    import ray.train
+
+    return DRAINED if ray.train.get_context().get_world_rank() in found.preempted_ranks else OTHERS
+
+
+def _drained() -> PreemptionInfo | None:
+    """Ray's notice, without the barrier over all workers that `ray.train.get_preemption_info` is."""
+    from ray.train.v2._internal.execution.context import get_train_context
+
+    return get_train_context().preemption_context.preemption_info
+
+
+class Preemption:
+    """Listener on every rank that asks the run to stop at the first notice."""
+
+    def __init__(self) -> None:
+        self._heard = 0
+        self._wished = False
+
+    def handle(self, event: Event, run: Run) -> None:
+        """Look, after every step."""
+        from trainer.engine.events import RunFinished, StepDone
+
+        if self._heard == 0 and isinstance(event, StepDone) and (heard := notice()):
+            self._heard = heard
+            run.request_stop(REASON)
+        elif isinstance(event, RunFinished):
+            self._wished = run.stop_reason not in (None, REASON)
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+    def why(self, distributed: Distributed) -> str | None:
+        """Why a run stopped, if that was for a notice alone; None if somebody wished it. All ranks have to ask, after it."""
+        import torch
+
+        heard = distributed.gather(torch.tensor([self._heard], device=distributed.device)).tolist()
+        if distributed.any(self._wished) or not any(heard):
+            return None
+        told = [f"worker {rank}: {WORDS[code]}" for rank, code in enumerate(heard) if code in WORDS]
+        return "; ".join(told) or REASON
+
+
+def say_restarted(job_dir: str, attempt: int, reason: str) -> None:
+    """From the controller's process: the group starts again."""
+    spool = Spool(Path(job_dir))
+    spool.append(attempt, EventKind.RESTARTED, data={"reason": reason})
+    spool.close()
+
+
+class Patience(DefaultFailurePolicy):  # type: ignore[misc]
+    """Ray's policy, but a group that ended itself because it was told to counts as preempted, like one that was killed; and
+    that an elastic group's places didn't come in time is no failure: it is asked for again, of the size that fits then."""
+
+    def __init__(self, settings: FailureConfig, job_dir: str, attempt: int) -> None:
+        super().__init__(settings)
+        self._job_dir, self._attempt = job_dir, attempt
+
+    def make_decision(self, training_failed_error: Any) -> FailureDecision:
+        """Whether the group starts again."""
+        if isinstance(training_failed_error, PreemptionError):  # nobody has seen a worker fail: the time was up first
+            ranks = ", ".join(map(str, training_failed_error.preemption_info.preempted_ranks))
+            say_restarted(
+                self._job_dir, self._attempt, f"worker {ranks}: its node was taken away before all had stopped"
+            )
+        if isinstance(getattr(training_failed_error, "controller_failure", None), WorkerGroupStartupTimeoutError):
+            return FailureDecision.RETRY
+        if isinstance(training_failed_error, WorkerGroupError) and any(
+            getattr(error, "kind", None) is FailureKind.PREEMPTED
+            for error in training_failed_error.worker_failures.values()
+        ):
+            training_failed_error = PreemptionError(PreemptionInfo(None, {}))
+        return super().make_decision(training_failed_error)
