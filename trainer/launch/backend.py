@@ -8,13 +8,17 @@ workers only.
 from __future__ import annotations
 
 import os
+import socket
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ray.train._internal.utils import get_address_and_port
 from ray.train.backend import Backend, BackendConfig
 
 from trainer.launch.preempt import catch_sigterm
+
+if TYPE_CHECKING:
+    from torch.distributed import Store  # type: ignore[attr-defined]
 
 COLLECTIVE_TIMEOUT = timedelta(minutes=30)
 """How long a collective waits for a rank before it is an error."""
@@ -63,4 +67,22 @@ def _join(address: str, port: int, backend: str) -> None:
         device = ray.train.torch.get_device()
         torch.cuda.set_device(device)
         os.environ["ACCELERATE_TORCH_DEVICE"] = str(device)
-    dist.init_process_group(backend, init_method="env://", timeout=COLLECTIVE_TIMEOUT)
+    rank, world = place.get_world_rank(), place.get_world_size()
+    dist.init_process_group(
+        backend, store=_store(address, port, rank, world), rank=rank, world_size=world, timeout=COLLECTIVE_TIMEOUT
+    )
+
+
+def _store(address: str, port: int, rank: int, world: int) -> Store:
+    """The key-value store through which the ranks find one another. Rank 0 serves it at its node's address alone; torch by
+    itself listens on all interfaces."""
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]
+
+    listening: int | None = None
+    if rank == 0:
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        server = socket.create_server((address, port), family=family)
+        listening = server.detach()
+    return TCPStore(
+        address, port, world, rank == 0, timeout=COLLECTIVE_TIMEOUT, wait_for_workers=False, master_listen_fd=listening
+    )
