@@ -158,7 +158,7 @@ class Run(Protocol):
         ...
 
     def request_stop(self, reason: str) -> None:
-        """Ask for an orderly end; honoured by all ranks together at the next tick."""
+        """Ask for an orderly end; honoured by all ranks together, at the next tick or within about 2 s."""
         ...
 
 
