@@ -49,6 +49,6 @@ class FakeMake:
             ),
             verdict=Verdict(
                 fits=self.fits, micro_batch=micro, accumulation=micro,
-                text="fits" if self.fits else "does not fit: 9.0 GiB of 1.0 GiB; largest train.micro_batch 128",
+                need="1.0 GiB of 2.0 GiB" if self.fits else "9.0 GiB of 1.0 GiB", advice="largest train.micro_batch 128",
             ),
         )  # fmt: skip

@@ -173,27 +173,23 @@ class Planner:
     def _verdict(self, phases: Mapping[str, PhasePlan]) -> Verdict:
         need, usable = max(phase.memory for phase in phases.values()), self.device.usable
         if not self.device.memory:
-            return Verdict(
-                fits=None, micro_batch=None, accumulation=None, text=f"needs {amount(need)} of memory a worker"
-            )
+            memory = f"{amount(need)} of memory a worker"
+            return Verdict(fits=None, micro_batch=None, accumulation=None, need=memory, advice="")
+        share = f"{amount(need)} of {amount(usable)}"
         best: dict[str, int] = {}
         for phase in phases.values():
             if phase.largest_micro_batch is None:
-                return Verdict(fits=False, micro_batch=None, accumulation=None, text=self._hopeless(need))
+                share += ", and not even one image at a time does"
+                return Verdict(fits=False, micro_batch=None, accumulation=None, need=share, advice=HOPELESS)
             who = "D" if "D" in phase.players else "G"  # as `train.micro_batch` names them
             best[who] = min(best.get(who, phase.largest_micro_batch), phase.largest_micro_batch)
         passes = {who: self.study.local // micro for who, micro in best.items()}
-        fits = need <= usable
-        text = (
-            f"fits: {amount(need)} of {amount(usable)}" if fits else f"does not fit: {amount(need)} of {amount(usable)}"
+        return Verdict(
+            fits=need <= usable, micro_batch=best, accumulation=passes, need=share, advice=advice(best, passes)
         )
-        return Verdict(fits=fits, micro_batch=best, accumulation=passes, text=f"{text}; {advice(best, passes)}")
 
-    def _hopeless(self, need: int) -> str:
-        return (
-            f"does not fit: {amount(need)} of {amount(self.device.usable)}, and not even one image at a time does; "
-            "use narrower nets, a smaller resolution or a device with more memory"
-        )
+
+HOPELESS = "use narrower nets, a smaller resolution or a device with more memory"
 
 
 def advice(best: Mapping[str, int], passes: Mapping[str, int]) -> str:

@@ -15,7 +15,8 @@ def largest(local: int, usable: int, memory: Callable[[int], int], known: int) -
     """The largest divisor of `local` whose `memory` is at most `usable`; None if that of 1 is not.
 
     memory: micro-batch → bytes, seconds to evaluate. known: a micro-batch that was evaluated already. Two evaluations give the
-    line, and its answer is then evaluated itself, and the next smaller ones as long as the line was too hopeful.
+    line, and its answer is then evaluated itself, and the next smaller ones as long as the line was too hopeful, or the next
+    larger ones if it may have been too timid.
     """
     if memory(local) <= usable:
         return local
@@ -26,4 +27,11 @@ def largest(local: int, usable: int, memory: Callable[[int], int], known: int) -
     slope = (memory(other) - memory(known)) / (other - known)
     start = memory(known) - slope * known
     hopeful = [d for d in candidates if start + slope * d <= usable] or [1]
-    return next((d for d in hopeful if memory(d) <= usable), None)
+    best = next((d for d in hopeful if memory(d) <= usable), None)
+    if best is None or (best not in (known, other) and abs(memory(best) - (start + slope * best)) < 1):
+        return best  # three points on the line: so are those between
+    for larger in reversed([d for d in candidates if d > best]):  # memory bends upwards, so the line may be above it
+        if memory(larger) > usable:
+            break
+        best = larger
+    return best

@@ -84,7 +84,7 @@ def refusal(plan: Plan) -> FieldError | None:
     best = plan.verdict.micro_batch
     same = best is not None and len(set(best.values())) == 1
     value = next(iter(best.values())) if best and same else best
-    fix = f"use {short(value)}" if best else plan.verdict.text.rpartition("; ")[2]
+    fix = f"use {short(value)}" if best else plan.verdict.advice
     given = {name: player.micro_batch for name, player in plan.players.items()}
-    message = f"{plan.verdict.text.partition('; ')[0].replace('does not fit', f'does not fit {plan.title}')}"
+    message = f"does not fit {plan.title}: {plan.verdict.need}"
     return FieldError(path="train.micro_batch", message=message, value=short(given), fix=fix)

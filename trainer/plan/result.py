@@ -92,8 +92,16 @@ class Verdict(Frozen):
     memory is unknown."""
     accumulation: dict[str, int] | None
     """Passes of one update with it."""
-    text: str
-    """One line for a person."""
+    need: str
+    """For a person: "19.2 GiB of 76.8 GiB", or what it needs if the device's memory is unknown."""
+    advice: str
+    """For a person: the largest micro-batch, or what to change; empty if the device's memory is unknown."""
+
+    @property
+    def text(self) -> str:
+        """One line for a person."""
+        head = {True: "fits: ", False: "does not fit: ", None: "needs "}[self.fits]
+        return head + "; ".join(filter(None, (self.need, self.advice)))
 
 
 class Plan(Frozen):
