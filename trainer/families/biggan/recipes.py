@@ -8,9 +8,12 @@ from trainer.families.arch import Latent
 from trainer.families.biggan.arch import BigganArch, BigganBase
 from trainer.spec import Adam, Checkpointing, Data, Ema, Evaluation, JobSpec, Objective, Resources, Samples, Train
 from trainer.spec.sections import Orthogonal
+from trainer.spec.sentinel import Sentinel
 
 BATCH = 2048
 """Images of one batch of the paper's large trainings."""
+CURVE = (0.2, 0.5, 1.0, 2.0)
+"""Thresholds of the truncation curve, which the model card shows."""
 EMA_START = 20_000
 """Steps after which the moving average begins there."""
 
@@ -24,14 +27,15 @@ def imagenet(
     return JobSpec(
         name=f"{arch.family}-imagenet{arch.resolution}",
         arch=arch,
-        data=Data(url=f"data/imagenet{arch.resolution}", lanes=512, decode_threads=4),
+        data=Data(url=f"data/imagenet{arch.resolution}", lanes=512, decode_threads=4, held_out=2000),
         objective=Objective.model_validate({"loss": "hinge", "d_steps": d_steps, **objective}),
         optimizers={"G": g, "D": d},
         ema=Ema(decay=0.9999, start_images=EMA_START * shown),
         train=Train(images=steps * shown, batch=BATCH, micro_batch=micro, precision="bf16", channels_last=True),
         checkpoint=Checkpointing(every_steps=1000, keep_last=2),
         samples=Samples(every_steps=1000),
-        evaluation=Evaluation(every_steps=5000, samples=50_000, standing_batches=16),
+        evaluation=Evaluation(every_steps=5000, samples=50_000, standing_batches=16, truncations=(0.1, *CURVE)),
+        sentinel=Sentinel(policy="rollback"),
         resources=Resources(workers=8, cpus_per_worker=8.0, gpus_per_worker=1),
     )
 
@@ -76,7 +80,7 @@ def biggan_cifar10() -> JobSpec:
         train=Train(images=500 * 50_000, batch=50),
         checkpoint=Checkpointing(every_steps=1000),
         samples=Samples(every_steps=1000),
-        evaluation=Evaluation(every_steps=5000, standing_batches=16),
+        evaluation=Evaluation(every_steps=5000, standing_batches=16, truncations=CURVE),
     )
 
 
@@ -102,7 +106,7 @@ def biggan_mnist() -> JobSpec:
         train=Train(images=20 * 50_000, batch=64, channels_last=True),
         checkpoint=Checkpointing(every_steps=1000),
         samples=Samples(every_steps=1000),
-        evaluation=Evaluation(every_steps=4000, standing_batches=16),
+        evaluation=Evaluation(every_steps=4000, standing_batches=16, truncations=CURVE),
         resources=Resources(workers=2),
     )
 
