@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, conv2d
 
+from trainer.nets import resample
 from trainer.nets.resample import ConvPool3, UpConv3, nearest2
 
 
@@ -29,13 +30,17 @@ each_fused = pytest.mark.parametrize(
 @each_fused
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("apart", [False, True], ids=["4x4", "box-and-3x3"])
 def test_fused_layers_compute_the_plain_form_and_its_gradients_edges_included(
     kind: type[UpConv3 | ConvPool3],
     plain: Callable[[Tensor, Tensor, Tensor | None], Tensor],
     size: tuple[int, int],
     bias: bool,
     layout: torch.memory_format,
+    apart: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(resample, "box_pays", lambda input, weight: apart)
     torch.manual_seed(0)
     layer = kind(3, 4, bias=bias).double().to(memory_format=layout)
     x = torch.randn(2, 3, *size, dtype=torch.float64).to(memory_format=layout).requires_grad_()
@@ -46,6 +51,13 @@ def test_fused_layers_compute_the_plain_form_and_its_gradients_edges_included(
     found, wanted = (torch.autograd.grad((y * probe).sum(), leaves) for y in (ours, theirs))
     for a, b in zip(found, wanted, strict=True):
         torch.testing.assert_close(a, b, rtol=0.0, atol=1e-10)
+
+
+def test_the_4x4_kernel_is_taken_apart_on_a_cpu_where_there_are_many_channels() -> None:
+    wide, narrow = torch.zeros(128, 64, 3, 3), torch.zeros(64, 32, 3, 3)
+    assert resample.box_pays(torch.zeros(1, 64, 4, 4).to(memory_format=torch.channels_last), wide)
+    assert not resample.box_pays(torch.zeros(1, 32, 4, 4).to(memory_format=torch.channels_last), narrow)
+    assert not resample.box_pays(torch.zeros(1, 64, 4, 4, device="meta"), wide)
 
 
 @each_fused
