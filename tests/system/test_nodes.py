@@ -98,7 +98,7 @@ def nodes(cluster: Nodes) -> Iterator[Nodes]:
     cluster.ask(do="lose all")
 
 
-SCORED = 3000
+SCORED = 1000
 ELASTIC = [
     "train.images=2000000", "checkpoint.every_steps=50", "train.log_steps=20", "evaluation.samples=500",
     "evaluation.metrics=[fid]", f"evaluation.every_steps={SCORED}", "resources.workers=2", "resources.min_workers=1",
@@ -109,6 +109,12 @@ ELASTIC = [
 def started(run: Run) -> list[tuple[int, int]]:
     """Workers of each group, and the step that it began at."""
     return [(event.data["workers"], event.data["resumed_from"] or 0) for event in run.events(EventKind.STARTED)]
+
+
+def trains(run: Run, workers: int) -> bool:
+    """Whether the newest group has so many workers, and has made progress."""
+    groups = started(run)
+    return bool(groups) and groups[-1][0] == workers and run.step() > groups[-1][1]
 
 
 def stop(run: Run) -> None:
@@ -125,48 +131,47 @@ def test_two_workers_then_one_then_two_end_with_the_score_of_an_undisturbed_run(
     nodes.ask(do="add")
     lost = nodes.ask(do="add")
     run = Run(nodes, tmp_path / "disturbed", *ELASTIC)
-    wait(lambda: run.step() >= 60, 120, "step 60")
+    wait(lambda: trains(run, 2) and run.step() >= 60, 120, "a group of two")
+    before = len(started(run))
     nodes.ask(do="lose", node=lost["node"])
-    wait(lambda: len(started(run)) >= 2 and run.step() >= started(run)[1][1] + 60, 120, "a group of one")
+    wait(lambda: trains(run, 1), 120, "a group of one")
     nodes.ask(do="add")
-    wait(lambda: len(started(run)) >= 3, 120, "a group of two again")
-    wait(lambda: any(event.step > started(run)[2][1] for event in run.events(EventKind.SCORES)), 200, "its score")
+    wait(lambda: trains(run, 2), 120, "a group of two again")
+    wait(lambda: any(event.step > started(run)[-1][1] for event in run.events(EventKind.SCORES)), 200, "its score")
     stop(run)
-    assert [workers for workers, _ in started(run)] == [2, 1, 2]
+    assert [workers for workers, _ in started(run)[before - 1 :]] == [2, 1, 2]
     assert len(run.events(EventKind.RESTARTED)) == 1  # growing is no failure
     assert steps(run) == sorted({*range(20, run.step(), 20), *steps(run)})  # each step once in the books
     assert all(event.images == 16 * event.step for event in run.events(EventKind.PROGRESS))  # the global batch
-    assert (
-        run.events(EventKind.SCORES)[-1].data["scores"]["fid"] < 220
-    )  # undisturbed at step 4000: 78 to 136 with seeds 0 to 4
+    # undisturbed at step 4000: 78 to 136 with seeds 0 to 4
+    assert run.events(EventKind.SCORES)[-1].data["scores"]["fid"] < 220
 
 
 def test_a_worker_that_gets_sigterm_and_a_node_that_is_taken_away_cost_no_step_and_no_restart(
     nodes: Nodes, tmp_path: Path
 ) -> None:
     staying, leaving = nodes.ask(do="add"), nodes.ask(do="add")
-    never = [
-        "checkpoint.every_steps=1000000",
-        "evaluation.every_steps=1000000",
-        "retry.worker_failures=0",
-    ]  # what is kept is kept because of the notice
+    # what is kept is kept because of the notice
+    never = ["checkpoint.every_steps=1000000", "evaluation.every_steps=1000000", "retry.worker_failures=0"]
     run = Run(nodes, tmp_path / "preempted", *ELASTIC, *never)
-    wait(lambda: run.step() >= 60, 120, "step 60")
+    # Ray shares places out every 20 s: a group of one may come first
+    wait(lambda: trains(run, 2) and run.step() >= 60, 120, "a group of two")
+    before = len(started(run))
     nodes.workers(staying["raylet"])[0].send_signal(signal.SIGTERM)
-    wait(lambda: len(started(run)) >= 2 and run.step() > started(run)[1][1], 120, "a group after SIGTERM")
+    wait(lambda: len(started(run)) > before and trains(run, 2), 120, "a group of two after SIGTERM")
     leave = subprocess.Popen(
         [sys.executable, "-m", "trainer.launch.leave", "--node", leaving["node"], "--seconds", "30",
          "--address", nodes.environment()["RAY_ADDRESS"]],
         env=nodes.environment(),
     )  # fmt: skip
-    wait(lambda: len(started(run)) >= 3 and run.step() > started(run)[2][1], 120, "a group of one")
+    wait(lambda: trains(run, 1), 120, "a group of one")
     stop(run)
     assert leave.wait(60) == 0
-    groups, restarts = started(run), run.events(EventKind.RESTARTED)
-    assert [workers for workers, _ in groups] == [2, 2, 1]
+    after = started(run)[before:]
     saved = [event.step for event in run.events(EventKind.CHECKPOINT)]
-    assert [step for _, step in groups] == [0, *saved[:2]]
+    assert [workers for workers, _ in after] == [2, 1]
+    assert [step for _, step in after] == saved[-3:-1]  # the last one is that of the stop
     assert set(saved) <= set(steps(run))  # a group stops after its last tick, and the next goes on from there
-    assert [event.data["reason"][10:] for event in restarts] == [
+    assert [event.data["reason"][10:] for event in run.events(EventKind.RESTARTED)] == [
         "its process was asked to end (SIGTERM)", "its node is being taken away",
     ]  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Any
 
 import ray
 from ray.train import ScalingConfig
-from ray.train.v2._internal.execution.scaling_policy import ElasticScalingPolicy
+from ray.train.v2._internal.execution.scaling_policy import ElasticScalingPolicy, NoopDecision, ResizeDecision
 
 from trainer.spec import JobSpec
 
@@ -47,6 +47,13 @@ class LanePolicy(ElasticScalingPolicy):  # type: ignore[misc]
         """In the controller's process, which is this job's alone: a group of another size may fit where this one waits."""
         os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] = str(PLACE_SECONDS)
         super().after_controller_start(train_run_context)
+
+    def make_decision_for_running_worker_group(self, worker_group_state: Any, worker_group_status: Any) -> Any:
+        """A group that runs may grow. It doesn't shrink: a node that goes is for its workers to save their work
+        (`preempt`) or for a restart, and ending them here first would lose their steps."""
+        decision = super().make_decision_for_running_worker_group(worker_group_state, worker_group_status)
+        shrinks = isinstance(decision, ResizeDecision) and decision.num_workers < worker_group_state.num_workers
+        return NoopDecision() if shrinks else decision
 
     def _count_possible_workers(self, reserved_resources: Any) -> int:
         possible = super()._count_possible_workers(_still_there(reserved_resources))

@@ -31,6 +31,19 @@ def test_places_that_do_not_divide_the_lanes_are_left_free(
     assert policy._count_possible_workers({"a": {"CPU": 1.0}, "b": {"CPU": free - 1.0}}) == workers
 
 
+@pytest.mark.parametrize(("free", "decided"), [(2, None), (4, None), (8, 8)])
+def test_a_group_that_runs_grows_but_is_not_shrunk_under_its_workers(
+    spec: JobSpec, free: int, decided: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(elastic, "_still_there", lambda nodes: nodes)
+    policy = LanePolicy(scaling(spec), spec.world_sizes())
+    monkeypatch.setattr(policy, "_maybe_send_resource_request", lambda: None)
+    monkeypatch.setattr(policy, "_get_reserved_resources", lambda: {"a": {"CPU": float(free)}})
+    state: Any = SimpleNamespace(start_time=float("-inf"), num_workers=4)
+    decision = policy.make_decision_for_running_worker_group(state, None)
+    assert getattr(decision, "num_workers", None) == decided
+
+
 def test_a_job_without_a_minimum_has_a_fixed_size(spec: JobSpec) -> None:
     assert scaling(with_overrides(spec, ["resources.min_workers=null"])).num_workers == 8
     assert scaling(spec).num_workers == (2, 8)
