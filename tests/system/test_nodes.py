@@ -34,11 +34,6 @@ for line in sys.stdin:
     elif command["do"] == "lose":
         cluster.remove_node(nodes.pop(command["node"]), allow_graceful=False)
         print("{}", flush=True)
-    elif command["do"] == "lose all":
-        for node in nodes.values():
-            cluster.remove_node(node, allow_graceful=False)
-        nodes.clear()
-        print("{}", flush=True)
     elif command["do"] == "address":
         print(json.dumps({"address": cluster.address}), flush=True)
 cluster.shutdown()
@@ -81,21 +76,16 @@ def _trains(process: psutil.Process) -> bool:
         return False
 
 
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
+@pytest.fixture
+def nodes(tmp_path: Path) -> Iterator[Nodes]:
+    """Of each test its own: Ray goes on counting on nodes that died for some 20 s."""
     process = subprocess.Popen(
         [sys.executable, "-c", HEAD], env=_clean(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     try:
-        yield Nodes(process, tmp_path_factory.mktemp("cache"))
+        yield Nodes(process, tmp_path / "cache")
     finally:
         process.communicate(timeout=60)
-
-
-@pytest.fixture
-def nodes(cluster: Nodes) -> Iterator[Nodes]:
-    yield cluster
-    cluster.ask(do="lose all")
 
 
 SCORED = 1000
@@ -154,7 +144,6 @@ def test_a_worker_that_gets_sigterm_and_a_node_that_is_taken_away_cost_no_step_a
     # what is kept is kept because of the notice
     never = ["checkpoint.every_steps=1000000", "evaluation.every_steps=1000000", "retry.worker_failures=0"]
     run = Run(nodes, tmp_path / "preempted", *ELASTIC, *never)
-    # Ray shares places out every 20 s: a group of one may come first
     wait(lambda: trains(run, 2) and run.step() >= 60, 120, "a group of two")
     before = len(started(run))
     nodes.workers(staying["raylet"])[0].send_signal(signal.SIGTERM)
