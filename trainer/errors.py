@@ -47,7 +47,7 @@ class CollapsedError(TrainingError):
 
 
 class PreemptedError(TrainingError):
-    """The training stopped with a checkpoint because a worker's node is taken away; it goes on elsewhere."""
+    """The training stopped with a checkpoint because a worker's node is taken away, or more workers fit; it goes on."""
 
     kind = FailureKind.PREEMPTED
 

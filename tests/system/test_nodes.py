@@ -130,7 +130,11 @@ def test_two_workers_then_one_then_two_end_with_the_score_of_an_undisturbed_run(
     wait(lambda: any(event.step > started(run)[-1][1] for event in run.events(EventKind.SCORES)), 200, "its score")
     stop(run)
     assert [workers for workers, _ in started(run)[before - 1 :]] == [2, 1, 2]
-    assert len(run.events(EventKind.RESTARTED)) == 1  # growing is no failure
+    restarts = [event.data["reason"] for event in run.events(EventKind.RESTARTED)]
+    assert restarts[-1] == "a larger group fits"
+    assert started(run)[-1][1] in steps(run)
+    assert started(run)[-1][1] in {event.step for event in run.events(EventKind.CHECKPOINT)}
+    assert started(run)[-1][1] > started(run)[-2][1]  # growing cost no step
     assert steps(run) == sorted({*range(20, run.step(), 20), *steps(run)})  # each step once in the books
     assert all(event.images == 16 * event.step for event in run.events(EventKind.PROGRESS))  # the global batch
     # undisturbed at step 4000: 78 to 136 with seeds 0 to 4

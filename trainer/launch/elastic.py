@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import ray
 from ray.train import ScalingConfig
 from ray.train.v2._internal.execution.scaling_policy import ElasticScalingPolicy, NoopDecision, ResizeDecision
 
+from trainer.launch.stop import GROWS
 from trainer.spec import JobSpec
 
 RESIZE_SECONDS = 60.0
@@ -39,9 +41,10 @@ seconds: a group that was asked for in that time waits for a place that won't co
 class LanePolicy(ElasticScalingPolicy):  # type: ignore[misc]
     """Ray's elastic policy over `sizes` (ascending) alone: 7 free places are 4 workers when there are 8 lanes."""
 
-    def __init__(self, scaling_config: ScalingConfig, sizes: tuple[int, ...]) -> None:
+    def __init__(self, scaling_config: ScalingConfig, sizes: tuple[int, ...], grow: Path) -> None:
+        """grow: the file that asks the workers to save their work and end."""
         super().__init__(scaling_config)
-        self._sizes = sizes
+        self._sizes, self._grow = sizes, grow
 
     def after_controller_start(self, train_run_context: Any) -> None:
         """In the controller's process, which is this job's alone: a group of another size may fit where this one waits."""
@@ -49,11 +52,13 @@ class LanePolicy(ElasticScalingPolicy):  # type: ignore[misc]
         super().after_controller_start(train_run_context)
 
     def make_decision_for_running_worker_group(self, worker_group_state: Any, worker_group_status: Any) -> Any:
-        """A group that runs may grow. It doesn't shrink: a node that goes is for its workers to save their work
-        (`preempt`) or for a restart, and ending them here first would lose their steps."""
+        """Never ends a group that runs, which would lose its steps since the checkpoint. Where more would fit, its workers
+        are asked to save their work and end, and the next group has the size that fits then. Of a node that goes the
+        workers hear themselves (`preempt`), or they die."""
         decision = super().make_decision_for_running_worker_group(worker_group_state, worker_group_status)
-        shrinks = isinstance(decision, ResizeDecision) and decision.num_workers < worker_group_state.num_workers
-        return NoopDecision() if shrinks else decision
+        if isinstance(decision, ResizeDecision) and decision.num_workers > worker_group_state.num_workers:
+            self._grow.write_text(GROWS)
+        return NoopDecision()
 
     def _count_possible_workers(self, reserved_resources: Any) -> int:
         possible = super()._count_possible_workers(_still_there(reserved_resources))

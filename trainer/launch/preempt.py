@@ -2,7 +2,8 @@
 
 Two notices count: Ray's, that a node of the group is being drained (its preemption watcher tells every worker), and a
 SIGTERM to a worker's process. Going on until the node dies would throw away the steps since the checkpoint, so the group
-ends itself: `train_worker` raises a failure of the kind `preempted`, for which `Patience` spends no restart.
+ends itself: `train_worker` raises a failure of the kind `preempted`, for which `Patience` spends no restart. An elastic
+group that makes room for a larger one ends in the same way.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from ray.train.v2._internal.execution.failure_handling import DefaultFailurePoli
 from ray.train.v2.api.exceptions import PreemptionError, WorkerGroupError
 from ray.train.v2.api.preemption import PreemptionInfo
 
+from trainer.launch.stop import GROWS
 from trainer.sinks.spool import Spool
 from trainer.wire import EventKind, FailureKind
 
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from trainer.engine.distributed import Distributed
     from trainer.engine.events import Event, Run
 
-TERMINATED, DRAINED, OTHERS = 1, 2, 3
+TERMINATED, DRAINED, OTHERS, LARGER = 1, 2, 3, 4
 WORDS = {TERMINATED: "its process was asked to end (SIGTERM)", DRAINED: "its node is being taken away"}
 """What a worker may have been told of itself; `OTHERS`: of another worker's node."""
 REASON = "a worker's node is being taken away"
@@ -78,7 +80,9 @@ class Preemption:
             self._heard = heard
             run.request_stop(REASON)
         elif isinstance(event, RunFinished):
-            self._wished = run.stop_reason not in (None, REASON)
+            self._wished = run.stop_reason not in (None, REASON, GROWS)
+            if run.stop_reason == GROWS:
+                self._heard = self._heard or LARGER
 
     def close(self) -> None:
         """Nothing to release."""
@@ -91,7 +95,7 @@ class Preemption:
         if distributed.any(self._wished) or not any(heard):
             return None
         told = [f"worker {rank}: {WORDS[code]}" for rank, code in enumerate(heard) if code in WORDS]
-        return "; ".join(told) or REASON
+        return "; ".join(told) or (REASON if OTHERS in heard else GROWS)
 
 
 def say_restarted(job_dir: str, attempt: int, reason: str) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray.train
 from ray.exceptions import OutOfMemoryError, RayActorError
@@ -23,8 +23,11 @@ from trainer.launch import warm
 from trainer.launch.backend import ProcessGroup
 from trainer.launch.elastic import LanePolicy, scaling
 from trainer.launch.preempt import Patience, Preemption, say_restarted
-from trainer.launch.stop import StopFile
+from trainer.launch.stop import StopFile, grow_file, stop_file
 from trainer.wire import JOB_FILE, FailureKind, JobFile
+
+if TYPE_CHECKING:
+    from trainer.engine.events import Listener
 
 FINAL = frozenset(
     {
@@ -74,6 +77,7 @@ class Trainer(DataParallelTrainer):  # type: ignore[misc]
     then fails, its job ends, and Ray removes what belongs to it."""
 
     sizes: tuple[int, ...] = ()
+    grow: Path
     patience: Patience
 
     def _create_default_callbacks(self) -> list[Any]:
@@ -83,7 +87,7 @@ class Trainer(DataParallelTrainer):  # type: ignore[misc]
 
     def _initialize_and_run_controller(self, **settings: Any) -> Any:
         if self.scaling_config.elasticity_enabled:
-            settings["scaling_policy"] = LanePolicy(self.scaling_config, self.sizes)
+            settings["scaling_policy"] = LanePolicy(self.scaling_config, self.sizes, self.grow)
         settings["failure_policy"] = self.patience
         return super()._initialize_and_run_controller(**settings)
 
@@ -104,7 +108,7 @@ def _trainer(job: JobFile) -> Trainer:
             callbacks=[Verdicts(job.job_dir, job.attempt, job.spec.retry.worker_failures)],
         ),
     )
-    trainer.sizes = job.spec.world_sizes()
+    trainer.sizes, trainer.grow = job.spec.world_sizes(), grow_file(job)
     trainer.patience = Patience(failures, job.job_dir, job.attempt)
     return trainer
 
@@ -126,7 +130,7 @@ def train_worker(config: dict[str, Any]) -> str:
             )
         distributed = Distributed.create(job.spec, world=world)
         preemption = Preemption()
-        outcome = train(job, distributed, [preemption, *([StopFile(job)] if distributed.is_main else [])])
+        outcome = train(job, distributed, [preemption, *(_asked(job) if distributed.is_main else [])])
         if outcome == "stopped" and (why := preemption.why(distributed)):
             raise PreemptedError(why)
         return outcome
@@ -134,6 +138,12 @@ def train_worker(config: dict[str, Any]) -> str:
         traceback.print_exc()
         kind, reason = classify(error)
         raise WorkerFailedError(kind, reason) from None
+
+
+def _asked(job: JobFile) -> list[Listener]:
+    """What listens for files that ask the run to stop. A wish to grow was another group's."""
+    grow_file(job).unlink(missing_ok=True)
+    return [StopFile(stop_file(job)), StopFile(grow_file(job))]
 
 
 class Verdicts(UserCallback):  # type: ignore[misc]

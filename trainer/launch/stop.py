@@ -15,16 +15,26 @@ from trainer.wire import JobFile
 LOOK_SECONDS = 0.5
 
 
+GROWS = "a larger group fits"
+"""Why a group stops that is to start again with more workers."""
+
+
+def grow_file(job: JobFile) -> Path:
+    """The file by which the elastic policy asks this attempt's workers to save their work and end, so that more can start."""
+    return Path(job.job_dir) / f"grow-{job.attempt}"
+
+
 def stop_file(job: JobFile) -> Path:
     """The file whose existence asks this attempt to stop; its text says why."""
     return Path(job.job_dir) / f"stop-{job.attempt}"
 
 
 class StopFile:
-    """Listener that asks the run to stop once the file is there. A thread looks, so that no step waits for a disk."""
+    """Listener that asks the run to stop once a file is there, for the reason that it holds. A thread looks, so that no step
+    waits for a disk."""
 
-    def __init__(self, job: JobFile) -> None:
-        self._path = stop_file(job)
+    def __init__(self, path: Path) -> None:
+        self._path = path
         self._reason: str | None = None
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._look, name="stop-file", daemon=True)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import ray
+from ray.train.v2._internal.execution.scaling_policy import NoopDecision
 
 from trainer.families.table import recipes
 from trainer.launch import capacity, elastic
@@ -24,24 +26,24 @@ def spec() -> JobSpec:
 
 @pytest.mark.parametrize(("free", "workers"), [(1, 0), (2, 2), (3, 2), (4, 4), (7, 4), (8, 8), (50, 8)])
 def test_places_that_do_not_divide_the_lanes_are_left_free(
-    spec: JobSpec, free: int, workers: int, monkeypatch: pytest.MonkeyPatch
+    spec: JobSpec, free: int, workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(elastic, "_still_there", lambda nodes: nodes)  # it asks Ray
-    policy = LanePolicy(scaling(spec), spec.world_sizes())
+    policy = LanePolicy(scaling(spec), spec.world_sizes(), tmp_path / "grow")
     assert policy._count_possible_workers({"a": {"CPU": 1.0}, "b": {"CPU": free - 1.0}}) == workers
 
 
-@pytest.mark.parametrize(("free", "decided"), [(2, None), (4, None), (8, 8)])
-def test_a_group_that_runs_grows_but_is_not_shrunk_under_its_workers(
-    spec: JobSpec, free: int, decided: int | None, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("free", "asked"), [(2, False), (4, False), (8, True)])
+def test_a_group_that_runs_is_never_ended_but_asked_to_make_room_for_a_larger_one(
+    spec: JobSpec, free: int, asked: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(elastic, "_still_there", lambda nodes: nodes)
-    policy = LanePolicy(scaling(spec), spec.world_sizes())
+    policy = LanePolicy(scaling(spec), spec.world_sizes(), tmp_path / "grow")
     monkeypatch.setattr(policy, "_maybe_send_resource_request", lambda: None)
     monkeypatch.setattr(policy, "_get_reserved_resources", lambda: {"a": {"CPU": float(free)}})
     state: Any = SimpleNamespace(start_time=float("-inf"), num_workers=4)
-    decision = policy.make_decision_for_running_worker_group(state, None)
-    assert getattr(decision, "num_workers", None) == decided
+    assert isinstance(policy.make_decision_for_running_worker_group(state, None), NoopDecision)
+    assert (tmp_path / "grow").exists() == asked
 
 
 def test_a_job_without_a_minimum_has_a_fixed_size(spec: JobSpec) -> None:

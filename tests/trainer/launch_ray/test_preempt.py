@@ -19,6 +19,7 @@ from trainer.launch import preempt
 from trainer.launch.elastic import _still_there
 from trainer.launch.preempt import Patience, Preemption
 from trainer.launch.ray_train import WorkerFailedError
+from trainer.launch.stop import GROWS
 from trainer.sinks.spool import SpoolReader
 
 TOLD = WorkerFailedError("preempted", "worker 1: its node is being taken away")
@@ -109,6 +110,18 @@ def test_a_stop_that_somebody_wished_stays_a_stop(monkeypatch: pytest.MonkeyPatc
     listener = Preemption()
     run_with(listener, preempt.DRAINED, monkeypatch)
     assert listener.why(Place(wished=True)) is None  # type: ignore[arg-type]
+
+
+def test_a_group_that_makes_room_for_a_larger_one_says_so_and_a_wish_to_stop_wins(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for wished, why in ((False, "a larger group fits"), (True, None)):
+        listener = Preemption()
+        run_with(listener, 0, monkeypatch, wish=GROWS)
+        assert listener.why(Place(wished=wished)) == why  # type: ignore[arg-type]
+    other = Preemption()
+    run_with(other, 0, monkeypatch)
+    assert other.why(Place(other=preempt.LARGER)) == "a larger group fits"  # type: ignore[arg-type]
 
 
 def test_the_first_sigterm_is_a_notice_and_the_second_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
