@@ -28,9 +28,7 @@ class FailureKind(StrEnum):
     NON_FINITE = "non-finite"  # NaN or infinity in a loss
     COLLAPSED = "collapsed"  # the sentinel's policy ended the training, or its roll backs are used up
     WORKER_LOST = "worker-lost"  # workers died more often than retry.worker_failures
-    PREEMPTED = (
-        "preempted"  # a node was taken away, or more workers fit: the group starts again, so no job ends with it
-    )
+    PREEMPTED = "preempted"  # a node was taken away, or more workers fit: the group starts again, no job ends so
     NO_CAPACITY = "no-capacity"  # the cluster can never give what the job asks for
     DISK_FULL = "disk-full"
     PUBLISH_FAILED = "publish-failed"  # trained and packaged, but MLflow did not take the model

@@ -14,8 +14,9 @@ from typing import Any
 
 import psutil
 import pytest
-from test_ray_train import Run, wait
+from test_ray_train import Run, title, wait
 
+from trainer.launch.leave import WORKER
 from trainer.wire import EventKind
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300), pytest.mark.xdist_group("nodes")]
@@ -58,7 +59,7 @@ class Nodes:
 
     def workers(self, raylet: int) -> list[psutil.Process]:
         """The training workers of a node."""
-        return [child for child in psutil.Process(raylet).children(recursive=True) if _trains(child)]
+        return [child for child in psutil.Process(raylet).children(recursive=True) if title(child).startswith(WORKER)]
 
     def environment(self) -> dict[str, str]:
         ours = {"RAY_ADDRESS": self.ask(do="address")["address"], "OMP_NUM_THREADS": "1", "AGON_RESIZE_SECONDS": "2"}
@@ -67,13 +68,6 @@ class Nodes:
 
 def _clean() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-
-
-def _trains(process: psutil.Process) -> bool:
-    try:
-        return " ".join(process.cmdline()).startswith("ray::RayTrainWorker")
-    except psutil.Error:
-        return False
 
 
 @pytest.fixture

@@ -41,13 +41,13 @@ class Cluster:
     def workers(self) -> list[psutil.Process]:
         """The training workers' processes."""
         children = psutil.Process(self.stack.record.parts["ray"].pid).children(recursive=True)
-        return [child for child in children if _title(child).startswith("ray::RayTrainWorker")]
+        return [child for child in children if title(child).startswith("ray::RayTrainWorker")]
 
     def environment(self) -> dict[str, str]:
         return {**os.environ, **self.stack.ray_driver(), "OMP_NUM_THREADS": "1"}
 
 
-def _title(process: psutil.Process) -> str:
+def title(process: psutil.Process) -> str:
     try:
         return " ".join(process.cmdline())
     except psutil.Error:

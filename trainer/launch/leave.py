@@ -20,12 +20,18 @@ WORKER = "ray::RayTrainWorker"
 
 def main(arguments: list[str]) -> int:
     """Drain the node, wait for its workers."""
-    parser = argparse.ArgumentParser(prog="python -m trainer.launch.leave", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m trainer.launch.leave", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seconds", type=float, default=45.0, help="how long the node will be there (default: 45)")
     parser.add_argument("--node", default=None, help="Ray's id of the node (default: the node of this machine)")
     parser.add_argument("--address", default="auto", help="host:port of the cluster (default: this machine's)")
     options = parser.parse_args(arguments)
-    if error := drain(options.address, options.node, options.seconds):
+    try:
+        error = drain(options.address, options.node, options.seconds)
+    except ConnectionError as missing:
+        error = str(missing)
+    if error:
         print(f"Ray doesn't drain the node: {error}", file=sys.stderr)  # noqa: T201
         return 1
     until = time.monotonic() + options.seconds

@@ -44,8 +44,8 @@ class SelfAttention(nn.Module):
 def attend(query_BNK: Tensor, key_BMK: Tensor, value_BMV: Tensor) -> Tensor:
     """softmax(query · keyᵀ) · value, [B, N, V], without holding the [B, N, M] matrix.
 
-    The kernels that do without it want contiguous rows, queries as wide as values, and widths that fill a vector register:
-    at a width of 8 the CPU's takes half as long again as at 16. Zeros added to queries and keys change no product, and
+    The kernels that do without it want contiguous rows, queries as wide as values, and widths that fill a vector register
+    (the CPU's is slower at a width of 8 than at 16). Zeros added to queries and keys change no product, and
     those added to values are cut off again.
     """
     values = value_BMV.shape[2]

@@ -46,9 +46,8 @@ def shifted_sum(weight_OI33: Tensor) -> Tensor:
 
 
 BOX_CHANNELS = 64
-"""Channels from which on a CPU is faster with fewer products and one more pass over the map (measured, channels last: 15 to
-35 % of the layer at 64 to 128 channels, nothing at 32; torch's pooling of contiguous maps is too slow for it). A GPU's
-products are cheaper yet in relation to its memory."""
+"""From so many channels on, fewer products are worth one more pass over the map on a CPU, where the map is channels last
+(torch pools contiguous maps too slowly). At 32 it made no difference, at 16 it was slower. Products of a GPU are cheaper yet."""
 
 
 def box_pays(input: Tensor, weight_OI33: Tensor) -> bool:
@@ -76,9 +75,8 @@ class UpConv3(Conv3):
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if box_pays(input, weight):
             quarter = None if bias is None else bias / 4
-            wider = conv_transpose2d(
-                input, weight.flip(2, 3).transpose(0, 1), quarter, stride=2
-            )  # [B, O, 2H + 1, 2W + 1]
+            kernel = weight.flip(2, 3).transpose(0, 1)
+            wider = conv_transpose2d(input, kernel, quarter, stride=2)  # [B, O, 2H + 1, 2W + 1]
             return avg_pool2d(wider, 2, stride=1, divisor_override=1)
         kernel = shifted_sum(weight.flip(2, 3)).transpose(0, 1)
         return conv_transpose2d(input, kernel, bias, stride=2, padding=1)

@@ -37,6 +37,11 @@ def test_the_largest_divisor_that_fits_is_found_also_where_memory_bends(
     assert largest(local, usable, memory, known) == max(fitting, default=None)
 
 
+@pytest.mark.parametrize("known", [1, 2])
+def test_a_micro_batch_that_fits_to_the_byte_is_found_though_the_line_is_above_it(known: int) -> None:
+    assert largest(158, 553, lambda micro: max(7 * micro, 10 * known), known) == 79
+
+
 def test_few_evaluations_suffice_where_memory_is_a_line() -> None:
     asked: list[int] = []
 
