@@ -104,7 +104,7 @@ def settle(options: argparse.Namespace, platform: Platform) -> None:
 
 def chosen(asked: Sequence[str]) -> list[str]:
     """The recipes that were asked for, in the table's order for `all`. Raises ValueError that names what there is."""
-    known = [name for name in PROTOCOLS if name in recipes()]
+    known = [name for name, protocol in PROTOCOLS.items() if (protocol.recipe or name) in recipes()]
     if "all" in asked:
         return known
     if unknown := [name for name in asked if name not in known]:
@@ -138,10 +138,11 @@ def reproduce(names: Sequence[str], options: argparse.Namespace, platform: Platf
 
 def spec(name: str, options: argparse.Namespace, mnist: Mnist, seed: int) -> JobSpec:
     """The job's spec with the command's changes."""
-    base = recipes()[name]()
+    protocol = PROTOCOLS[name]
+    base = recipes()[protocol.recipe or name]()
     return spec_of(
         name,
-        PROTOCOLS[name],
+        protocol,
         base,
         url=mnist.url("train", base.arch),
         images=options.images,

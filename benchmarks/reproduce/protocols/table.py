@@ -21,7 +21,7 @@ Measure = Callable[[Case], Iterator[Figure]]
 class Protocol:
     """What one reproduction is.
 
-    epochs, epoch: length of the paper's training, and the images of one epoch; 0 where the paper names none. overrides:
+    recipe: what is trained, where the reproduction has a name of its own; two of one recipe are compared. epochs, epoch: length of the paper's training, and the images of one epoch; 0 where the paper names none. overrides:
     what the reproduction changes about the recipe. evaluations: how often the platform scores the generator on the way.
     states: checkpoints, evenly spaced over the training, that are kept for the measures to choose from.
     codes: whether the measures read a categorical code.
@@ -30,6 +30,7 @@ class Protocol:
 
     paper: str
     measures: tuple[Measure, ...]
+    recipe: str = ""
     epochs: int = 0
     epoch: int = 50_000
     overrides: tuple[str, ...] = ()
@@ -46,8 +47,11 @@ class Protocol:
 
 GAN, MIRZA = "Goodfellow et al. 2014", "Mirza & Osindero 2014"
 RADFORD, DONAHUE, CHEN = "Radford et al. 2016", "Donahue et al. 2017", "Chen et al. 2016"
+BROCK = "Brock et al. 2019"
 WEAK = "Parzen windows are a weak measure: k-means centroids beat true images (Theis et al. 2016)"
 GOODFELLOW = Protocol(GAN, (parzen_likelihood("225 ± 2", 225.0), frechet), epochs=250, note=WEAK)
+ONE_CORE = ("resources.workers=1", "evaluation.every_steps=null")
+"""One worker, and evaluations as often as the protocol says."""
 COMPARED = (frechet,)
 """What the objectives on DCGAN's nets are compared by."""
 
@@ -88,5 +92,10 @@ PROTOCOLS: dict[str, Protocol] = {
     "r3gan": Protocol(
         "Huang et al. 2024", COMPARED, evaluations=10,
         note="scored with its moving average, as its paper does, the others without; trunks of 16 channels, the paper's have 768",
+    ),
+    "biggan-mnist": Protocol(BROCK, (asked_labels(97.0), frechet), overrides=ONE_CORE, evaluations=8),
+    "biggan-mnist-free": Protocol(
+        BROCK, (asked_labels(97.0), frechet), recipe="biggan-mnist", overrides=(*ONE_CORE, "objective.penalties=[]"),
+        evaluations=8, note="without orthogonal regularisation",
     ),
 }  # fmt: skip
