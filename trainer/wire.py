@@ -14,9 +14,11 @@ from typing import Any, Literal
 from pydantic import Field
 
 from trainer.schema import Frozen
+from trainer.search import SearchSpec
 from trainer.spec import JobSpec
 
 JOB_FILE = "job.json"
+SEARCH_FILE = "search.json"
 
 
 class FailureKind(StrEnum):
@@ -57,6 +59,7 @@ class EventKind(StrEnum):
     OBSERVED = "observed"  # {"metrics": {name: float}}: what the sentinel measured
     ROLLED_BACK = "rolled-back"  # {"reason", "from_step", "to_step", "lr_factor" (of the spec's rates), "count"}
     RESTARTED = "restarted"  # {"reason"}: Ray Train restarted the worker group
+    TRIAL = "trial"  # of a search: TrialRecord's fields without `results`, and "result": the newest Result or None
     FINISHED = "finished"  # {"outcome": "completed" | "stopped"}
     FAILED = "failed"  # {"kind": FailureKind, "reason": str}
 
@@ -86,14 +89,15 @@ class EventReply(Frozen):
     """Highest seq up to which all events are stored."""
     desired: Literal["run", "stop"]
     """What is wanted of the job. `stop`: checkpoint, then end."""
+    stop_trials: tuple[str, ...] = ()
+    """Of a search: trials that shall end now."""
 
 
-class JobFile(Frozen):
-    """`job.json`: what the driver needs to know. Readable by its owner alone."""
+class RunFile(Frozen):
+    """What the driver of anything that runs needs to know. Readable by its owner alone."""
 
     job_id: str
     attempt: int = Field(ge=1)
-    spec: JobSpec
     job_dir: str
     """Folder on storage that all nodes share: checkpoints, events.jsonl, samples/, model/."""
     cache_dir: str
@@ -107,3 +111,19 @@ class JobFile(Frozen):
     mlflow_uri: str | None = None
     """Tracking and registry URI; None: no MLflow."""
     mlflow_experiment: str = "agon"
+
+
+class JobFile(RunFile):
+    """`job.json`: one training."""
+
+    spec: JobSpec
+    trial: str | None = None
+    """`s-0123456789ab/t-00003`: the trial of a search that this is, or whose best it publishes; None: a job of its own."""
+    mlflow_parent: str | None = None
+    """MLflow run that this one is nested in: the search's."""
+
+
+class SearchFile(RunFile):
+    """`search.json`: one search. Its trials' folders, which are jobs' folders, lie below `trials/`."""
+
+    spec: SearchSpec

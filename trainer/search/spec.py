@@ -1,0 +1,168 @@
+"""The search itself: base spec, space, what is optimised, by what, and for how long."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from trainer.families.table import recipes
+from trainer.schema import Frozen
+from trainer.search.checks import problems
+from trainer.search.distributions import Distribution
+from trainer.spec import FieldError, JobSpec, SpecError, explain, with_overrides
+from trainer.spec.errors import refuse, short
+from trainer.spec.sections import HIGHER_IS_BETTER
+from trainer.spec.text import read_yaml
+
+Algorithm = Literal["random", "grid", "optuna", "asha", "asha+optuna", "pbt"]
+ALGORITHMS: tuple[str, ...] = get_args(Algorithm)
+
+
+class Budget(Frozen):
+    """When the search ends before all samples have trained; what runs then is stopped and keeps its score."""
+
+    images: int | None = Field(default=None, ge=1)
+    """Real images over all trials."""
+    seconds: float | None = Field(default=None, gt=0)
+    """Wall time of the search, without pauses."""
+
+
+class Asha(Frozen):
+    """Asynchronous successive halving (Li et al. 2018, arXiv:1810.05934)."""
+
+    grace: float = Field(default=0.125, gt=0, le=1)
+    """Share of `train.images` before a trial may be stopped: the first rung."""
+    reduction: float = Field(default=3.0, gt=1)
+    """At each rung the best 1/reduction go on; the next rung lies at `reduction` times its images."""
+
+
+class Pbt(Frozen):
+    """Population-based training (Jaderberg et al. 2017, arXiv:1711.09846)."""
+
+    every: float = Field(default=0.2, gt=0, le=1)
+    """Share of `train.images` between two looks at the population."""
+    quantile: float = Field(default=0.25, gt=0, le=0.5)
+    """The worst such share takes over the state of the best such share."""
+    resample: float = Field(default=0.25, ge=0, le=1)
+    """Probability that a taken value is drawn anew instead of perturbed."""
+    factors: tuple[float, float] = (0.8, 1.25)
+    """Perturbed numbers are multiplied by one of these and kept in their range."""
+
+
+class SearchSpec(Frozen):
+    """Everything one search is. Two searches with equal specs sample equal trials, as long as scores don't steer the sampling."""
+
+    search_version: Literal[1] = 1
+    """Version of this format."""
+    name: str = Field(default="search", pattern=r"^[a-z0-9]([a-z0-9-]{0,50}[a-z0-9])?$")
+    """Short name: lower-case letters, digits and hyphens."""
+    base: JobSpec
+    """The job whose fields are varied. In a file also `{recipe: NAME, set: {path: value}}`. Its `train.images` is the full
+    length of a trial, its `resources` what one trial takes, its `publish` where the best trial's generator goes."""
+    space: dict[str, Distribution] = Field(min_length=1, max_length=50)
+    """Distributions by dotted path, e.g. `optimizers.G.lr: {loguniform: [1e-5, 1e-2]}`."""
+    metric: str = "fid"
+    """The score to optimise: one of `base.evaluation.metrics`, scored on the generator that would be published."""
+    mode: Literal["min", "max"] | None = None
+    """Whether low or high is good; None: as the metric is known."""
+    algorithm: Algorithm = "asha+optuna"
+    """`random`, `grid` (all combinations), `optuna` (TPE, which learns from scores), `asha` (random, bad trials stopped early),
+    `asha+optuna`, `pbt` (a population that copies its best members while training)."""
+    samples: int = Field(default=16, ge=1, le=10_000)
+    """Trials; with `pbt` the size of the population. `grid` takes at most so many of its combinations."""
+    max_concurrent: int = Field(default=4, ge=1, le=1000)
+    """Trials that train at once, at most; fewer if the cluster holds fewer."""
+    evaluations: int = Field(default=8, ge=1, le=1000)
+    """Evaluations of a full trial, evenly spaced, where `base.evaluation.every_steps` says nothing."""
+    smooth: int = Field(default=2, ge=1, le=100)
+    """A trial's score is the mean over its last so many evaluations, so that one lucky evaluation doesn't win."""
+    budget: Budget = Budget()
+    """Limits beside `samples`."""
+    asha: Asha = Asha()
+    """Of `asha` and `asha+optuna`."""
+    pbt: Pbt = Pbt()
+    """Of `pbt`."""
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    """Of the sampling. The trainings' own seed is `base.train.seed`."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> SearchSpec:
+        if found := list(problems(self)):
+            refuse(found)
+        return self
+
+    @property
+    def minimises(self) -> bool:
+        """Whether a low metric is good."""
+        return self.mode == "min" if self.mode else self.metric not in HIGHER_IS_BETTER
+
+    @property
+    def scheduler(self) -> Literal["none", "asha", "pbt"]:
+        """Who stops or changes trials while they train."""
+        return "pbt" if self.algorithm == "pbt" else "asha" if self.algorithm.startswith("asha") else "none"
+
+    @property
+    def sampler(self) -> Literal["random", "grid", "tpe"]:
+        """Who draws the values."""
+        if self.algorithm == "grid":
+            return "grid"
+        return "tpe" if self.algorithm.endswith("optuna") else "random"
+
+
+def parse_search(raw: object) -> SearchSpec:
+    """Validate a raw mapping; `base` may be `{recipe: NAME, set: {path: value}}`. Raises SpecError that lists every wrong field."""
+    if isinstance(raw, dict) and isinstance(raw.get("base"), dict) and "recipe" in raw["base"]:
+        raw = {**raw, "base": _from_recipe(raw["base"])}
+    elif isinstance(raw, dict) and isinstance(raw.get("base"), str):
+        raw = {**raw, "base": _from_recipe({"recipe": raw["base"]})}
+    try:
+        return SearchSpec.model_validate(raw)
+    except ValidationError as error:
+        raise SpecError(explain(error, SearchSpec)) from error
+
+
+def load_search(path: Path | str) -> SearchSpec:
+    """Read a YAML or JSON file. Raises SpecError, or OSError if it can't be read."""
+    try:
+        raw = read_yaml(Path(path).read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SpecError([FieldError(path="", message=f"{path} is not valid YAML: {error}")]) from error
+    if not isinstance(raw, dict):
+        raise SpecError([FieldError(path="", message=f"{path} holds no mapping", fix="it needs base and space")])
+    return parse_search(raw)
+
+
+def _from_recipe(given: dict[str, Any]) -> dict[str, Any]:
+    """The recipe's spec with its changes. Raises SpecError with paths below `base`."""
+    name, changes = given.get("recipe"), given.get("set", {})
+    if unknown := given.keys() - {"recipe", "set"}:
+        raise SpecError(
+            [FieldError(path=f"base.{min(unknown)}", message="unknown field", fix="give recipe and set alone")]
+        )
+    make = recipes().get(str(name))
+    if make is None:
+        raise SpecError(
+            [
+                FieldError(
+                    path="base.recipe",
+                    message="no such recipe",
+                    value=short(name),
+                    fix=f"one of {', '.join(recipes())}",
+                )
+            ]
+        )
+    if not isinstance(changes, dict):
+        raise SpecError([FieldError(path="base.set", message="is no mapping of path to value", value=short(changes))])
+    import json
+
+    try:
+        spec = with_overrides(
+            make(),
+            [f"{path}={value if isinstance(value, str) else json.dumps(value)}" for path, value in changes.items()],
+        )
+    except SpecError as error:
+        raise SpecError([found.model_copy(update={"path": f"base.{found.path}"}) for found in error.errors]) from error
+    return spec.model_dump(mode="json")
