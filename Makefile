@@ -29,8 +29,8 @@ $(STAMP): pyproject.toml requirements.lock
 demo: setup  ## the whole path, from a REST request to a model pulled from the registry (runs/demo: samples.png and a report)
 	@exec $(BIN)/python -m service.demo $(ARGS)
 
-reproduce: setup  ## RECIPE=infogan (or all): train it on MNIST=zip or folder, measure it as its paper does
-	@exec $(BIN)/python -m benchmarks.reproduce $(or $(RECIPE),all) $(if $(MNIST),--mnist '$(MNIST)') $(ARGS)
+reproduce: setup  ## RECIPE=infogan (or all): train it on MNIST=zip or folder (or CIFAR10=), measure it as its paper does
+	@exec $(BIN)/python -m benchmarks.reproduce $(or $(RECIPE),all) $(if $(MNIST),--mnist '$(MNIST)') $(if $(CIFAR10),--cifar10 '$(CIFAR10)') $(ARGS)
 
 test: setup  ## lint, types, import rules and all tests
 	@$(TEST_ENV) BIN="$(BIN)" .ci/check.sh all

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -14,7 +14,7 @@ from benchmarks import readme
 from benchmarks.reproduce import curves, pictures, results
 from benchmarks.reproduce.case import QUICK, Case, Scale
 from benchmarks.reproduce.figures import shown
-from benchmarks.reproduce.mnist import Mnist, NoMnist, find
+from benchmarks.reproduce.images import SETS, NoImages, Splits
 from benchmarks.reproduce.platform import JobEnded, Platform
 from benchmarks.reproduce.protocols.table import PROTOCOLS, Protocol
 from benchmarks.reproduce.specs import spec_of
@@ -28,7 +28,7 @@ from trainer.spec import JobSpec, SpecError
 
 OUT = Console(highlight=False)
 ERR = Console(stderr=True, highlight=False)
-HELP = """Trains each RECIPE through the platform as a job on MNIST and measures it by its paper's protocol.
+HELP = """Trains each RECIPE through the platform as a job on MNIST or CIFAR-10 and measures it by its paper's protocol.
 
 Run it again and it goes on: with the job that runs, or with the finished one. Ctrl-C leaves the job running."""
 
@@ -39,9 +39,9 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m benchmarks.reproduce", description=HELP, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     found.add_argument("recipes", nargs="+", metavar="RECIPE", help=f"all, or of: {', '.join(PROTOCOLS)}")
-    found.add_argument(
-        "--mnist", help="zip or folder with train/<class>/<number>.png and test/… ($MNIST, data/mnist-png.zip)"
-    )
+    for images in SETS:
+        shape = "zip or folder with train/<class>/<number>.png (or .jpg) and test/…"
+        found.add_argument(f"--{images.name}", help=f"{shape} (${images.name.upper()}, {images.default})")
     found.add_argument("--images", type=int, help="train on so many images instead of the recipe's number")
     found.add_argument("--seeds", type=int, nargs="+", default=[0], help="a training for each (0)")
     found.add_argument("--home", type=Path, default=Path("runs/reproduce"), help="the stack's folder (runs/reproduce)")
@@ -64,13 +64,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     platform = Platform(options.home)
     try:
-        mnist = Mnist(find(options.mnist), platform.data)
-        names = chosen(options.recipes)
+        names, sets = with_images(chosen(options.recipes), options, platform.data)
         if options.job and len(names) > 1:
             raise ValueError("--job measures one job: give one recipe")
         with interrupts_raised():
             try:
-                reproduce(names, options, platform, mnist)
+                reproduce(names, options, platform, sets)
             except Exception:
                 settle(options, platform)
                 raise
@@ -81,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return 130
     except (
-        NoMnist,
+        NoImages,
         JobEnded,
         Unfinished,
         SpecError,
@@ -104,7 +103,7 @@ def settle(options: argparse.Namespace, platform: Platform) -> None:
 
 def chosen(asked: Sequence[str]) -> list[str]:
     """The recipes that were asked for, in the table's order for `all`. Raises ValueError that names what there is."""
-    known = [name for name, protocol in PROTOCOLS.items() if (protocol.recipe or name) in recipes()]
+    known = [name for name, protocol in PROTOCOLS.items() if protocol.trains(name) in recipes()]
     if "all" in asked:
         return known
     if unknown := [name for name in asked if name not in known]:
@@ -112,16 +111,34 @@ def chosen(asked: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(asked))
 
 
-def reproduce(names: Sequence[str], options: argparse.Namespace, platform: Platform, mnist: Mnist) -> None:
+def with_images(names: Sequence[str], options: argparse.Namespace, data: Path) -> tuple[list[str], dict[str, Splits]]:
+    """The recipes with each one's images. Raises NoImages; but of `all`, those whose images are not there are left out."""
+    there: dict[str, Splits] = {}
+    for name in names:
+        images = PROTOCOLS[name].data
+        try:
+            there[name] = Splits(images, images.find(getattr(options, images.name)), data)
+        except NoImages as error:
+            if "all" not in options.recipes:
+                raise
+            ERR.print(f"{name} is left out: {error}", markup=False)
+    if not there:
+        raise NoImages("there are no images for any recipe")
+    return list(there), there
+
+
+def reproduce(
+    names: Sequence[str], options: argparse.Namespace, platform: Platform, sets: Mapping[str, Splits]
+) -> None:
     """Submit everything, then follow, measure and write one recipe after the other."""
     if options.job:
         folder = Path(options.job) if Path(options.job).is_dir() else platform.job_folder(options.job)
-        finish(names[0], options, mnist, [(folder, folder.name)])
+        finish(names[0], options, sets[names[0]], [(folder, folder.name)])
         return
     jobs = {}
     for name in names:
         for seed in options.seeds:
-            job, new = platform.submit(spec(name, options, mnist, seed))
+            job, new = platform.submit(spec(name, options, sets[name], seed))
             jobs[name, seed] = job
             ERR.print(f"{name}, seed {seed}: job {job.id} {'submitted' if new else f'found ({job.state})'}")
     ended = []
@@ -131,30 +148,30 @@ def reproduce(names: Sequence[str], options: argparse.Namespace, platform: Platf
         except JobEnded as error:  # the others are still worth measuring
             ended.append(f"{name}: {error}")
             continue
-        finish(name, options, mnist, [(platform.job_folder(job.id), job.id) for job in done])
+        finish(name, options, sets[name], [(platform.job_folder(job.id), job.id) for job in done])
     if ended:
         raise JobEnded("; ".join(ended))
 
 
-def spec(name: str, options: argparse.Namespace, mnist: Mnist, seed: int) -> JobSpec:
+def spec(name: str, options: argparse.Namespace, images: Splits, seed: int) -> JobSpec:
     """The job's spec with the command's changes."""
     protocol = PROTOCOLS[name]
-    base = recipes()[protocol.recipe or name]()
+    base = recipes()[protocol.trains(name)]()
     return spec_of(
         name,
         protocol,
         base,
-        url=mnist.url("train", base.arch),
+        url=images.url("train", base.arch),
         images=options.images,
         seed=seed,
         changes=options.set,
     )
 
 
-def finish(name: str, options: argparse.Namespace, mnist: Mnist, folders: Sequence[tuple[Path, str]]) -> None:
+def finish(name: str, options: argparse.Namespace, images: Splits, folders: Sequence[tuple[Path, str]]) -> None:
     """Measure finished trainings of one recipe; write JSON, pictures and the README's table."""
     scale = QUICK if options.quick else Scale()
-    cases = [(Case(Trained(folder), mnist, scale), job) for folder, job in folders]
+    cases = [(Case(Trained(folder), images, scale), job) for folder, job in folders]
     runs = [measured(PROTOCOLS[name], case, job) for case, job in cases]
     path = results.path_of(name, options.quick, options.out)
     reason = options.reason or results.earlier_reason(path)

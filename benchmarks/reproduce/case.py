@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmarks.reproduce.mnist import Mnist
+from benchmarks.reproduce.images import Splits
 from benchmarks.reproduce.trained import Trained
 
 
@@ -43,12 +43,12 @@ class Case:
     """One finished training under measurement."""
 
     trained: Trained
-    mnist: Mnist
+    images: Splits
     scale: Scale = Scale()
 
     def split(self, name: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         """Images [N, H, W, C] and labels [N] of a split, at the training's resolution."""
-        return self.mnist.images(name, self.trained.spec.arch)
+        return self.images.images(name, self.trained.spec.arch)
 
     def inputs(self, name: str) -> tuple[Tensor, NDArray[np.int64]]:
         """The same as the nets take them: float32 [N, C, H, W]."""

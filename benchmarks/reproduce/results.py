@@ -74,7 +74,7 @@ def record(name: str, protocol: Protocol, runs: Sequence[Run], *, quick: bool, r
         "versions": versions(),
         "images": images,
         "paper_images": protocol.images,
-        "cut": cut(images, protocol, recipes()[name]().train.images),
+        "cut": cut(images, protocol, recipes()[protocol.trains(name)]().train.images),
         "note": protocol.note,
         "reason": reason,
         "figures": [figure.as_json() for figure in over_seeds([run.figures for run in runs])],

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.reproduce.mnist import VALIDATION_FROM
+from benchmarks.reproduce.images import MNIST
 from service.client import Job
 from trainer.data.source import Digits
 
@@ -25,7 +25,7 @@ def digits_zip(path: Path) -> Path:
         for split, count in COUNTS.items():
             for number, index in enumerate(order[used : used + count]):
                 folder = "test" if split == "test" else "train"
-                shown = number + (VALIDATION_FROM if split == "valid" else 0)
+                shown = number + (MNIST.validation_from if split == "valid" else 0)
                 label = names[index].split("/")[0]
                 archive.writestr(f"{folder}/{label}/{shown:05d}.png", digits.read(names[index]))
             used += count

@@ -18,7 +18,7 @@ from reproduce_doubles import digits_zip
 from benchmarks.reproduce import __main__ as command
 from benchmarks.reproduce.case import QUICK, Case
 from benchmarks.reproduce.figures import Figure
-from benchmarks.reproduce.mnist import Mnist
+from benchmarks.reproduce.images import MNIST, Splits
 from benchmarks.reproduce.protocols import autoencoding, coding, density, features, quality
 from benchmarks.reproduce.trained import Trained, Unfinished
 from trainer.checkpoint import write
@@ -54,13 +54,13 @@ def tiny(recipe: str, url: str = "data/mnist") -> JobSpec:
 
 
 @pytest.fixture(scope="module")
-def mnist(tmp_path_factory: pytest.TempPathFactory) -> Mnist:
+def mnist(tmp_path_factory: pytest.TempPathFactory) -> Splits:
     root = tmp_path_factory.mktemp("mnist")
-    return Mnist(str(digits_zip(root / "digits.zip")), root / "home" / "data")
+    return Splits(MNIST, str(digits_zip(root / "digits.zip")), root / "home" / "data")
 
 
 @pytest.fixture(scope="module")
-def folder(mnist: Mnist, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(mnist: Splits, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished training."""
     made = tmp_path_factory.mktemp("training")
     spec = tiny("dcgan", mnist.url("train", tiny("dcgan").arch))
@@ -106,7 +106,7 @@ class Untrained(Trained):
         return self.decode(self.latents(n, 1))
 
 
-def case(recipe: str, mnist: Mnist) -> Case:
+def case(recipe: str, mnist: Splits) -> Case:
     return Case(Untrained(recipe), mnist, QUICK)
 
 
@@ -115,7 +115,7 @@ def by_name(figures: Iterator[Figure]) -> dict[str, float]:
 
 
 def test_a_finished_training_is_measured_written_and_drawn_the_same_each_time(
-    folder: Path, mnist: Mnist, tmp_path: Path
+    folder: Path, mnist: Splits, tmp_path: Path
 ) -> None:
     arguments = ["dcgan", "--job", str(folder), "--mnist", mnist.source, "--home", str(mnist.folder.parent), "--quick"]
     arguments += ["--out", str(tmp_path / "results"), "--images-out", str(tmp_path / "pictures")]
@@ -164,7 +164,7 @@ def drawing(image: Any) -> dict[str, torch.Tensor]:
     return {f"net/{name}/{key}": value for name, net in found.items() for key, value in net.state_dict().items()}
 
 
-def test_the_state_that_is_measured_is_the_best_by_validation_never_by_test(mnist: Mnist, tmp_path: Path) -> None:
+def test_the_state_that_is_measured_is_the_best_by_validation_never_by_test(mnist: Splits, tmp_path: Path) -> None:
     spec = tiny("cgan")
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text("{}")
@@ -199,19 +199,19 @@ def of_last(measure: Any) -> Any:
     return only_last
 
 
-def test_a_folder_without_a_package_is_no_finished_training(tmp_path: Path, mnist: Mnist, capsys: Any) -> None:
+def test_a_folder_without_a_package_is_no_finished_training(tmp_path: Path, mnist: Splits, capsys: Any) -> None:
     with pytest.raises(Unfinished, match="holds no model"):
         Trained(tmp_path)
     assert command.main(["dcgan", "--job", str(tmp_path), "--mnist", mnist.source, "--home", str(tmp_path)]) == 1
     assert "holds no model" in capsys.readouterr().err
 
 
-def test_an_unknown_recipe_is_named_with_those_there_are(mnist: Mnist, tmp_path: Path, capsys: Any) -> None:
+def test_an_unknown_recipe_is_named_with_those_there_are(mnist: Splits, tmp_path: Path, capsys: Any) -> None:
     assert command.main(["stylegan", "--mnist", mnist.source, "--home", str(tmp_path)]) == 1
     assert "no reproduction of stylegan; there are all, gan," in capsys.readouterr().err.replace("\n", " ")
 
 
-def test_an_untrained_q_guesses_and_one_that_reads_the_label_finds_it(mnist: Mnist) -> None:
+def test_an_untrained_q_guesses_and_one_that_reads_the_label_finds_it(mnist: Splits) -> None:
     guessing = case("infogan", mnist)
     figures = by_name(coding.code_matching(5.0)(guessing)) | by_name(coding.information(guessing))
     assert figures["test error of c1 as digit, matched on training images"] > 50
@@ -234,7 +234,7 @@ def test_an_untrained_q_guesses_and_one_that_reads_the_label_finds_it(mnist: Mni
         }
 
 
-def test_the_curve_of_l_i_is_the_jobs_own_metric(mnist: Mnist) -> None:
+def test_the_curve_of_l_i_is_the_jobs_own_metric(mnist: Splits) -> None:
     given = case("infogan", mnist)
     given.trained.events = [
         {
@@ -250,7 +250,7 @@ def test_the_curve_of_l_i_is_the_jobs_own_metric(mnist: Mnist) -> None:
     assert figures["images until L_I was at 90 % of its end"] == 2000
 
 
-def test_a_vaes_bounds_are_ordered_and_the_elbo_is_its_loss(mnist: Mnist) -> None:
+def test_a_vaes_bounds_are_ordered_and_the_elbo_is_its_loss(mnist: Splits) -> None:
     given = case("vae", mnist)
     elbo, weighted = (figure.measured for figure in autoencoding.likelihood_bounds(given))
     assert elbo < weighted < 0
@@ -262,13 +262,13 @@ def test_a_vaes_bounds_are_ordered_and_the_elbo_is_its_loss(mnist: Mnist) -> Non
     assert absolute == pytest.approx(np.abs(grey - 0.5).mean(), rel=0.05)
 
 
-def test_random_features_of_digits_are_worth_something_to_a_neighbour(mnist: Mnist) -> None:
+def test_random_features_of_digits_are_worth_something_to_a_neighbour(mnist: Splits) -> None:
     figures = by_name(features.encoder_neighbours("97.39 %", 97.39)(case("bigan", mnist)))
     assert figures["1-NN test accuracy on E's last hidden layer"] > 60
     assert len(figures) == 2
 
 
-def test_the_critics_estimate_is_paired_with_the_scores_of_the_same_time(mnist: Mnist) -> None:
+def test_the_critics_estimate_is_paired_with_the_scores_of_the_same_time(mnist: Splits) -> None:
     given = case("wgan-gp", mnist)
     (norm,) = quality.gradient_norm(given)
     assert norm.measured > 0

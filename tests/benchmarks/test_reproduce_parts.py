@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from reproduce_doubles import COUNTS, FakeApi, digits_zip
 from torch import nn
 
+from benchmarks.reproduce import __main__ as command
 from benchmarks.reproduce import results, rows
 from benchmarks.reproduce.figures import Figure, over_seeds, shown
-from benchmarks.reproduce.mnist import Mnist, NoMnist, find, split_of
+from benchmarks.reproduce.images import CIFAR10, MNIST, NoImages, Splits
 from benchmarks.reproduce.platform import find_or_submit
 from benchmarks.reproduce.protocols.features import hidden_layer, with_statistics_of
 from benchmarks.reproduce.protocols.quality import gradient_norms
@@ -26,15 +28,60 @@ from trainer.families.table import recipes
 
 
 def test_late_numbers_of_train_are_the_validation_split() -> None:
-    assert split_of("train/3/49999.png") == ("train", "3", "49999.png")
-    assert split_of("mnist/train/3/50000.png") == ("valid", "3", "50000.png")
-    assert split_of("test/3/60001.png") == ("test", "3", "60001.png")
-    assert split_of("README.md") is None
-    assert split_of("train/3/cover.png") is None
+    assert MNIST.split_of("train/3/49999.png") == ("train", "3", "49999.png")
+    assert MNIST.split_of("mnist/train/3/50000.png") == ("valid", "3", "50000.png")
+    assert MNIST.split_of("test/3/60001.png") == ("test", "3", "60001.png")
+    assert MNIST.split_of("README.md") is None
+    assert MNIST.split_of("train/3/cover.png") is None
+
+
+def test_cifar10_has_no_validation_split_and_its_colours_are_kept(tmp_path: Path) -> None:
+    assert CIFAR10.split_of("train/airplane/4999.jpg") == ("train", "airplane", "4999.jpg")
+    red, blue = (Image.new("RGB", (32, 32), colour) for colour in ("red", "blue"))
+    for split, count in (("train", 6), ("test", 4)):
+        for label, image in (("airplane", red), ("truck", blue)):
+            (tmp_path / "cifar" / split / label).mkdir(parents=True)
+            for number in range(50_000, 50_000 + count // 2):  # such a number is MNIST's business alone
+                image.save(tmp_path / "cifar" / split / label / f"{number}.jpg", quality=95)
+    splits = Splits(CIFAR10, str(tmp_path / "cifar"), tmp_path / "data")
+    arch = recipes()["biggan-cifar10"]().arch
+    for split, count in (("train", 6), ("test", 4)):
+        images, labels = splits.images(split, arch)
+        assert images.shape == (count, 32, 32, 3)
+        assert sorted(labels) == [0] * (count // 2) + [1] * (count // 2)
+        np.testing.assert_array_less(100, images[labels == 0][..., 0])  # class 0 is the first by name
+        np.testing.assert_array_less(100, images[labels == 1][..., 2])
+    assert {path.name for path in (tmp_path / "data" / "cifar10-32x3").iterdir()} == {"train", "test"}
+
+
+def test_of_all_recipes_those_without_their_images_are_left_out_but_one_that_was_named_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("CIFAR10", raising=False)
+    given = ["--mnist", str(digits_zip(tmp_path / "digits.zip"))]
+    options = command.parser().parse_args(["all", *given])
+    names, sets = command.with_images(command.chosen(["all"]), options, tmp_path)
+    assert names == [name for name in PROTOCOLS if name != "biggan-cifar10"]
+    assert {splits.set for splits in sets.values()} == {MNIST}
+    assert "biggan-cifar10 is left out" in capsys.readouterr().err
+    options = command.parser().parse_args(["biggan-cifar10", "gan", *given])
+    with pytest.raises(NoImages, match=r"cifar10-jpg\.zip is not there: give CIFAR10.*--cifar10"):
+        command.with_images(["biggan-cifar10", "gan"], options, tmp_path)
+
+
+def test_biggan_on_cifar10_trains_narrow_nets_with_a_moving_average_that_a_short_training_reaches() -> None:
+    protocol, recipe = PROTOCOLS["biggan-cifar10"], recipes()["biggan-cifar10"]()
+    made = spec_of("biggan-cifar10", protocol, recipe, url="data/cifar10", images=400_000, seed=0, changes=[])
+    assert (made.arch.g_width, made.arch.d_width) == (16, 16)
+    assert made.ema is not None
+    assert (made.ema.decay, made.ema.start_images) == (0.999, 100_000)
+    assert made.objective == recipe.objective
+    assert made.evaluation.every_steps == 400_000 // (50 * 4) // 8
 
 
 def test_the_splits_are_disjoint_labelled_and_at_the_archs_resolution(tmp_path: Path) -> None:
-    mnist = Mnist(str(digits_zip(tmp_path / "digits.zip")), tmp_path / "data")
+    mnist = Splits(MNIST, str(digits_zip(tmp_path / "digits.zip")), tmp_path / "data")
     arch = recipes()["gan-digits"]().arch
     sizes = {}
     for split in COUNTS:
@@ -55,12 +102,12 @@ def test_the_splits_are_disjoint_labelled_and_at_the_archs_resolution(tmp_path: 
 def test_missing_images_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MNIST", raising=False)
-    with pytest.raises(NoMnist, match=r"data/mnist-png\.zip is not there.*train/<class>/<number>\.png.*--mnist"):
-        find(None)
+    with pytest.raises(NoImages, match=r"data/mnist-png\.zip is not there.*train/<class>/<number>\.png.*--mnist"):
+        MNIST.find(None)
     empty = tmp_path / "empty"
     (empty / "photos").mkdir(parents=True)
-    with pytest.raises(NoMnist, match="holds no images for train, valid, test"):
-        Mnist(str(empty), tmp_path / "data").url("train", recipes()["gan-digits"]().arch)
+    with pytest.raises(NoImages, match="holds no images for train, valid, test"):
+        Splits(MNIST, str(empty), tmp_path / "data").url("train", recipes()["gan-digits"]().arch)
 
 
 def spec(**given: Any) -> Any:
@@ -163,7 +210,7 @@ def test_a_figures_own_note_stands_in_its_row(tmp_path: Path) -> None:
 
 
 def test_every_reproduction_is_of_a_recipe_that_exists() -> None:
-    assert set(PROTOCOLS) - set(recipes()) == set()
+    assert {protocol.trains(name) for name, protocol in PROTOCOLS.items()} - set(recipes()) == set()
 
 
 def test_figures_are_averaged_over_seeds_with_their_spread() -> None:
@@ -228,7 +275,7 @@ def test_frechet_distances_are_compared_at_equal_images_and_one_extractor_alone(
 
 def test_every_shortened_training_says_so_also_where_the_paper_names_no_length() -> None:
     for name, protocol in PROTOCOLS.items():
-        length = recipes()[name]().train.images
+        length = recipes()[protocol.trains(name)]().train.images
         assert results.cut(length // 100, protocol, length), name
         assert results.cut(max(length, protocol.images or 0), protocol, length) is None, name
     assert results.cut(160_000, PROTOCOLS["infogan"], 640_000) == "0.16 of the recipe's 0.64 M images"

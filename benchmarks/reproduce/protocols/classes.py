@@ -38,7 +38,7 @@ def generated_neighbours(paper: str, target: float) -> Callable[[Case], Iterator
     return measure
 
 
-def asked_labels(target: float) -> Callable[[Case], Iterator[Figure]]:
+def asked_labels(target: float | None) -> Callable[[Case], Iterator[Figure]]:
     """Share of samples in which a CNN trained on real images finds the class that was asked for."""
 
     def measure(case: Case) -> Iterator[Figure]:
@@ -60,7 +60,7 @@ def _real(case: Case) -> Share:
         found = nearest_error(test, truth, *_rows(*case.split("train")))
         return {"value": found.value, "count": found.count}
 
-    kept = case.mnist.remembered("nearest-pixels", case.trained.spec.arch, make)
+    kept = case.images.remembered("nearest-pixels", case.trained.spec.arch, make)
     return Share(kept["value"], int(kept["count"]))
 
 

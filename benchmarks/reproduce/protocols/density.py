@@ -24,9 +24,9 @@ def parzen_likelihood(paper: str, target: float) -> Callable[[Case], Iterator[Fi
         found = _estimate(case, _samples(case))
         yield Figure("Parzen log-likelihood", found.mean, found.standard_error, paper=paper, target=target, unit="nats")
         yield Figure("σ that validation chose", found.sigma)
-        true = case.mnist.remembered(f"parzen-true-{count}", case.trained.spec.arch, lambda: _true(case, count))
+        true = case.images.remembered(f"parzen-true-{count}", case.trained.spec.arch, lambda: _true(case, count))
         yield Figure(TRUE, true["mean"], true["standard_error"], paper="243", unit="nats")
-        means = case.mnist.remembered(
+        means = case.images.remembered(
             f"parzen-kmeans-{case.scale.centroids}", case.trained.spec.arch, lambda: _kmeans(case)
         )
         yield Figure(KMEANS, means["mean"], means["standard_error"], paper="313", unit="nats")
