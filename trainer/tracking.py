@@ -9,7 +9,7 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
-from trainer.wire import JobFile
+from trainer.wire import JobFile, SearchFile
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -57,6 +57,10 @@ def _found_or_made(api: MlflowClient, job: JobFile) -> str:
     if runs:
         return str(runs[0].info.run_id)
     tags = {JOB_TAG: job.job_id, "agon.family": job.spec.arch.family, "agon.spec_digest": job.spec.digest()}
+    if job.trial:
+        tags["agon.trial"] = job.trial
+    if job.mlflow_parent:
+        tags["mlflow.parentRunId"] = job.mlflow_parent
     return str(api.create_run(experiment, run_name=f"{job.spec.name}-{job.job_id}", tags=tags).info.run_id)
 
 
@@ -73,3 +77,25 @@ def _experiment(api: MlflowClient, name: str) -> str:
         if found is None:
             raise error
         return str(found.experiment_id)
+
+
+def search_run(file: SearchFile) -> str:
+    """The id of a search's run, found by its tag or made; its parameters are the search's fields and the space.
+
+    Raises ValueError if the search has no MLflow, MlflowException or requests' errors if the server can't be reached.
+    """
+    if file.mlflow_uri is None:
+        raise ValueError(f"search {file.job_id} has no mlflow_uri")
+    api = client(file.mlflow_uri)
+    experiment = _experiment(api, file.mlflow_experiment)
+    runs = api.search_runs([experiment], filter_string=f"tags.`{JOB_TAG}` = '{file.job_id}'", max_results=1)
+    if runs:
+        return str(runs[0].info.run_id)
+    spec = file.spec
+    tags = {JOB_TAG: file.job_id, "agon.kind": "search", "agon.family": spec.base.arch.family}
+    run = str(api.create_run(experiment, run_name=f"{spec.name}-{file.job_id}", tags=tags).info.run_id)
+    for name in ("algorithm", "samples", "metric", "seed"):
+        api.log_param(run, name, getattr(spec, name))
+    for path, distribution in spec.space.items():
+        api.log_param(run, f"space/{path}", distribution.model_dump_json(exclude_defaults=True)[:500])
+    return run

@@ -69,11 +69,11 @@ def _join(address: str, port: int, backend: str) -> None:
         os.environ["ACCELERATE_TORCH_DEVICE"] = str(device)
     rank, world = place.get_world_rank(), place.get_world_size()
     dist.init_process_group(
-        backend, store=_store(address, port, rank, world), rank=rank, world_size=world, timeout=COLLECTIVE_TIMEOUT
+        backend, store=store(address, port, rank, world), rank=rank, world_size=world, timeout=COLLECTIVE_TIMEOUT
     )
 
 
-def _store(address: str, port: int, rank: int, world: int) -> Store:
+def store(address: str, port: int, rank: int, world: int) -> Store:
     """The key-value store through which the ranks find one another. Rank 0 serves it at its node's address alone; torch by
     itself listens on all interfaces."""
     from torch.distributed import TCPStore  # type: ignore[attr-defined]

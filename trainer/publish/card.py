@@ -25,10 +25,12 @@ class Lineage:
     dataset_digest: str
     spec_digest: str
     code: str
+    trial: str | None = None
+    """`search/trial` where the model is the best of a search."""
 
     def as_dict(self) -> dict[str, Any]:
-        """As JSON."""
-        return asdict(self)
+        """As JSON, without what isn't so."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 def code_version() -> str:
@@ -148,6 +150,7 @@ def _lineage(manifest: DatasetManifest, lineage: Lineage) -> str:
         "dataset": f"{manifest.name}, digest {lineage.dataset_digest}",
         "spec digest": lineage.spec_digest,
         "Agon": lineage.code,
+        **({"search": lineage.trial} if lineage.trial else {}),
     }
     return "\n".join(
         ["## Lineage", "", "| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items())]

@@ -59,6 +59,7 @@ class Publisher:
             dataset_digest=self._dataset.manifest.digest,
             spec_digest=self._job.spec.digest(),
             code=code_version(),
+            trial=self._job.trial,
         )
         return build_package(
             run.state,

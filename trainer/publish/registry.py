@@ -115,6 +115,7 @@ def _create(client: MlflowClient, settings: Publish, job: JobFile, run: str, pac
     client.log_artifacts(run, str(package), ARTIFACT)
     source = f"{client.get_run(run).info.artifact_uri}/{ARTIFACT}"
     tags = {tracking.JOB_TAG: job.job_id, **score_tags(settings.metric, record["scores"], record["provenance"])}
+    tags |= {"agon.trial": job.trial} if job.trial else {}
     return client.create_model_version(
         settings.model, source, run, tags, description=(package / "card.md").read_text()[:5000]
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from trainer.sinks.forward import Forwarder, RefusedError, UnavailableError
 from trainer.sinks.spool import ACKED_FILE, Spool
-from trainer.wire import EventBatch, EventReply, JobFile, WireEvent
+from trainer.wire import EventBatch, EventReply, RunFile, WireEvent
 
 if TYPE_CHECKING:
     import httpx
@@ -26,10 +26,12 @@ class Pusher(Forwarder):
     receiver = "the control plane"
     pace_seconds = 0.25
 
-    def __init__(self, spool: Spool, job: JobFile) -> None:
+    def __init__(self, spool: Spool, job: RunFile) -> None:
         super().__init__(spool, spool.path.with_name(ACKED_FILE))
         self.desired: Literal["run", "stop"] = "run"
         """What was wanted of the job when the control plane last answered."""
+        self.stop_trials: tuple[str, ...] = ()
+        """Of a search: trials that shall end, as of that answer."""
         self._job = job
         self._client: httpx.Client | None = None
         self._heard = 0.0
@@ -70,5 +72,5 @@ class Pusher(Forwarder):
         except ValueError as error:
             raise UnavailableError(f"{self._job.api_url} gave no event reply") from error
         self._heard = time.monotonic()
-        self.desired = reply.desired
+        self.desired, self.stop_trials = reply.desired, reply.stop_trials
         return reply

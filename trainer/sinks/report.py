@@ -5,7 +5,7 @@ Only the launcher knows the end: every worker has closed, or died before it coul
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -14,7 +14,7 @@ from typing import Any, Literal, Self
 from trainer.sinks.mlflow import MlflowSink
 from trainer.sinks.push import Pusher
 from trainer.sinks.spool import Spool
-from trainer.wire import EventKind, FailureKind, JobFile
+from trainer.wire import EventKind, FailureKind, JobFile, RunFile
 
 PUSH_SECONDS = 30.0
 MLFLOW_SECONDS = 60.0
@@ -24,7 +24,7 @@ MLFLOW_SECONDS = 60.0
 class Reporter:
     """Writes a launcher's own events to the job's spool and delivers them. A context manager; closing delivers."""
 
-    def __init__(self, job: JobFile) -> None:
+    def __init__(self, job: RunFile) -> None:
         self._job = job
         self._spool = Spool(Path(job.job_dir))
         self._pusher: Pusher | None = None
@@ -39,9 +39,14 @@ class Reporter:
         """What the control plane wanted when it last answered this reporter."""
         return self._pusher.desired if self._pusher else "run"
 
-    def say(self, event: EventKind, **data: Any) -> None:
-        """Spool one event and see to it that it is delivered soon."""
-        self._spool.append(self._job.attempt, event, data=data)
+    @property
+    def stop_trials(self) -> tuple[str, ...]:
+        """Trials that shall end, as the control plane said when it last answered."""
+        return self._pusher.stop_trials if self._pusher else ()
+
+    def say(self, event: EventKind, fields: Mapping[str, Any] | None = None, *, images: int = 0, **data: Any) -> None:
+        """Spool one event and see to it that it is delivered soon. `fields`: data whose names are arguments here."""
+        self._spool.append(self._job.attempt, event, images=images, data={**(fields or {}), **data})
         self.wake()
 
     def wake(self) -> None:
@@ -77,7 +82,7 @@ class Reporter:
         """Deliver what is left: to the control plane first, then to MLflow."""
         if self._pusher is not None:
             self._pusher.close(PUSH_SECONDS)
-        if self._job.mlflow_uri:
+        if self._job.mlflow_uri and isinstance(self._job, JobFile):  # a search's own run is its driver's
             sink = MlflowSink(self._spool, self._job)
             sink.start()
             sink.close(MLFLOW_SECONDS)

@@ -1,0 +1,183 @@
+"""Entry point of a search's Ray job: `python -m trainer.launch.tune SEARCH_DIR/search.json`.
+
+Runs the search, tells the control plane of every trial, registers the best one, and says how it ended. Exit code 0 if the
+search completed or was stopped (which a pause is, too), 1 if it failed, 2 if its file can't be read.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from types import FrameType
+
+from trainer.launch import warm
+from trainer.launch.tune import track
+from trainer.launch.tune.run import Found, Wishes, run
+from trainer.search import TrialRecord, TrialState
+from trainer.sinks.report import Reporter
+from trainer.wire import EventKind, FailureKind, SearchFile
+
+LOOK_SECONDS = 0.5
+TELL_SECONDS = 2.0
+
+
+class Drive:
+    """One attempt at a search. The main thread is Tune's; another one hears what is wanted and tells how far it is."""
+
+    def __init__(self, file: SearchFile, path: Path, reporter: Reporter) -> None:
+        self._file, self._path, self._reporter = file, path, reporter
+        self._wishes = Wishes()
+        self._trials: dict[str, TrialRecord] = {}
+        self._over = threading.Event()
+        self._began = time.monotonic()
+        self._images_before: int | None = None
+
+    def run(self) -> int:
+        """Search, publish, report; the exit code."""
+        signal.signal(signal.SIGTERM, self._on_signal)
+        signal.signal(signal.SIGINT, self._on_signal)
+        self._reporter.say(
+            EventKind.STARTED,
+            total_images=self._file.spec.budget.images,
+            resumed_from=None,
+            workers=self._file.spec.max_concurrent,
+            device="search",
+        )
+        listener = threading.Thread(target=self._listen, name="control-plane", daemon=True)
+        listener.start()
+        try:
+            parent = track.begin(self._file, self._warn)
+            if parent:
+                self._reporter.say(EventKind.TRACKED, mlflow_run_id=parent)
+            found = run(self._file, self._path, self._wishes, self._say)
+            return self._end(found, parent)
+        finally:
+            self._over.set()
+            listener.join()
+
+    def _end(self, found: Found, parent: str | None) -> int:
+        from trainer.launch.ray_train import WorkerFailedError
+        from trainer.launch.tune.best import publish
+
+        self._tell()
+        self._report(found)
+        track.end(self._file, parent, found, self._warn)
+        if not found.finished:
+            self._reporter.finished("stopped")
+            return 0
+        if found.problem:
+            self._warn(found.problem)
+        if found.best is None:
+            reasons = {trial.reason for trial in found.trials if trial.reason}
+            return self._fail(
+                FailureKind.COLLAPSED, f"no trial has a score: {'; '.join(sorted(reasons)[:3]) or 'none ran'}"
+            )
+        if self._file.spec.base.publish is not None:
+            try:
+                told = publish(self._file, found.best, parent)
+            except WorkerFailedError as error:
+                return self._fail(error.kind, f"the best trial, {found.best.id}, was not registered: {error.reason}")
+            if told is None:
+                self._warn(f"the state of {found.best.id} is not there any more, so nothing was registered")
+            else:
+                self._reporter.say(EventKind.PUBLISHED, **told)
+        self._reporter.finished("completed")
+        return 0
+
+    def _fail(self, kind: FailureKind, reason: str) -> int:
+        print(f"failed ({kind}): {reason}", file=sys.stderr, flush=True)  # noqa: T201 — the search's log
+        self._reporter.failed(kind, reason)
+        return 1
+
+    # -- what happens
+
+    def _say(self, record: TrialRecord) -> None:
+        before = self._trials.get(record.id)
+        self._trials[record.id] = record
+        newest = record.results[-1] if record.results else None
+        fields = record.model_dump(mode="json", exclude={"results"})
+        fields["result"] = newest.model_dump(mode="json") if newest else None
+        self._reporter.say(EventKind.TRIAL, fields, images=record.images)
+        if before is None or before.state is not record.state:
+            score = "" if record.score is None else f", score {record.score:.5g}"
+            print(f"{record.id} {record.state}{score}{f': {record.reason}' if record.reason else ''}", flush=True)  # noqa: T201 — the search's log
+
+    def _warn(self, message: str) -> None:
+        print(f"warning: {message}", flush=True)  # noqa: T201 — the search's log
+        self._reporter.say(EventKind.WARNING, message=message)
+
+    def _report(self, found: Found) -> None:
+        """The page of all trials; the search is not lost with it."""
+        try:
+            from trainer.report.search import write_search_report
+        except ImportError:
+            return
+        began = time.monotonic()
+        try:
+            path = write_search_report(self._file.spec, found.trials, Path(self._file.job_dir))
+        except Exception as error:
+            self._warn(f"no report: {type(error).__name__}: {error}")
+            return
+        self._reporter.say(EventKind.REPORT, path=path.name, seconds=round(time.monotonic() - began, 1))
+
+    def _listen(self) -> None:
+        told = 0.0
+        self._reporter.wake()
+        while not self._over.wait(LOOK_SECONDS):
+            if self._reporter.desired == "stop":
+                self._wishes.pause.set()
+            self._wishes.stop_trials.update(self._reporter.stop_trials)
+            if time.monotonic() - told >= TELL_SECONDS:
+                told = time.monotonic()
+                with suppress(OSError):  # a full disk: told at the next look
+                    self._tell()
+
+    def _tell(self) -> None:
+        """How far the search is."""
+        trials = list(self._trials.values())
+        images = sum(trial.images for trial in trials)
+        if self._images_before is None:
+            self._images_before = images
+        speed = (images - self._images_before) / max(1e-9, time.monotonic() - self._began)
+        scores = [trial.score for trial in trials if trial.score is not None]
+        best = (min if self._file.spec.minimises else max)(scores, default=None)
+        metrics: dict[str, float] = {
+            "trials": float(len(trials)),
+            "running": float(sum(trial.state is TrialState.RUNNING for trial in trials)),
+            "ended": float(sum(trial.state.ended for trial in trials)),
+        }
+        if best is not None:
+            metrics["best"] = best
+        self._reporter.say(
+            EventKind.PROGRESS, images=images, metrics=metrics, total_images=self._file.spec.budget.images,
+            images_per_second=speed, eta_seconds=None, shares={},
+        )  # fmt: skip
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self._wishes.pause.set()
+
+
+def main(arguments: list[str]) -> int:
+    """Run the search whose file is named, on the cluster in RAY_ADDRESS."""
+    if len(arguments) != 1:
+        print("usage: python -m trainer.launch.tune SEARCH_DIR/search.json", file=sys.stderr)  # noqa: T201
+        return 2
+    path = Path(arguments[0]).absolute()
+    try:
+        file = SearchFile.model_validate_json(path.read_bytes())
+    except (OSError, ValueError) as error:
+        print(f"{path} can't be read: {error}", file=sys.stderr)  # noqa: T201
+        return 2
+    with Reporter(file) as reporter:
+        import ray
+
+        ray.init(address="auto", runtime_env={"env_vars": warm.environment()}, logging_level="WARNING")
+        try:
+            return Drive(file, path, reporter).run()
+        except Exception as error:
+            reporter.failed(FailureKind.INTERNAL, f"{type(error).__name__}: {error}")
+            raise

@@ -1,0 +1,199 @@
+"""A search, from its file to its best trial. Needs a connection to a Ray cluster."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import signal
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trainer.launch import warm
+from trainer.launch.tune.progress import replace_text
+from trainer.search import SearchSpec, TrialRecord, TrialState, parse_search
+from trainer.search.space import Values
+from trainer.search.trial import trial_dir
+from trainer.wire import SEARCH_FILE, SearchFile
+
+# Read by Tune in this process and its actors; the environment wins.
+SETTINGS = {
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths in a spec mean the same on every launcher
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # trials write their own events
+    "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # the book is what a search goes on from
+    "TUNE_MAX_PENDING_TRIALS_PG": "1000",  # how many at once is for the search to say
+    "TUNE_RESULT_BUFFER_LENGTH": "1",
+    "TUNE_WARN_THRESHOLD_S": "5",
+    "RAY_AIR_NEW_OUTPUT": "0",
+}
+LOOK_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search has found."""
+
+    trials: tuple[TrialRecord, ...]
+    """All trials, by number."""
+    best: TrialRecord | None
+    """The one with the best score."""
+    finished: bool
+    """Whether all trials have ended; False after a pause."""
+    problem: str | None = None
+    """Why it ended before all samples were drawn."""
+
+
+class Wishes:
+    """What is wanted of a running search. Safe to change from another thread."""
+
+    def __init__(self) -> None:
+        self.pause = threading.Event()
+        """Let every trial save and end; the search can go on later."""
+        self.stop_trials: set[str] = set()
+        """Trials that shall end now and keep their score."""
+
+
+def search(
+    spec: SearchSpec | dict[str, Any],
+    folder: Path | str,
+    *,
+    cache_dir: Path | str | None = None,
+    data_roots: Sequence[str] = (),
+    mlflow_uri: str | None = None,
+) -> Found:
+    """Search, and return all trials. On the cluster that Ray is connected to (`ray.init` before, else a local one).
+
+    `folder` holds everything. A search whose folder has trials already goes on: killed, paused, or with more `samples`.
+    Raises SpecError for a raw spec that isn't valid, ValueError if the folder is of another search.
+    """
+    import ray
+
+    from trainer.launch.local import default_cache
+
+    parsed = spec if isinstance(spec, SearchSpec) else parse_search(spec)
+    place = Path(folder).absolute()
+    place.mkdir(parents=True, exist_ok=True)
+    path, attempt = place / SEARCH_FILE, 1
+    if path.exists():
+        before = SearchFile.model_validate_json(path.read_bytes())
+        if differing := differs(before.spec, parsed):
+            raise ValueError(f"{place} holds another search ({', '.join(differing)} differ); give another folder")
+        attempt = before.attempt + 1
+    file = SearchFile(
+        job_id=f"local-{parsed.name}",
+        attempt=attempt,
+        spec=parsed,
+        job_dir=str(place),
+        cache_dir=str(cache_dir or default_cache()),
+        data_roots=tuple(map(str, data_roots)),
+        mlflow_uri=mlflow_uri,
+    )
+    replace_text(path, file.model_dump_json(indent=1))
+    if not ray.is_initialized():
+        ray.init(runtime_env={"env_vars": warm.environment()}, logging_level="WARNING")
+    return run(file, path)
+
+
+def differs(before: SearchSpec, now: SearchSpec) -> list[str]:
+    """Fields whose change makes it another search: all but its size, its limits and its name."""
+    free = {"samples", "max_concurrent", "budget", "name"}
+    return [
+        name for name in SearchSpec.model_fields if name not in free and getattr(before, name) != getattr(now, name)
+    ]
+
+
+def run(
+    file: SearchFile, path: Path, wishes: Wishes | None = None, say: Callable[[TrialRecord], None] = lambda record: None
+) -> Found:
+    """Run until all trials have ended, the budget is spent, or a pause is wished for. `path`: where `file` lies."""
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
+    from ray import tune
+
+    from trainer.launch.tune.book import Book, Clock, Watcher
+    from trainer.launch.tune.limits import Limits
+    from trainer.launch.tune.samples import Samples
+    from trainer.launch.tune.schedulers import scheduler_of
+    from trainer.launch.tune.trial import Trial
+
+    spec, folder = file.spec, Path(file.job_dir)
+    logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)  # misses files that nobody needs
+    random.seed(spec.seed + file.attempt)  # Tune's population-based training draws from the global generators
+    np.random.seed(spec.seed + file.attempt)
+    book = Book(spec, folder, say)
+    book.catch_up()
+    clock, wishes = Clock(folder), wishes or Wishes()
+    limits = Limits(book, clock, wishes)
+    watcher = Watcher(book, limits.why)
+    samples = Samples(spec, book.records, lambda values: _config(spec, path, values), book.add)
+    # Trials that ended are not run again, even where nothing is left to do.
+    if not samples.is_finished() or any(not record.state.ended for record in book.records):
+        with _pausing(wishes, watcher, book, file):
+            tune.run(
+                Trial,
+                name=f"attempt-{file.attempt}",
+                storage_path=str(folder / "tune"),
+                search_alg=samples,
+                scheduler=scheduler_of(spec, book.records),
+                num_samples=spec.samples,
+                stop=limits,
+                callbacks=[watcher],
+                max_failures=spec.base.retry.worker_failures,
+                reuse_actors=spec.base.resources.workers == 1,
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False, num_to_keep=4),
+                raise_on_failed_trial=False,
+                verbose=0,
+            )
+    clock.write()
+    for record in book.records:
+        if not record.state.ended:
+            book.change(record.id, state=TrialState.PAUSED)
+    left = [record for record in book.records if not record.state.ended]
+    return Found(tuple(book.records), book.best(), not left and not wishes.pause.is_set(), samples.problem)
+
+
+def _config(spec: SearchSpec, path: Path, values: Values) -> dict[str, Any]:
+    resources = spec.base.resources
+    bundle = {"CPU": resources.cpus_per_worker}
+    if resources.gpus_per_worker:
+        bundle["GPU"] = float(resources.gpus_per_worker)
+    return {"search_file": str(path), "values": values, "resources": [bundle] * resources.workers}
+
+
+class _pausing:  # noqa: N801 — used as a statement
+    """Ends Tune's loop when a pause is wished for: the way that Tune itself offers, as after Ctrl-C."""
+
+    def __init__(self, wishes: Wishes, watcher: Any, book: Any, file: SearchFile) -> None:
+        self._wishes, self._watcher, self._book, self._file = wishes, watcher, book, file
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._look, name="wishes", daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *error: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        while not self._over.wait(LOOK_SECONDS):
+            for trial in list(self._wishes.stop_trials):
+                self._stop(trial)
+            if self._wishes.pause.is_set():
+                self._watcher.closed = True
+                os.kill(os.getpid(), signal.SIGUSR1)
+                for record in self._book.records:
+                    self._stop(record.id)
+                return
+
+    def _stop(self, trial: str) -> None:
+        """Ask a trial's workers to save and end."""
+        record = next((each for each in self._book.records if each.id == trial), None)
+        if record is not None and not record.state.ended:
+            folder = trial_dir(Path(self._file.job_dir), trial)
+            (folder / f"stop-{self._file.attempt}").write_text("the search asked it to")

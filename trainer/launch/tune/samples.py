@@ -1,0 +1,291 @@
+"""Which values the next trial has: Tune's Optuna searcher draws them, and every sample is a valid spec.
+
+Trial n is `t-0000n` and has the same values whenever it is drawn, as long as scores don't steer the sampling: the sampler of
+each draw is seeded by (seed, n). So nothing has to be kept of a searcher but what the trials' records say.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState as OptunaState
+from pydantic import JsonValue
+from ray.tune.experiment import Experiment, Trial
+from ray.tune.experiment.config_parser import _create_trial_from_spec, _make_parser
+from ray.tune.search.optuna import OptunaSearch
+from ray.tune.search.search_algorithm import SearchAlgorithm
+
+from trainer.search import Choice, Distribution, LogUniform, QUniform, RandInt, SearchSpec, TrialRecord, TrialState
+from trainer.search.space import Values, active, grid, trial_spec
+from trainer.search.trial import trial_id
+from trainer.spec import SpecError
+
+LOG = logging.getLogger(__name__)
+TRIES = 100
+"""Draws for one trial before the space is given up: of these not one was a valid spec."""
+SCORE = "score"
+
+
+class NoValidSampleError(Exception):
+    """The space gave no valid spec in `TRIES` draws; the message says why the last one wasn't."""
+
+
+class PerDraw(BaseSampler):
+    """A fresh sampler for each draw, so that a draw depends on (seed, n) and on the scores before it, on nothing else."""
+
+    def __init__(self, search: SearchSpec) -> None:
+        self._search = search
+        self._now: BaseSampler = RandomSampler(seed=search.seed)
+
+    def at(self, number: int, attempt: int) -> None:
+        """From now on, draw for this trial."""
+        seed = (self._search.seed * 1_000_003 + number * 101 + attempt) % 2**32
+        if self._search.sampler == "tpe":
+            startup = max(2, min(10, self._search.samples // 3))
+            self._now = TPESampler(seed=seed, n_startup_trials=startup, constant_liar=True)
+        else:
+            self._now = RandomSampler(seed=seed)
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """As the fresh sampler has it."""
+        return self._now.infer_relative_search_space(study, trial)
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """As the fresh sampler draws."""
+        return self._now.sample_relative(study, trial, search_space)
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """As the fresh sampler draws."""
+        return self._now.sample_independent(study, trial, param_name, param_distribution)
+
+    def after_trial(
+        self, study: optuna.Study, trial: FrozenTrial, state: OptunaState, values: Sequence[float] | None
+    ) -> None:
+        """As the fresh sampler has it."""
+        self._now.after_trial(study, trial, state, values)
+
+
+class Drawer:
+    """Values of trials by number. One searcher, fed with what is known of earlier trials."""
+
+    def __init__(self, search: SearchSpec, known: Sequence[TrialRecord]) -> None:
+        self._search = search
+        self._sampler = PerDraw(search)
+        self._points: Iterator[Values] = grid(search.base, search.space)
+        mode = "min" if search.minimises else "max"
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            optuna.logging.set_verbosity(optuna.logging.WARNING)
+            self._searcher = OptunaSearch(self._define, metric=SCORE, mode=mode, sampler=self._sampler)
+        self._keys: dict[str, str] = {}
+        self._drawn: Values = {}
+        for record in known:
+            self._replay(record)
+
+    def draw(self, number: int) -> Values | None:
+        """Values of a new trial; None if a grid has no more. Raises NoValidSampleError."""
+        reason = ""
+        for attempt in range(TRIES):
+            if self._search.sampler == "grid":
+                values = next(self._points, None)
+                if values is None:
+                    return None
+            else:
+                values = self._suggest(number, attempt)
+            try:
+                trial_spec(self._search, values, number)
+            except SpecError as error:
+                reason = error.errors[0].line()
+                self._give_up(_key(number, attempt))
+                continue
+            self._keys[trial_id(number)] = _key(number, attempt)
+            return values
+        raise NoValidSampleError(f"of {TRIES} samples none is a valid spec; the last one: {reason}")
+
+    def complete(self, trial: str, score: float | None) -> None:
+        """A trial has ended: its score, as it is told to the scheduler; None if it failed."""
+        if self._search.sampler == "grid":
+            return
+        key = self._keys.get(trial)
+        if key is not None:
+            result = None if score is None else {SCORE: score, "training_iteration": 1}
+            self._searcher.on_trial_complete(key, result=result, error=score is None)
+
+    def _suggest(self, number: int, attempt: int) -> Values:
+        self._sampler.at(number, attempt)
+        self._searcher.suggest(_key(number, attempt))
+        return dict(self._drawn)
+
+    def _give_up(self, key: str) -> None:
+        if self._search.sampler != "grid":
+            self._searcher.on_trial_complete(key, error=True)
+
+    def _define(self, trial: Any) -> dict[str, Any]:
+        """The space, defined by running: a field whose condition doesn't hold is not asked for."""
+        drawn: Values = {}
+        space = self._search.space
+        for path in ordered(space):
+            trying = {**drawn, path: None}
+            if path in active(self._search.base, {p: space[p] for p in trying}, trying):
+                drawn[path] = suggest(trial, path, space[path])
+        self._drawn = {path: drawn[path] for path in space if path in drawn}
+        return {}
+
+    def _replay(self, record: TrialRecord) -> None:
+        """Make the searcher know an earlier trial."""
+        if self._search.sampler == "grid":
+            next(self._points, None)
+            return
+        study = self._searcher._ot_study  # Tune's searcher takes no known points where the space is defined by running
+        study.enqueue_trial({path: _told(value, self._search.space[path]) for path, value in record.values.items()})
+        self._suggest(record.number, 0)
+        self._keys[record.id] = _key(record.number, 0)
+        if record.state.ended:
+            self.complete(record.id, score_told(self._search, record))
+
+
+def score_told(search: SearchSpec, record: TrialRecord) -> float | None:
+    """What a searcher learns of an ended trial: its score, the worst if it diverged, nothing if it failed."""
+    from trainer.launch.tune.trial import WORST
+
+    if record.state is TrialState.DIVERGED:
+        return WORST if search.minimises else -WORST
+    return None if record.state is TrialState.FAILED else record.score
+
+
+def ordered(space: dict[str, Distribution]) -> list[str]:
+    """Paths so that each comes behind those that its condition names."""
+    found: list[str] = []
+
+    def add(path: str) -> None:
+        if path not in found:
+            for other in space[path].when:
+                if other in space:
+                    add(other)
+            found.append(path)
+
+    for path in space:
+        add(path)
+    return found
+
+
+def suggest(trial: Any, path: str, distribution: Distribution) -> JsonValue:
+    """One value, asked of Optuna."""
+    if isinstance(distribution, Choice):
+        index = int(trial.suggest_categorical(path, list(range(len(distribution.values)))))
+        return distribution.values[index]
+    if isinstance(distribution, RandInt):
+        return int(trial.suggest_int(path, distribution.low, distribution.high, log=distribution.log))
+    if isinstance(distribution, QUniform):
+        return distribution.values()[int(trial.suggest_int(path, 0, len(distribution.values()) - 1))]
+    return float(
+        trial.suggest_float(path, distribution.low, distribution.high, log=isinstance(distribution, LogUniform))
+    )
+
+
+def _told(value: JsonValue, distribution: Distribution) -> Any:
+    """The value as Optuna knows it: choices and steps by their index, because a choice may be a list or a mapping."""
+    if isinstance(distribution, Choice):
+        return distribution.values.index(value)
+    if isinstance(distribution, QUniform) and isinstance(value, float):
+        return distribution.values().index(value)
+    return value
+
+
+def _key(number: int, attempt: int) -> str:
+    return f"{trial_id(number)}.{attempt}"
+
+
+class Samples(SearchAlgorithm):  # type: ignore[misc]
+    """Tune's source of trials: first those that a killed or paused search left unfinished, then new ones."""
+
+    def __init__(
+        self,
+        search: SearchSpec,
+        known: Sequence[TrialRecord],
+        config: Callable[[Values], dict[str, Any]],
+        sampled: Callable[[int, Values], None],
+    ) -> None:
+        """config: a trial's values as Tune's config. sampled: told of each new trial before it starts."""
+        self._search, self._config, self._sampled = search, config, sampled
+        self._drawer = Drawer(search, known)
+        self._unfinished = [record for record in known if not record.state.ended]
+        self._next = max((record.number + 1 for record in known), default=0)
+        self._live: set[str] = set()
+        self._finished = False
+        self._experiment: Experiment | None = None
+        self._parser = _make_parser()
+        self.problem: str | None = None
+
+    @property
+    def metric(self) -> str:
+        """What Tune optimises."""
+        return SCORE
+
+    @property
+    def total_samples(self) -> int:
+        """Trials of the whole search."""
+        return self._search.samples
+
+    def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
+        """Known from the search."""
+        return True
+
+    def add_configurations(self, experiments: Any) -> None:
+        """Take the experiment that trials belong to."""
+        (self._experiment,) = experiments
+
+    def next_trial(self) -> Trial | None:
+        """The next trial; None if it isn't time yet, or there is none."""
+        # A population trains side by side or by turns, so all of its members have to be there.
+        crowd = self._search.samples if self._search.scheduler == "pbt" else self._search.max_concurrent
+        if self._finished or len(self._live) >= crowd:
+            return None
+        if self._unfinished:
+            record = self._unfinished.pop(0)
+            values = dict(record.clones[-1].values if record.clones else record.values)
+            return self._trial(record.number, values)
+        if self._next >= self._search.samples:
+            self._finished = True
+            return None
+        try:
+            drawn = self._drawer.draw(self._next)
+        except NoValidSampleError as error:
+            self.problem, drawn = str(error), None
+        if drawn is None:
+            self._finished = True
+            return None
+        number, self._next = self._next, self._next + 1
+        self._sampled(number, drawn)
+        return self._trial(number, drawn)
+
+    def _trial(self, number: int, values: Values) -> Trial:
+        assert self._experiment is not None  # noqa: S101 — Tune gives it before it asks
+        spec = {**self._experiment.spec, "config": self._config(values)}
+        self._live.add(trial_id(number))
+        return _create_trial_from_spec(
+            spec, self._parser, evaluated_params={}, experiment_tag=trial_id(number), trial_id=trial_id(number)
+        )
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Its place is free; the searcher learns of it."""
+        self._live.discard(trial_id)
+        failed = error or result is None or result.get("state") == TrialState.FAILED
+        self._drawer.complete(trial_id, None if failed or result is None else float(result[SCORE]))
+
+    def is_finished(self) -> bool:
+        """Whether no new trial will come."""
+        if not self._unfinished and self._next >= self._search.samples:
+            self._finished = True
+        return self._finished

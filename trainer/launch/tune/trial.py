@@ -1,0 +1,288 @@
+"""The trainable: one trial of a search, as Tune runs it. A step is "train until the next evaluation".
+
+The trial's folder is a job's folder. So a trial whose process died goes on from its own newest checkpoint, whatever Tune
+knows of it; Tune's own checkpoints serve population-based training, which moves a state from one trial to another.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+from ray.tune import PlacementGroupFactory
+
+from trainer.launch.tune.progress import Progress, replace_text
+from trainer.launch.tune.ranks import Ranks
+from trainer.launch.tune.training import Began, Ended, Evaluated, Failed, Report, Training, checkpoint_of
+from trainer.schema import Frozen
+from trainer.search import Clone, SearchSpec, TrialState
+from trainer.search.space import Values, trial_spec
+from trainer.search.trial import trial_dir
+from trainer.spec import dump_spec
+from trainer.wire import JOB_FILE, FailureKind, JobFile, SearchFile
+
+WORST = 1e12
+"""What a scheduler is told of a trial that diverged, in a metric to be minimised: worse than any score, but a number."""
+LOOK_SECONDS = 1.0
+LEAVE_SECONDS = 120.0
+"""How long a training may take to end at its next evaluation before its process is ended."""
+CHECKPOINT_SECONDS = 600.0
+SOURCE_FILE = "source.json"
+DIVERGED = frozenset({FailureKind.NON_FINITE, FailureKind.COLLAPSED})
+FINAL = frozenset(
+    {
+        FailureKind.BAD_SPEC,
+        FailureKind.BAD_DATA,
+        FailureKind.OUT_OF_MEMORY,
+        FailureKind.DISK_FULL,
+        FailureKind.PUBLISH_FAILED,
+    }
+)
+"""Failures that another try would only repeat."""
+
+
+class TrialLostError(Exception):
+    """A worker died, or something else that another try may survive. Tune starts the trial again, as often as it may."""
+
+
+class Source(Frozen):
+    """Beside the state in one of Tune's checkpoints: whose it is."""
+
+    trial: str
+    step: int
+    progress: Progress
+
+
+class Trial(tune.Trainable):  # type: ignore[misc]
+    """Rank 0 of one trial. config: `search_file`, `values` (by path), `resources` (of all workers)."""
+
+    _file: SearchFile
+    _job: JobFile
+    _folder: Path
+    _progress: Progress
+    _images: int | None
+    """Images of the training when it last said anything; None before it did."""
+    _diverged: str
+    """Why the trial's training is over for ever; empty: it isn't."""
+
+    @classmethod
+    def default_resource_request(cls, config: dict[str, Any]) -> PlacementGroupFactory:
+        """A bundle for each worker; the first is this actor's."""
+        return PlacementGroupFactory([dict(bundle) for bundle in config["resources"]], strategy="PACK")
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Read the search; the training begins with the first step."""
+        self._file = SearchFile.model_validate_json(Path(config["search_file"]).read_bytes())
+        self._search: SearchSpec = self._file.spec
+        self._training: Training | None = None
+        self._ranks: Ranks | None = None
+        self._take(config["values"])
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Become another trial, or the same with other values, in this process."""
+        self._end()
+        self._take(new_config["values"])
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Train to the next evaluation, or to the end. Raises TrialLostError for what another try may survive."""
+        if self._diverged:
+            return self._result(TrialState.DIVERGED)  # nobody took this trial over
+        if self._training is None:
+            self._begin()
+        else:
+            self._training.go()
+        while True:
+            report = self._next()
+            self._take_time(report.images)
+            if isinstance(report, Began):
+                self._progress = self._progress.since(report.step)
+                continue
+            if isinstance(report, Evaluated):
+                if (result := self._evaluated(report)) is not None:
+                    return result
+                continue
+            return self._over(report)
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """The state at the evaluation where the training is held."""
+        last = self._progress.results[-1]
+        source = checkpoint_of(self._folder, last.step)
+        deadline = time.monotonic() + CHECKPOINT_SECONDS
+        while not (source / "manifest.json").exists():  # a thread of the training writes it
+            if time.monotonic() > deadline:
+                raise TrialLostError(f"{source} was not written within {CHECKPOINT_SECONDS:g} s")
+            time.sleep(0.05)
+        shutil.copytree(source, Path(checkpoint_dir) / source.name, copy_function=_link)
+        whose = Source(trial=self._id, step=last.step, progress=self._progress)
+        (Path(checkpoint_dir) / SOURCE_FILE).write_text(whose.model_dump_json())
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        """Take over another trial's state. This trial's own is in its folder already, as new or newer."""
+        from trainer.checkpoint.clone import clone
+        from trainer.checkpoint.files import step_path
+
+        source = Source.model_validate_json((Path(checkpoint) / SOURCE_FILE).read_bytes())
+        values = dict(self._values)
+        known = self._progress.clones[-1] if self._progress.clones else None
+        done = known is not None and (known.source, known.step, known.values) == (source.trial, source.step, values)
+        if source.trial == self._id or done:
+            return
+        own = self._progress
+        clone(step_path(Path(checkpoint), source.step), self._folder / "checkpoints", self._job.spec)
+        images = own.results[-1].images if own.results else 0
+        taken = Clone(source=source.trial, step=source.step, images=images, values=values)
+        self._progress = own.replace(results=source.progress.results, clones=(*own.clones, taken))
+        self._progress.write(self._folder)
+        self._diverged = ""
+
+    def cleanup(self) -> None:
+        """End the training and its workers; deliver what the trial has to report."""
+        self._end()
+
+    # -- the trial's job
+
+    def _take(self, values: Values) -> None:
+        """Be the trial that Tune says, with these values."""
+        self._id, self._values = str(self.trial_id), values
+        self._folder = trial_dir(Path(self._file.job_dir), self._id)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._progress = Progress.read(self._folder)
+        self._diverged = ""
+        number = int(self._id.rpartition("-")[2])
+        self._job = JobFile(
+            **{**self._file.model_dump(exclude={"spec", "job_id", "job_dir", "api_url", "token"})},
+            job_id=f"{self._file.job_id}-{self._id}",
+            job_dir=str(self._folder),
+            spec=trial_spec(self._search, values, number),
+            trial=f"{self._file.job_id}/{self._id}",
+            mlflow_parent=_parent(Path(self._file.job_dir)),
+        )
+        replace_text(self._folder / JOB_FILE, self._job.model_dump_json(indent=1))
+        replace_text(self._folder / "spec.yaml", dump_spec(self._job.spec))
+
+    def _begin(self) -> None:
+        self._since, self._images = time.monotonic(), None
+        self._ranks = Ranks(self._job, self._search.metric)
+        self._training = Training(self._job, self._job.spec.resources.workers, self._search.metric)
+        self._training.start()
+
+    def _end(self) -> None:
+        """Whatever runs of the training."""
+        if self._training is None:
+            return
+        ended = self._training.leave(LEAVE_SECONDS)
+        if self._ranks is not None:
+            self._ranks.close(LOOK_SECONDS if ended else 0.0)
+        self._training = self._ranks = None
+        if not ended:  # this process can't be used for another training
+            os._exit(1)
+        self._deliver()
+
+    def _deliver(self) -> None:
+        """Tell MLflow how the run ended, and what its last events were."""
+        from trainer.sinks.report import Reporter
+
+        with Reporter(self._job) as reporter:
+            if self._diverged:
+                reporter.failed(FailureKind.COLLAPSED, self._diverged)
+            else:
+                complete = self._progress.results and self._progress.results[-1].images >= self._job.spec.train.images
+                reporter.finished("completed" if complete else "stopped")
+
+    # -- what the training says
+
+    def _next(self) -> Report:
+        assert self._training is not None  # noqa: S101 — step() began it
+        while True:
+            try:
+                return self._training.next(LOOK_SECONDS)
+            except queue.Empty:
+                if self._ranks is not None and (why := self._ranks.lost()):
+                    raise TrialLostError(why) from None
+
+    def _take_time(self, images: int) -> None:
+        """Count what was shown and how long it took since the last look."""
+        now = time.monotonic()
+        self._spent = now - self._since
+        self._shown = max(0, images - self._images) if self._images is not None else 0
+        self._since, self._images = now, images
+
+    def _evaluated(self, report: Evaluated) -> dict[str, Any] | None:
+        """The result of an evaluation; None if the training goes straight on: it is the last one, or known already."""
+        assert self._training is not None  # noqa: S101 — step() began it
+        if report.value is None:
+            self._progress = self._progress.ended(shown=self._shown, seconds=self._spent)
+            return self._diverge(f"{self._search.metric} is not finite at step {report.step}")
+        known = any(result.step == report.step for result in self._progress.results)
+        self._progress = self._progress.scored(
+            report.step,
+            report.images,
+            report.value,
+            smooth=self._search.smooth,
+            shown=self._shown,
+            seconds=self._spent,
+        )
+        self._progress.write(self._folder)
+        if report.images >= self._job.spec.train.images or known:
+            self._training.go()
+            return None
+        return self._result(TrialState.RUNNING)
+
+    def _over(self, report: Ended | Failed) -> dict[str, Any]:
+        self._progress = self._progress.ended(shown=self._shown, seconds=self._spent)
+        self._progress.write(self._folder)
+        if isinstance(report, Ended):
+            completed = report.outcome == "completed"
+            return self._result(TrialState.COMPLETED if completed else TrialState.STOPPED)
+        if report.kind in DIVERGED:
+            return self._diverge(report.reason)
+        if report.kind in FINAL:
+            return self._result(TrialState.FAILED, f"{report.kind}: {report.reason}")
+        raise TrialLostError(f"{report.kind}: {report.reason}")
+
+    def _diverge(self, reason: str) -> dict[str, Any]:
+        """Worst of all. In a population, another member may take its place; elsewhere it ends."""
+        self._diverged = reason
+        self._progress.write(self._folder)
+        if self._search.scheduler == "pbt":
+            return self._result(TrialState.RUNNING)
+        return self._result(TrialState.DIVERGED)
+
+    def _result(self, state: TrialState, reason: str = "") -> dict[str, Any]:
+        """As Tune takes it. `score` is what it optimises, `images` its time."""
+        worst = WORST if self._search.minimises else -WORST
+        results = self._progress.results
+        bad = bool(self._diverged) or state is TrialState.FAILED or not results
+        images = results[-1].images if results else 0
+        if self._diverged and state is TrialState.RUNNING:
+            images += int(self._search.pbt.every * self._job.spec.train.images) + 1  # look at this one now
+        return {
+            "score": worst if bad else results[-1].score,
+            "images": images,
+            "done": state.ended,
+            "state": state.value,
+            "reason": reason or self._diverged,
+            "progress": self._progress.model_dump(mode="json"),
+        }
+
+
+def _parent(search_dir: Path) -> str | None:
+    """MLflow's run of the search, once it is known."""
+    try:
+        return (search_dir / "mlflow.run").read_text() or None
+    except FileNotFoundError:
+        return None
+
+
+def _link(source: str, target: str) -> None:
+    """A hard link where the two lie on one file system, else a copy: checkpoints are written once and never changed."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
