@@ -21,7 +21,14 @@ from numpy.typing import ArrayLike, NDArray
 
 INK, LINE = "#010101", "#020202"
 SERIES = ("#030301", "#030302", "#030303", "#030304", "#030305")
-COLOURS = {INK: "var(--ink)", LINE: "var(--line)", **{mark: f"var(--s{i})" for i, mark in enumerate(SERIES, 1)}}
+RAMP = tuple(f"#04040{i}" for i in range(7))
+"""From the best to the worst."""
+COLOURS = {
+    INK: "var(--ink)",
+    LINE: "var(--line)",
+    **{mark: f"var(--s{i})" for i, mark in enumerate(SERIES, 1)},
+    **{mark: f"var(--r{i})" for i, mark in enumerate(RAMP)},
+}
 MOST_POINTS = 300
 """A longer curve is drawn as means of so many stretches, with a band from least to greatest."""
 STYLE = {
@@ -55,7 +62,7 @@ class Chart:
 def lines(title: str, series: Sequence[Series], *, x: str, y: str = "", log: bool = False) -> Chart:
     """Curves over a common axis. `log`: logarithmic values (they must be above 0)."""
     with rc_context(STYLE):  # type: ignore[arg-type]
-        figure, axes = _axes(title, x, y)
+        figure, axes = canvas(title, x, y)
         for colour, one in zip(itertools.cycle(SERIES), series, strict=False):
             _draw(axes, one, colour)
         if log:
@@ -63,7 +70,7 @@ def lines(title: str, series: Sequence[Series], *, x: str, y: str = "", log: boo
         if len(series) > 1:
             axes.legend(loc="best")
         said = "; ".join(_said(one) for one in series)
-        return Chart(_svg(figure, f"{title}: {said}"), title)
+        return Chart(drawn(figure, f"{title}: {said}"), title)
 
 
 def histogram(title: str, groups: Sequence[tuple[str, ArrayLike]], *, x: str, bins: int = 40) -> Chart:
@@ -71,7 +78,7 @@ def histogram(title: str, groups: Sequence[tuple[str, ArrayLike]], *, x: str, bi
     values = [np.asarray(given, dtype=np.float64) for _, given in groups]
     edges = np.histogram_bin_edges(np.concatenate(values), bins=bins)
     with rc_context(STYLE):  # type: ignore[arg-type]
-        figure, axes = _axes(title, x, "share")
+        figure, axes = canvas(title, x, "share")
         for colour, (label, _), given in zip(SERIES, groups, values, strict=False):
             shares, _ = np.histogram(given, edges)
             axes.stairs(shares / max(1, len(given)), edges, fill=True, alpha=0.3, color=colour)
@@ -80,14 +87,14 @@ def histogram(title: str, groups: Sequence[tuple[str, ArrayLike]], *, x: str, bi
         said = "; ".join(
             f"{label}: median {np.median(given):.4g}" for (label, _), given in zip(groups, values, strict=True)
         )
-        return Chart(_svg(figure, f"{title}: {said}"), title)
+        return Chart(drawn(figure, f"{title}: {said}"), title)
 
 
 def bars(title: str, names: Sequence[str], groups: Sequence[tuple[str, Sequence[float]]], *, y: str) -> Chart:
     """Values by name, the groups side by side. Names are shortened to 12 letters below the axis."""
     places, width = np.arange(len(names)), 0.8 / len(groups)
     with rc_context(STYLE):  # type: ignore[arg-type]
-        figure, axes = _axes(title, "", y, wide=True)
+        figure, axes = canvas(title, "", y, wide=True)
         for number, (colour, (label, given)) in enumerate(zip(SERIES, groups, strict=False)):
             axes.bar(places + (number - (len(groups) - 1) / 2) * width, given, width, color=colour, label=label)
         axes.grid(visible=False, axis="x")
@@ -100,17 +107,18 @@ def bars(title: str, names: Sequence[str], groups: Sequence[tuple[str, Sequence[
             f"{label}: " + ", ".join(f"{name} {value:.3g}" for name, value in zip(names, given, strict=True))
             for label, given in groups
         )
-        return Chart(_svg(figure, f"{title}: {said}"), title, wide=True)
+        return Chart(drawn(figure, f"{title}: {said}"), title, wide=True)
 
 
-def _axes(title: str, x: str, y: str, *, wide: bool = False) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(8.4 if wide else 3.6, 2.3))
+def canvas(title: str, x: str, y: str, *, wide: bool = False, height: float = 2.3) -> tuple[Figure, Axes]:
+    """A figure of the page's width, or of a column's, and its axes; within `rc_context(STYLE)`. height: inches."""
+    figure = Figure(figsize=(8.4 if wide else 3.6, height))
     FigureCanvasSVG(figure)
     axes = figure.add_subplot()
     axes.set_title(title, parse_math=False)
     axes.set_xlabel(x, parse_math=False)
     axes.set_ylabel(y, parse_math=False)
-    axes.xaxis.set_major_formatter(_short)
+    axes.xaxis.set_major_formatter(short)
     axes.tick_params(length=0)
     return figure, axes
 
@@ -143,7 +151,7 @@ def _said(series: Series) -> str:
     return f"{series.label} from {y[0]:.4g} to {y[-1]:.4g}, least {y.min():.4g}, greatest {y.max():.4g}"
 
 
-def _short(value: float, _place: object = None) -> str:
+def short(value: float, _place: object = None) -> str:
     """`60k`, `1.5M` on an axis."""
     for unit, name in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= unit:
@@ -151,7 +159,8 @@ def _short(value: float, _place: object = None) -> str:
     return f"{value:g}"
 
 
-def _svg(figure: Figure, said: str) -> Markup:
+def drawn(figure: Figure, said: str) -> Markup:
+    """The figure as SVG in the page's colours. said: the same in words."""
     file = io.StringIO()
     figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
     svg = file.getvalue()

@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 
 from trainer.evaluate.classifier import ClassifierExtractor, prepare
-from trainer.report.subject import Images, LeftOut, Subject
+from trainer.report.errors import LeftOut
+from trainer.report.subject import Images, Subject
 
 CHUNK = 256
 Reader = Callable[[Images], tuple[NDArray[np.int64], NDArray[np.float64]]]

@@ -6,14 +6,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from trainer.report.charts import Chart
 from trainer.report.pictures import Picture
-from trainer.report.subject import Subject
-from trainer.spec.sections import HIGHER_IS_BETTER
+
+S = TypeVar("S")
+"""What a page is about: a training (Subject) or a search."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Code:
-    """Something long, folded away."""
+    """Text as it is: something long, folded away below its summary; or open, without one."""
 
     kind: ClassVar[str] = "code"
     summary: str
@@ -77,21 +78,21 @@ Block = Sheet | Charts | Table | Text | Code
 
 
 @dataclass(frozen=True)
-class Section:
+class Section(Generic[S]):
     """An entry of the table of sections. `make` gives its blocks or raises LeftOut with the reason."""
 
     id: str
     title: str
     reading: str
     """What one sees and how to read it, in a sentence."""
-    make: Callable[[Subject], Sequence[Block]]
+    make: Callable[[S], Sequence[Block]]
 
 
 @dataclass(frozen=True)
 class Shown:
     """A section that was made."""
 
-    section: Section
+    section: Section[Any]
     blocks: Sequence[Block]
     seconds: float
 
@@ -100,11 +101,21 @@ class Shown:
 class Absent:
     """A section that was left out, and why."""
 
-    section: Section
+    section: Section[Any]
     reason: str
 
 
-def render(subject: Subject, shown: Sequence[Shown], absent: Sequence[Absent], *, seconds: float) -> str:
+@dataclass(frozen=True)
+class Head:
+    """What stands above the sections. kind: a sentence on what it is. tiles: (figure, what it is). basis: what they rest on."""
+
+    name: str
+    kind: str
+    tiles: Sequence[tuple[str, str]] = ()
+    basis: str = ""
+
+
+def render(head: Head, shown: Sequence[Shown], absent: Sequence[Absent], *, seconds: float) -> str:
     """The page as HTML. Everything that comes from a person (names, classes, specs) is escaped."""
     folder = Path(__file__).parent
     environment = Environment(
@@ -115,39 +126,9 @@ def render(subject: Subject, shown: Sequence[Shown], absent: Sequence[Absent], *
         lstrip_blocks=True,
     )
     return environment.get_template("page.html").render(
-        subject=subject,
-        kind=describe(subject),
-        basis=basis(subject),
-        scores=[(name, f"{value:.4g}", _better(name)) for name, value in subject.scores.items()],
+        head=head,
         shown=shown,
         absent=absent,
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         seconds=f"{seconds:.0f} s" if seconds >= 1 else "under a second",
     )
-
-
-def basis(subject: Subject) -> str:
-    """What the scores at the head of the page rest on; empty if it isn't known."""
-    known = subject.provenance
-    if not subject.scores or "extractor" not in known:
-        return ""
-    counts = f" of {int(known['samples']):,} generated images" if "samples" in known else ""
-    return (
-        f"Scores by features of {known['extractor']}{counts}; they compare only with scores of the same basis (below)."
-    )
-
-
-def describe(subject: Subject) -> str:
-    """What the model is, in a sentence."""
-    arch = subject.arch
-    known = f"class-conditional ({arch.classes} classes)" if arch.conditional else "unconditional"
-    colour = "RGB" if arch.channels == 3 else "grey"
-    trained = subject.facts.get("trained", "")
-    return (
-        f"{'A' if arch.conditional else 'An'} {known} generator of family {arch.family}, "
-        f"{arch.resolution} × {arch.resolution} pixels, {colour}.{f' Trained: {trained}.' if trained else ''}"
-    )
-
-
-def _better(name: str) -> str:
-    return "higher is better" if name in HIGHER_IS_BETTER else "lower is better"

@@ -18,15 +18,12 @@ from numpy.typing import NDArray
 from trainer.data.stream import Dataset
 from trainer.evaluate.features import Extractor
 from trainer.families.arch import Arch
+from trainer.report.errors import LeftOut
 from trainer.report.history import History
 from trainer.spec import JobSpec
 
 Images = NDArray[np.uint8]
 Latents = NDArray[np.float32]
-
-
-class LeftOut(Exception):  # noqa: N818 — no error: what a section says when it has nothing to show
-    """A section does not apply; the message says why, in one line for a person."""
 
 
 class Model(Protocol):

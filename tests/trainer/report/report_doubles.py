@@ -15,9 +15,10 @@ from trainer.engine.state import TrainState
 from trainer.families.table import recipes
 from trainer.publish import build_package
 from trainer.publish.card import Lineage
+from trainer.report.errors import LeftOut
 from trainer.report.page import Section
 from trainer.report.sections import SECTIONS
-from trainer.report.subject import Effort, LeftOut
+from trainer.report.subject import Effort
 from trainer.spec import JobSpec, with_overrides
 
 TINY = Effort(seconds=60.0, samples=200)

@@ -21,12 +21,13 @@ from trainer.evaluate.scores import score
 from trainer.evaluate.truncation import saturation
 from trainer.families.arch import CodedLatent
 from trainer.report import charts
+from trainer.report.errors import LeftOut
 from trainer.report.history import Curve, History
 from trainer.report.sections.curves import wants_log
 from trainer.report.sections.latent import lerp, slerp
 from trainer.report.sections.memory import pixels, search
 from trainer.report.sections.truncation import measure
-from trainer.report.subject import QUICK, Effort, LeftOut, Subject
+from trainer.report.subject import QUICK, Effort, Subject
 
 
 def opened(picture) -> Image.Image:

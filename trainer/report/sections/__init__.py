@@ -8,8 +8,9 @@ from trainer.report.sections.memory import neighbours
 from trainer.report.sections.reconstruction import reconstructions
 from trainer.report.sections.samples import classes, samples
 from trainer.report.sections.truncation import truncation
+from trainer.report.subject import Subject
 
-SECTIONS: tuple[Section, ...] = (
+SECTIONS: tuple[Section[Subject], ...] = (
     Section(
         "samples",
         "Samples",

@@ -10,9 +10,10 @@ import numpy as np
 
 from trainer.report import charts
 from trainer.report.charts import Chart, Series
+from trainer.report.errors import LeftOut
 from trainer.report.history import Curve
 from trainer.report.page import Block, Charts, Table
-from trainer.report.subject import LeftOut, Subject
+from trainer.report.subject import Subject
 
 BETTER = {"fid": min, "kid": min, "reconstruction": min, "precision": max, "recall": max}
 TITLES = {

@@ -11,10 +11,11 @@ import numpy as np
 
 from trainer.families.arch import Code
 from trainer.report.classes import reader
+from trainer.report.errors import LeftOut
 from trainer.report.page import Block, Row, Sheet, Text
 from trainer.report.pictures import strip
 from trainer.report.sections.samples import some
-from trainer.report.subject import Images, Latents, LeftOut, Model, Subject
+from trainer.report.subject import Images, Latents, Model, Subject
 
 SEED = 1
 STEPS = 9

@@ -18,9 +18,10 @@ from trainer.data.stream import Dataset
 from trainer.evaluate.references import real_indices
 from trainer.report import charts
 from trainer.report.charts import Chart
+from trainer.report.errors import LeftOut
 from trainer.report.page import Block, Charts, Row, Sheet, Text
 from trainer.report.pictures import strip
-from trainer.report.subject import Images, LeftOut, Subject
+from trainer.report.subject import Images, Subject
 
 SEED = 2
 NEIGHBOURS = 5

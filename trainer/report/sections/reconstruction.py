@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from trainer.report.errors import LeftOut
 from trainer.report.page import Block, Row, Sheet, Text
 from trainer.report.pictures import strip
-from trainer.report.subject import Images, LeftOut, Model, Subject
+from trainer.report.subject import Images, Model, Subject
 
 COLUMNS, ROWS = 10, 3
 MEASURED = 1000

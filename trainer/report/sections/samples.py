@@ -8,9 +8,10 @@ import numpy as np
 
 from trainer.report import charts
 from trainer.report.classes import reader
+from trainer.report.errors import LeftOut
 from trainer.report.page import Block, Charts, Row, Sheet, Text
 from trainer.report.pictures import sheet, strip
-from trainer.report.subject import LeftOut, Subject
+from trainer.report.subject import Subject
 
 SEED = 0
 COLUMNS = 10

@@ -16,9 +16,10 @@ from trainer.evaluate.scores import score
 from trainer.evaluate.truncation import METRICS, SATURATED, saturation, verdict
 from trainer.report import charts
 from trainer.report.charts import Series
+from trainer.report.errors import LeftOut
 from trainer.report.page import Block, Charts, Row, Sheet, Text
 from trainer.report.pictures import strip
-from trainer.report.subject import LeftOut, Subject
+from trainer.report.subject import Subject
 
 THRESHOLDS: tuple[float | None, ...] = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, None)
 ORDER: tuple[float | None, ...] = (None, 1.0, 0.5, 2.0, 1.5, 0.75, 0.25)

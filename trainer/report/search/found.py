@@ -1,0 +1,73 @@
+"""What the page of a search is about: its spec, its trials, and which of them are better. Torch-free."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from pydantic import JsonValue
+
+from trainer.search import SearchSpec, TrialRecord, TrialState
+
+ENDED_WELL = (TrialState.COMPLETED, TrialState.STOPPED)
+
+
+def in_force(trial: TrialRecord) -> Mapping[str, JsonValue]:
+    """The values that the trial trains with now: those of its last clone, or those it was sampled with."""
+    return trial.clones[-1].values if trial.clones else trial.values
+
+
+@dataclass(frozen=True)
+class Found:
+    """A search as far as it has come. id: as the service knows it; None for one without the service."""
+
+    search: SearchSpec
+    trials: Sequence[TrialRecord]
+    id: str | None = None
+
+    @property
+    def sign(self) -> float:
+        """Multiplies scores so that less is better."""
+        return 1.0 if self.search.minimises else -1.0
+
+    @property
+    def direction(self) -> str:
+        """Which way is better."""
+        return "lower is better" if self.search.minimises else "higher is better"
+
+    @cached_property
+    def ranked(self) -> list[TrialRecord]:
+        """Trials that have a score, best first; those that failed come behind all others, as nothing can be made of them."""
+        scored = [(trial, score) for trial in self.trials if (score := trial.score) is not None]
+        scored.sort(key=lambda one: (one[0].state is TrialState.FAILED, self.sign * one[1], one[0].number))
+        return [trial for trial, _ in scored]
+
+    @property
+    def best(self) -> TrialRecord | None:
+        """The best trial that did not fail; None before the first score."""
+        return next((trial for trial in self.ranked if trial.state is not TrialState.FAILED), None)
+
+    @cached_property
+    def finished(self) -> list[TrialRecord]:
+        """Trials whose values have been judged: ended with a score, or diverged."""
+        return [
+            trial
+            for trial in self.trials
+            if trial.state is TrialState.DIVERGED or (trial.state in ENDED_WELL and trial.score is not None)
+        ]
+
+    @property
+    def diverged(self) -> list[TrialRecord]:
+        """Trials that diverged: worse than every score."""
+        return [trial for trial in self.trials if trial.state is TrialState.DIVERGED]
+
+    @property
+    def images(self) -> int:
+        """Real images shown over all trials."""
+        return sum(trial.images for trial in self.trials)
+
+    def counts(self) -> dict[str, int]:
+        """How many trials are in each state, in the order of the states; those that none is in are left out."""
+        states = [trial.state for trial in self.trials]
+        return {state.value: states.count(state) for state in TrialState if state in states}
