@@ -264,7 +264,9 @@ def test_places_on_an_axis_are_the_distributions_own() -> None:
 
 def test_the_command_reads_a_search_s_folder(tmp_path: Path) -> None:
     spec = search("asha")
-    file = SearchFile(job_id=ID, attempt=1, job_dir=str(tmp_path), cache_dir=str(tmp_path / "cache"), spec=spec)
+    file = SearchFile(
+        job_id=ID, attempt=1, job_dir=str(tmp_path), cache_dir=str(tmp_path / "cache"), api_url="http://api", spec=spec
+    )
     (tmp_path / "search.json").write_text(file.model_dump_json())
     for trial in trials(spec, 4):
         (tmp_path / "trials" / trial.id).mkdir(parents=True)
