@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.launch.tune.progress import replace_text
+from trainer.publish.publisher import FOLDER
 from trainer.search import SearchSpec, TrialRecord
 from trainer.search.space import applied
 from trainer.search.trial import trial_dir
@@ -29,11 +30,15 @@ def spec_of_best(search: SearchSpec, trial: TrialRecord) -> JobSpec:
     )
 
 
-def publish(file: SearchFile, trial: TrialRecord, parent: str | None) -> dict[str, Any] | None:
-    """Register the trial's generator; the data of its PUBLISHED event. None if its state is not there any more.
+class NoStateError(Exception):
+    """The best trial's last checkpoint is not there any more; the message says where it was."""
+
+
+def publish(file: SearchFile, trial: TrialRecord, parent: str | None) -> dict[str, Any] | Path:
+    """Register the trial's generator; the data of its PUBLISHED event, or its package's folder where there is no registry.
 
     Once for each trial and length: a search that goes on publishes again only if another one is better.
-    Raises WorkerFailedError as a job's driver would.
+    Raises NoStateError, and WorkerFailedError as a job's driver would.
     """
     from trainer.checkpoint.files import step_path
     from trainer.launch import ray_train
@@ -44,9 +49,9 @@ def publish(file: SearchFile, trial: TrialRecord, parent: str | None) -> dict[st
     if (told := _published(folder)) is not None:
         return told
     source = step_path(trial_dir(Path(file.job_dir), trial.id) / "checkpoints", last.step)
-    if not source.is_dir():
-        return None
     target = folder / "checkpoints" / source.name
+    if not source.is_dir() and not target.is_dir():
+        raise NoStateError(f"{source} is not there any more")
     if not target.is_dir():
         aside = folder / f".{source.name}"
         shutil.rmtree(aside, ignore_errors=True)
@@ -64,7 +69,7 @@ def publish(file: SearchFile, trial: TrialRecord, parent: str | None) -> dict[st
     replace_text(folder / JOB_FILE, job.model_dump_json(indent=1))
     with Reporter(job) as reporter:
         reporter.finished("completed" if ray_train.run(job) == "completed" else "stopped")
-    return _published(folder)
+    return _published(folder) or folder / FOLDER
 
 
 def _published(folder: Path) -> dict[str, Any] | None:

@@ -61,7 +61,7 @@ class Drive:
 
     def _end(self, found: Found, parent: str | None) -> int:
         from trainer.launch.ray_train import WorkerFailedError
-        from trainer.launch.tune.best import publish
+        from trainer.launch.tune.best import NoStateError, publish
 
         self._tell()
         self._report(found)
@@ -79,12 +79,13 @@ class Drive:
         if self._file.spec.base.publish is not None:
             try:
                 told = publish(self._file, found.best, parent)
-            except WorkerFailedError as error:
-                return self._fail(error.kind, f"the best trial, {found.best.id}, was not registered: {error.reason}")
-            if told is None:
-                self._warn(f"the state of {found.best.id} is not there any more, so nothing was registered")
+            except (WorkerFailedError, NoStateError) as error:
+                kind = error.kind if isinstance(error, WorkerFailedError) else FailureKind.PUBLISH_FAILED
+                return self._fail(kind, f"the best trial, {found.best.id}, was not registered: {error}")
+            if isinstance(told, Path):
+                self._warn(f"this search has no MLflow, so {found.best.id} is not registered: its package stays in {told}")
             else:
-                self._reporter.say(EventKind.PUBLISHED, **told)
+                self._reporter.say(EventKind.PUBLISHED, told)
         self._reporter.finished("completed")
         return 0
 
@@ -118,7 +119,8 @@ class Drive:
             return
         began = time.monotonic()
         try:
-            path = write_search_report(self._file.spec, found.trials, Path(self._file.job_dir))
+            known = self._file.job_id if self._file.api_url else None
+            path = write_search_report(self._file.spec, found.trials, Path(self._file.job_dir), search_id=known)
         except Exception as error:
             self._warn(f"no report: {type(error).__name__}: {error}")
             return

@@ -1,0 +1,224 @@
+"""Trial n has the same values whenever it is drawn; population-based training keeps values in range; nothing is counted twice."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ray.tune.schedulers import TrialScheduler
+
+from trainer.launch.tune.book import Book
+from trainer.launch.tune.progress import Progress
+from trainer.launch.tune.samples import Drawer, NoValidSampleError, score_told
+from trainer.launch.tune.schedulers import bounded, domain, scheduler_of
+from trainer.search import Result, SearchSpec, TrialRecord, TrialState, parse_search
+from trainer.search.space import Values
+from trainer.search.trial import trial_id
+
+SPACE = {
+    "optimizers.G.lr": {"loguniform": [1e-5, 1e-1]},
+    "objective.loss": ["non-saturating", "hinge", "least-squares"],
+    "optimizers.D.lr": {"loguniform": [1e-4, 1e-2], "when": {"objective.loss": "hinge"}},
+    "optimizers.G.beta1": {"quniform": [0.0, 0.9, 0.1]},
+}
+
+
+def a_search(algorithm: str, **changes: Any) -> SearchSpec:
+    recipe = {"recipe": "gan-digits", "set": {"optimizers.G.kind": "adam", "optimizers.D.kind": "adam"}}
+    return parse_search({"base": recipe, "space": SPACE, "algorithm": algorithm, "samples": 12, "seed": 3, **changes})
+
+
+def drawn(search: SearchSpec, count: int, score: Any = lambda values: 1.0) -> list[Values]:
+    drawer, found = Drawer(search, []), []
+    for number in range(count):
+        values = drawer.draw(number)
+        assert values is not None
+        found.append(values)
+        drawer.complete(trial_id(number), score(values))
+    return found
+
+
+@pytest.mark.parametrize("algorithm", ["random", "asha", "optuna", "asha+optuna"])
+def test_the_same_seed_samples_the_same_specs_and_another_seed_others(algorithm: str) -> None:
+    search = a_search(algorithm)
+    assert drawn(search, 8) == drawn(search, 8)
+    assert drawn(search, 8) != drawn(search.replace(seed=4), 8)
+
+
+def test_a_field_whose_condition_fails_is_not_drawn() -> None:
+    for values in drawn(a_search("random"), 12):
+        assert ("optimizers.D.lr" in values) == (values["objective.loss"] == "hinge")
+
+
+@pytest.mark.parametrize("algorithm", ["random", "optuna"])
+@given(split=st.integers(0, 9), ended=st.lists(st.booleans(), min_size=9, max_size=9))
+def test_a_search_that_goes_on_draws_what_it_would_have_drawn(algorithm: str, split: int, ended: list[bool]) -> None:
+    search = a_search(algorithm, samples=9)
+
+    def score(values: Values) -> float:
+        return float(abs(np.log10(float(values["optimizers.G.lr"])) + 3))  # type: ignore[arg-type]
+
+    straight, first = Drawer(search, []), []
+    whole = []
+    for number in range(9):
+        values = straight.draw(number)
+        assert values is not None
+        whole.append(values)
+        done = ended[number]
+        if done:
+            straight.complete(trial_id(number), score(values))
+        if number < split:
+            result = Result(step=1, images=1, value=score(values), score=score(values), spread=0.0, seconds=0.0)
+            state = TrialState.COMPLETED if done else TrialState.RUNNING
+            first.append(TrialRecord(id=trial_id(number), number=number, values=values, state=state, results=(result,)))
+    again = Drawer(search, first)
+    rest = []
+    for number in range(split, 9):
+        rest.append(again.draw(number))
+        if ended[number]:
+            again.complete(trial_id(number), score(whole[number]))
+    assert rest == whole[split:]
+
+
+def test_tpe_draws_better_values_than_chance() -> None:
+    def loss(values: Values) -> float:
+        return float((np.log10(float(values["optimizers.G.lr"])) + 3) ** 2)  # type: ignore[arg-type]
+
+    space = {"optimizers.G.lr": SPACE["optimizers.G.lr"]}
+    late = {
+        name: np.median([loss(v) for seed in range(3) for v in drawn(a_search(name, space=space, seed=seed, samples=40), 40, loss)[25:]])
+        for name in ("random", "optuna")
+    }  # fmt: skip
+    assert late["optuna"] < late["random"] / 3
+
+
+def test_a_grid_is_drawn_in_order_and_ends() -> None:
+    search = a_search("grid", space={"objective.loss": ["hinge", "least-squares"], "train.seed": [1, 2]})
+    drawer = Drawer(search, [])
+    found = [drawer.draw(number) for number in range(5)]
+    assert [(v["objective.loss"], v["train.seed"]) for v in found if v] == [
+        ("hinge", 1), ("hinge", 2), ("least-squares", 1), ("least-squares", 2)
+    ]  # fmt: skip
+    assert found[4] is None
+
+
+def test_invalid_samples_are_drawn_again_and_a_space_without_valid_ones_is_given_up() -> None:
+    search = a_search("random", space={"train.batch": [16, 33, 35, 37]})
+    assert {values["train.batch"] for values in drawn(search, 6)} == {16}
+    hopeless = search.model_copy(
+        update={"space": parse_search({"base": "gan-digits", "space": {"train.batch": [16, 33]}}).space}
+    )
+    only_bad = hopeless.space["train.batch"].model_copy(update={"values": (33, 35)})
+    with pytest.raises(
+        NoValidSampleError, match=r"of 100 tries|of 100 samples|none is a valid spec; the last one: train\.batch"
+    ):
+        Drawer(hopeless.model_copy(update={"space": {"train.batch": only_bad}}), []).draw(0)
+
+
+def test_a_diverged_trial_is_the_worst_and_a_failed_one_says_nothing() -> None:
+    search = a_search("random")
+    record = TrialRecord(id="t-00000", number=0, values={}, state=TrialState.DIVERGED)
+    assert score_told(search, record) == 1e12
+    assert score_told(search.replace(mode="max"), record) == -1e12
+    assert score_told(search, record.replace(state=TrialState.FAILED)) is None
+
+
+@given(st.integers(0, 10_000))
+def test_perturbed_values_stay_in_their_range_and_keep_their_type(seed: int) -> None:
+    space = {
+        "optimizers.G.lr": {"loguniform": [1e-4, 2e-4]},
+        "optimizers.G.beta1": {"quniform": [0.0, 0.9, 0.1]},
+        "objective.d_steps": {"randint": [1, 5]},
+    }
+    search = a_search("pbt", space=space)
+    random.seed(seed)
+    np.random.seed(seed)
+    scheduler: Any = scheduler_of(search, [])
+    source = {
+        "values": {"optimizers.G.lr": 2e-4, "optimizers.G.beta1": 0.9, "objective.d_steps": 5},
+        "search_file": "x",
+    }
+    target, operations = scheduler._get_new_config(None, SimpleNamespace(config=source))
+    values = target["values"]
+    assert 1e-4 <= values["optimizers.G.lr"] <= 2e-4
+    assert values["optimizers.G.beta1"] in domain(search.space["optimizers.G.beta1"])
+    assert type(values["objective.d_steps"]) is int
+    assert 1 <= values["objective.d_steps"] <= 5
+    assert set(operations["values"]) == set(space)
+    assert source["values"]["optimizers.G.lr"] == 2e-4
+    assert bounded(search)(target) == target
+
+
+def _record(number: int, score: float, images: int = 1600, state: TrialState = TrialState.COMPLETED) -> TrialRecord:
+    result = Result(step=images // 64, images=images, value=score, score=score, spread=0.0, seconds=1.0)
+    return TrialRecord(id=trial_id(number), number=number, state=state, values={}, results=(result,), images=images)
+
+
+def test_successive_halving_knows_after_a_restart_what_it_knew_before() -> None:
+    base = {"recipe": "gan-digits", "set": {"train.images": 6400}}
+    search = parse_search(
+        {"base": base, "space": {"optimizers.G.lr": [1e-3, 1e-4]}, "algorithm": "asha", "asha": {"grace": 0.25}}
+    )
+
+    def decides(score: float, known: list[TrialRecord]) -> str:
+        asha: Any = scheduler_of(search, known)
+        trial = SimpleNamespace(trial_id="t-00009")
+        asha.on_trial_add(None, trial)
+        decision: str = asha.on_trial_result(None, trial, {"images": 1600, "score": score})
+        return decision
+
+    known = [_record(number, score) for number, score in enumerate((1.0, 2.0, 3.0))]
+    assert decides(5.0, known) == TrialScheduler.STOP
+    assert decides(0.5, known) == TrialScheduler.CONTINUE
+    assert decides(5.0, []) == TrialScheduler.CONTINUE
+
+
+# -- what trials write down
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=12), st.integers(1, 5))
+def test_a_score_is_the_mean_of_the_last_evaluations_and_spread_their_deviation(
+    values: list[float], smooth: int
+) -> None:
+    progress = Progress()
+    for index, value in enumerate(values):
+        progress = progress.scored(index + 1, 10 * (index + 1), value, smooth=smooth, shown=10, seconds=1.0)
+    last = progress.results[-1]
+    assert last.score == pytest.approx(np.mean(values[-smooth:]))
+    assert last.spread == pytest.approx(np.std(values[-smooth:]), abs=1e-6)
+    assert (progress.images, progress.seconds) == (10 * len(values), pytest.approx(len(values)))
+
+
+def test_after_a_restart_evaluations_behind_the_checkpoint_are_forgotten_and_told_again() -> None:
+    progress = Progress()
+    for step, value in ((10, 4.0), (20, 2.0), (30, 1.0)):
+        progress = progress.scored(step, step, value, smooth=2, shown=10, seconds=1.0)
+    resumed = progress.since(20)
+    assert [result.step for result in resumed.results] == [10, 20]
+    again = resumed.scored(20, 20, 2.0, smooth=2, shown=0, seconds=0.0).scored(
+        30, 30, 1.0, smooth=2, shown=10, seconds=1.0
+    )
+    assert [(result.step, result.score) for result in again.results] == [(10, 4.0), (20, 3.0), (30, 1.5)]
+    assert again.images == 40  # what was shown twice was spent twice
+
+
+def test_the_best_is_by_the_searchs_direction_and_never_a_diverged_or_failed_trial(tmp_path: Path) -> None:
+    search = a_search("random")
+    book = Book(search, tmp_path, lambda record: None)
+    for number in range(4):
+        book.add(number, {})
+    for number, (score, state) in enumerate(
+        [(5.0, TrialState.STOPPED), (3.0, TrialState.COMPLETED), (1.0, TrialState.DIVERGED), (2.0, TrialState.FAILED)]
+    ):
+        book.change(trial_id(number), state=state, results=_record(number, score).results)
+    assert book.best() is not None
+    assert book.best().id == "t-00001"  # type: ignore[union-attr]
+    highest = Book(search.replace(mode="max"), tmp_path, lambda record: None)
+    assert highest.best().id == "t-00000"  # type: ignore[union-attr]
+    assert [record.number for record in highest.records] == [0, 1, 2, 3]
