@@ -31,6 +31,7 @@ from service.plans.planner import Planner
 from service.recipes import routes as recipe_routes
 from service.reconciler.loop import Reconciler
 from service.reconciler.owner import new_owner
+from service.searches import routes as search_routes
 from service.settings import Settings
 
 DESCRIPTION = """Agon trains generative adversarial networks as a service: post a job, follow it, pull the model.
@@ -57,7 +58,17 @@ def create_app(
     app = FastAPI(title="Agon", version="1", description=DESCRIPTION, lifespan=_lifespan(ctx), redoc_url=None)
     app.state.context = ctx
     errors.install(app)
-    parts = (job_routes, plan_routes, recipe_routes, dataset_routes, model_routes, cluster_routes, auth_routes, health)
+    parts = (
+        job_routes,
+        search_routes,
+        plan_routes,
+        recipe_routes,
+        dataset_routes,
+        model_routes,
+        cluster_routes,
+        auth_routes,
+        health,
+    )
     for module in parts:
         app.include_router(module.router, responses=errors.RESPONSES)
     app.add_middleware(Guard, max_body=settings.max_body_bytes, hosts=settings.allowed_hosts)

@@ -1,12 +1,14 @@
-"""Writes docs/spec.md from JobSpec's JSON schema: `python -m service.specdoc`."""
+"""Writes docs/spec.md from the JSON schemas of JobSpec and SearchSpec: `python -m service.specdoc`."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from trainer.families.table import recipes
+from trainer.search import SearchSpec
 from trainer.spec import JobSpec
 
 TARGET = Path(__file__).parent.parent / "docs" / "spec.md"
@@ -18,6 +20,14 @@ Everything that a job is. Generated from the schema of `JobSpec` by `make docs`;
 A spec is YAML or JSON. Start from a recipe: `agon init dcgan-digits > job.yaml`, or override its fields where it is used:
 `agon submit dcgan-digits --set train.batch=128 --set optimizers.G.lr=1e-4`. Unknown fields and impossible combinations are refused
 with the field's path and the fix. The JSON schema itself is served by `GET /v1/schema`.
+"""
+ANY = "JsonValue"
+"""Pydantic's name for what may be anything."""
+SEARCH = """\
+# Search spec, version {version}
+
+A job spec with some of its fields replaced by distributions ([searches.md](searches.md) is the guide). Distributions are written
+short, `{{loguniform: [1e-5, 1e-2]}}`, `{{randint: [1, 4]}}`, `{{quniform: [0, 1, 0.25]}}`, `[16, 32, 64]` for a choice; or in full, as below.
 """
 
 
@@ -31,9 +41,21 @@ def render() -> str:
         "## JobSpec\n",
         _table(schema, definitions),
     ]
-    for name in _order(schema, definitions):
-        parts += [f"## {name}\n", _summary(definitions[name]), _table(definitions[name], definitions)]
+    parts += _sections(schema, definitions, known=())
+    search = SearchSpec.model_json_schema()
+    parts += [SEARCH.format(version=search["properties"]["search_version"]["const"]), "## SearchSpec\n"]
+    parts += [_table(search, search["$defs"])]
+    parts += _sections(search, search["$defs"], known=("JobSpec", ANY, *definitions))
     return "\n".join(parts)
+
+
+def _sections(schema: dict[str, Any], definitions: dict[str, Any], known: Collection[str]) -> list[str]:
+    """What the schema is made of, without what the page has already."""
+    parts: list[str] = []
+    for name in _order(schema, definitions):
+        if name not in known:
+            parts += [f"## {name}\n", _summary(definitions[name]), _table(definitions[name], definitions)]
+    return parts
 
 
 def _recipes() -> str:
@@ -87,6 +109,8 @@ def _default(field: dict[str, Any]) -> str:
 def _type(field: dict[str, Any]) -> str:
     if "$ref" in field:
         name = field["$ref"].removeprefix("#/$defs/")
+        if name == ANY:
+            return "any"
         return f"[{name}](#{name.lower()})"
     for key in ("anyOf", "oneOf"):
         if key in field:

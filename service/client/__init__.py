@@ -42,12 +42,17 @@ from service.client.replies import (
     Progress,
     Recipe,
     RecipeSummary,
+    Search,
     Token,
+    Trial,
+    TrialClone,
+    TrialDetail,
+    TrialResult,
 )
 
 __all__ = [
     "TERMINAL", "ApiError", "BadRequest", "Client", "ClientError", "Cluster", "Conflict", "Dataset", "DatasetCheck",
     "Event", "Failure", "Forbidden", "Invalid", "Job", "JobFailed", "JobModel", "Model", "ModelVersion", "NewToken", "NotConfigured",
-    "NotFound", "Page", "Progress", "Recipe", "RecipeSummary", "Token", "TooLarge", "Unauthenticated", "Unavailable", "Unreachable",
-    "UnreadableReply",
+    "NotFound", "Page", "Progress", "Recipe", "RecipeSummary", "Search", "Token", "TooLarge", "Trial", "TrialClone", "TrialDetail",
+    "TrialResult", "Unauthenticated", "Unavailable", "Unreachable", "UnreadableReply",
 ]  # fmt: skip

@@ -5,12 +5,10 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
-from typing import Any, Self, TypeVar
-from urllib.parse import quote
-
-from pydantic import BaseModel, ValidationError
+from typing import Any, Self
 
 from service.client import stream
+from service.client.base import part
 from service.client.connection import Connection, discover
 from service.client.errors import JobFailed, UnreadableReply
 from service.client.replies import (
@@ -27,13 +25,12 @@ from service.client.replies import (
     RecipeSummary,
     Token,
 )
+from service.client.searches import SearchCalls
 from trainer.plan.result import Plan
 from trainer.spec import JobSpec
 
-R = TypeVar("R", bound=BaseModel)
 
-
-class Client:
+class Client(SearchCalls):
     """One API, by URL and bearer token. Use it as a context manager, or call `close`.
 
     url, token: default to AGON_URL and AGON_TOKEN, else to the stack that runs from AGON_HOME. Raises NotConfigured.
@@ -45,7 +42,7 @@ class Client:
         self, url: str | None = None, token: str | None = None, *, timeout: float = 30.0, patience: float = 20.0
     ) -> None:
         self.url, secret = discover(url, token)
-        self._connection = Connection(self.url, secret, timeout=timeout, patience=patience)
+        super().__init__(Connection(self.url, secret, timeout=timeout, patience=patience))
 
     def __enter__(self) -> Self:
         return self
@@ -66,15 +63,21 @@ class Client:
         spec: JobSpec | Mapping[str, Any] | None = None,
         *,
         recipe: str | None = None,
+        trial: str | None = None,
+        scratch: bool = False,
         set: Mapping[str, Any] | None = None,
         idempotency_key: str | None = None,
     ) -> Job:
-        """Submit a full spec, or a recipe with some fields `set` by dotted path. Raises Invalid with every wrong field.
+        """Submit a full spec; or a recipe, or a `trial` of a search (`SEARCH/TRIAL`), with some fields `set` by dotted path.
+
+        A trial's job goes on from its newest checkpoint, ten times as long unless `train.images` is set; scratch: it
+        starts over. Raises Invalid with every wrong field, Conflict if the trial has no checkpoint.
 
         A key is made if none is given, so that trying again after a lost answer starts no second job.
         """
         headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
-        return self._read(Job, "POST", "/v1/jobs", body=_job_body(spec, recipe, set), headers=headers, repeatable=True)
+        body = _trial_body(trial, scratch, set) if trial is not None else _job_body(spec, recipe, set)
+        return self._read(Job, "POST", "/v1/jobs", body=body, headers=headers, repeatable=True)
 
     def jobs(
         self,
@@ -101,32 +104,32 @@ class Client:
 
     def job(self, job: str) -> Job:
         """One job, by id."""
-        return self._read(Job, "GET", f"/v1/jobs/{_part(job)}")
+        return self._read(Job, "GET", f"/v1/jobs/{part(job)}")
 
     def cancel(self, job: str) -> Job:
         """Ask a job to checkpoint and stop. Raises Conflict once it has ended."""
-        return self._read(Job, "POST", f"/v1/jobs/{_part(job)}/cancel")
+        return self._read(Job, "POST", f"/v1/jobs/{part(job)}/cancel")
 
     def logs(self, job: str, *, tail: int | None = None, offset: int | None = None) -> str:
         """The log of the newest attempt's driver. `offset`: without so many characters of its beginning; `tail`: of
         that only the last lines."""
         params = {"tail": tail, "offset": offset}
-        return self._connection.call("GET", f"/v1/jobs/{_part(job)}/logs", params=params).text
+        return self._connection.call("GET", f"/v1/jobs/{part(job)}/logs", params=params).text
 
     def samples(self, job: str) -> bytes:
         """The newest sample grid, a PNG. Raises NotFound before the first."""
-        return self._connection.call("GET", f"/v1/jobs/{_part(job)}/samples").content
+        return self._connection.call("GET", f"/v1/jobs/{part(job)}/samples").content
 
     def report(self, job: str) -> bytes:
         """The newest report, one HTML page in UTF-8 that opens offline. Raises NotFound before the first."""
-        return self._connection.call("GET", f"/v1/jobs/{_part(job)}/report").content
+        return self._connection.call("GET", f"/v1/jobs/{part(job)}/report").content
 
     def events(self, job: str, *, after: str | None = None) -> Iterator[Event]:
         """Every event of the job from the first (or behind `after`, an `Event.id`), then new ones as they come.
 
         Ends once the job has ended. Goes on where it was when the connection breaks or the API restarts.
         """
-        return stream.events(self._connection, f"/v1/jobs/{_part(job)}/events", after, lambda: self.job(job).ended)
+        return stream.events(self._connection, f"/v1/jobs/{part(job)}/events", after, lambda: self.job(job).ended)
 
     def wait(self, job: str, *, on_event: Callable[[Event], object] | None = None, check: bool = False) -> Job:
         """Wait until the job has ended. `check`: raise JobFailed unless it succeeded."""
@@ -175,7 +178,7 @@ class Client:
 
     def recipe(self, name: str) -> Recipe:
         """One recipe with its full spec."""
-        return self._read(Recipe, "GET", f"/v1/recipes/{_part(name)}")
+        return self._read(Recipe, "GET", f"/v1/recipes/{part(name)}")
 
     def schema(self) -> dict[str, Any]:
         """JSON schema of JobSpec."""
@@ -193,15 +196,15 @@ class Client:
 
     def dataset(self, name: str) -> Dataset:
         """One registered dataset."""
-        return self._read(Dataset, "GET", f"/v1/datasets/{_part(name)}")
+        return self._read(Dataset, "GET", f"/v1/datasets/{part(name)}")
 
     def check_dataset(self, name: str) -> DatasetCheck:
         """Verify every shard's hash."""
-        return self._read(DatasetCheck, "POST", f"/v1/datasets/{_part(name)}/check", repeatable=True)
+        return self._read(DatasetCheck, "POST", f"/v1/datasets/{part(name)}/check", repeatable=True)
 
     def delete_dataset(self, name: str) -> None:
         """Forget a dataset; its files stay."""
-        self._connection.call("DELETE", f"/v1/datasets/{_part(name)}")
+        self._connection.call("DELETE", f"/v1/datasets/{part(name)}")
 
     # -- models
 
@@ -211,16 +214,16 @@ class Client:
 
     def model(self, name: str) -> Model:
         """One registered model."""
-        return self._read(Model, "GET", f"/v1/models/{_part(name)}")
+        return self._read(Model, "GET", f"/v1/models/{part(name)}")
 
     def model_versions(self, name: str, *, limit: int | None = None, cursor: str | None = None) -> Page[ModelVersion]:
         """One page of its versions."""
         params = {"limit": limit, "cursor": cursor}
-        return self._read(Page[ModelVersion], "GET", f"/v1/models/{_part(name)}/versions", params=params)
+        return self._read(Page[ModelVersion], "GET", f"/v1/models/{part(name)}/versions", params=params)
 
     def set_alias(self, model: str, alias: str, version: str) -> Model:
         """Point an alias at a version."""
-        path = f"/v1/models/{_part(model)}/aliases/{_part(alias)}"
+        path = f"/v1/models/{part(model)}/aliases/{part(alias)}"
         return self._read(Model, "PUT", path, body={"version": version})
 
     # -- tokens, for administrators
@@ -235,7 +238,7 @@ class Client:
 
     def revoke_token(self, token_id: str) -> None:
         """Revoke a token; it stops working at once."""
-        self._connection.call("DELETE", f"/v1/tokens/{_part(token_id)}")
+        self._connection.call("DELETE", f"/v1/tokens/{part(token_id)}")
 
     # -- the rest
 
@@ -251,21 +254,6 @@ class Client:
         """Each part that the API depends on with its state; `ready` says whether the API can do its work."""
         return _mapping(self._connection.call("GET", "/readyz", accept=(503,)).json())
 
-    def _read(self, model: type[R], method: str, path: str, **call: Any) -> R:
-        response = self._connection.call(method, path, **call)
-        try:
-            return model.model_validate_json(response.content)
-        except ValidationError as error:
-            raise UnreadableReply(
-                f"{method} {path} answered something this client does not know ({error.errors()[0]['msg']} at"
-                f" {'.'.join(map(str, error.errors()[0]['loc']))}); client and server may differ in version"
-            ) from error
-
-
-def _part(text: str) -> str:
-    """A path segment; a slash in it must not lead to another resource."""
-    return quote(text, safe="")
-
 
 def _job_body(
     spec: JobSpec | Mapping[str, Any] | None, recipe: str | None, overrides: Mapping[str, Any] | None
@@ -277,6 +265,10 @@ def _job_body(
     if overrides:
         raise TypeError("set goes with a recipe; change the spec itself instead")
     return {"spec": spec.model_dump(mode="json") if isinstance(spec, JobSpec) else dict(spec or {})}
+
+
+def _trial_body(trial: str, scratch: bool, overrides: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {"trial": trial, "from": "scratch" if scratch else "checkpoint", "set": dict(overrides or {})}
 
 
 def _mapping(value: Any) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-State = Literal["submitted", "queued", "starting", "running", "stopping", "succeeded", "failed", "cancelled"]
+State = Literal["submitted", "queued", "starting", "running", "stopping", "paused", "succeeded", "failed", "cancelled"]
 TERMINAL: tuple[State, ...] = ("succeeded", "failed", "cancelled")
 T = TypeVar("T")
 
@@ -61,18 +61,17 @@ class JobModel(Reply):
     """Why it did or didn't."""
 
 
-class Job(Reply):
-    """One training."""
+class Run(Reply):
+    """What jobs and searches have in common."""
 
     id: str
     name: str
     state: State
-    desired: Literal["run", "stop"]
+    desired: Literal["run", "stop", "pause"]
     attempt: int
     reason: str
     """Why it is in this state: what it waits for, why it ended."""
     failure: Failure | None = None
-    spec: dict[str, Any]
     spec_digest: str
     progress: Progress | None = None
     mlflow_run_id: str | None = None
@@ -83,12 +82,82 @@ class Job(Reply):
 
     @property
     def ended(self) -> bool:
-        """Whether nothing will change any more."""
+        """Whether nothing will change any more, unless someone extends it."""
         return self.state in TERMINAL
 
 
+class Job(Run):
+    """One training."""
+
+    spec: dict[str, Any]
+    trial: str | None = None
+    """`SEARCH/TRIAL` that it goes on with."""
+
+
+class TrialResult(Reply):
+    """One evaluation of a trial."""
+
+    step: int
+    images: int
+    value: float
+    score: float
+    """Mean over the last evaluations: what trials are compared by."""
+    spread: float
+    """Standard deviation over these."""
+    seconds: float
+
+
+class TrialClone(Reply):
+    """Population-based training: the trial took over another one's state."""
+
+    source: str
+    step: int
+    images: int
+    values: dict[str, Any]
+
+
+class Trial(Reply):
+    """One trial of a search."""
+
+    id: str
+    number: int
+    state: str
+    """pending, running, paused, stopped, completed, diverged or failed."""
+    values: dict[str, Any]
+    """Sampled values by path."""
+    reason: str = ""
+    results: tuple[TrialResult, ...] = ()
+    clones: tuple[TrialClone, ...] = ()
+    images: int = 0
+    seconds: float = 0.0
+    score: float | None = None
+    spread: float | None = None
+    stop: bool = False
+    """Whether someone asked it to end."""
+
+
+class TrialDetail(Trial):
+    """One trial with what it trains."""
+
+    spec: dict[str, Any]
+    checkpoint: str | None = None
+    """Its newest complete checkpoint, relative to the search's folder."""
+
+
+class Search(Run):
+    """One search."""
+
+    search: dict[str, Any]
+    """The resolved SearchSpec."""
+    best: Trial | None = None
+    trials: dict[str, int] = Field(default_factory=dict)
+    """How many are in which state."""
+    images: int = 0
+    """Over all trials."""
+
+
 class Event(Reply):
-    """One event of a job: `state` (data: the new state), or a kind of `trainer.wire.EventKind`."""
+    """One event of a job or search: `state` (data: the new state), or a kind of `trainer.wire.EventKind`."""
 
     id: str
     """What `events(after=…)` takes to go on behind it."""

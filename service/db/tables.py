@@ -1,8 +1,9 @@
 """All tables. Times are UTC; JSON columns hold what the API returns, so that it needs no second shape.
 
 Who writes what in `jobs`, so that no two writers fight over a column: the API writes `desired`; event ingestion writes what the
-job reports (`acked` … `outcome`); the reconciler, under its lease, writes `state` and all that follows from it.
-Ingestion and the API bump `revision` when they change something that the reconciler decides by.
+job reports (`acked` … `outcome`); the reconciler, under its lease, writes `state` and all that follows from it. What is paused or has
+ended has no lease: the API itself puts it back into the queue. Ingestion and the API bump `revision` when they change something that
+the reconciler decides by. In `trials`, ingestion writes all but `stop`, which the API does; both hold the lock of the search's row.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, DateTime, ForeignKey, Index, Integer, String, Text, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, DateTime, Double, ForeignKey, Index, Integer, String, Text, UniqueConstraint
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
@@ -46,18 +47,20 @@ class Base(DeclarativeBase):
 
 
 class Job(Base):
-    """One training."""
+    """One run: a training or, by `kind`, a search (`service.jobs.kinds`)."""
 
     __tablename__ = "jobs"
     __table_args__ = (
         UniqueConstraint("principal", "idempotency_key", name="uq_jobs_idempotency"),
         Index("ix_jobs_state_due", "state", "due_at"),
         Index("ix_jobs_name", "name"),
+        Index("ix_jobs_kind", "kind", "number"),
     )
 
     number: Mapped[int] = mapped_column(BigId, primary_key=True, autoincrement=True)
     """Order of arrival: what lists and the queue sort by."""
     id: Mapped[str] = mapped_column(String(40), unique=True)
+    kind: Mapped[str] = mapped_column(String(16), default="job", server_default="job")
     name: Mapped[str] = mapped_column(String(64))
     family: Mapped[str] = mapped_column(String(64))
     spec: Mapped[dict[str, Any]]
@@ -66,6 +69,8 @@ class Job(Base):
     """Id of the token that created it."""
     idempotency_key: Mapped[str | None] = mapped_column(String(255))
     request_digest: Mapped[str] = mapped_column(String(64))
+    trial: Mapped[str | None] = mapped_column(String(64))
+    """`s-0123456789ab/t-00003`: the trial that this job goes on with."""
     created_at: Mapped[datetime]
 
     desired: Mapped[str] = mapped_column(String(8), default="run")
@@ -87,6 +92,8 @@ class Job(Base):
     reason: Mapped[str] = mapped_column(Text, default="")
     failure: Mapped[dict[str, Any] | None]
     attempt: Mapped[int] = mapped_column(Integer, default=0)
+    attempts_before: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
+    """Attempts made before it was resumed or extended; they don't count against those that it may take now."""
     submitted_at: Mapped[datetime | None]
     """When Ray took the current attempt; None while that isn't certain."""
     started_at: Mapped[datetime | None]
@@ -115,6 +122,25 @@ class JobEvent(Base):
     step: Mapped[int] = mapped_column(BigInteger)
     images: Mapped[int] = mapped_column(BigInteger)
     data: Mapped[dict[str, Any]]
+
+
+class Trial(Base):
+    """One trial of a search, as its events tell."""
+
+    __tablename__ = "trials"
+    __table_args__ = (Index("ix_trials_score", "job_number", "score"),)
+
+    job_number: Mapped[int] = mapped_column(ForeignKey("jobs.number", ondelete="CASCADE"), primary_key=True)
+    number: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    id: Mapped[str] = mapped_column(String(16))
+    state: Mapped[str] = mapped_column(String(16))
+    score: Mapped[float | None] = mapped_column(Double)
+    """What trials are ranked by; None without one, and for a trial that diverged or failed."""
+    images: Mapped[int] = mapped_column(BigInteger)
+    record: Mapped[dict[str, Any]]
+    """The TrialRecord."""
+    stop: Mapped[bool] = mapped_column(default=False)
+    """Someone asked it to end."""
 
 
 class JobChange(Base):

@@ -17,6 +17,7 @@ from service.db.tables import Dataset
 from service.errors import Invalid
 from service.jobs.schemas import JobRequest
 from service.recipes.catalog import recipe_spec
+from service.searches import onward
 from service.settings import Settings
 from trainer.data.manifest import DatasetManifest, mismatches, read_manifest
 from trainer.errors import BadDataError
@@ -31,7 +32,8 @@ MAX_TEXT = 4000
 
 def digest(request: JobRequest) -> str:
     """SHA-256 of the request in canonical form: what an idempotency key stands for."""
-    text = json.dumps(request.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    of_trials = {"trial", "from_"} if request.trial is None else set()  # keys that are older than trials stay good
+    text = json.dumps(request.model_dump(mode="json", exclude=of_trials), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -41,10 +43,20 @@ def resolve(request: JobRequest, db: Database, settings: Settings) -> JobSpec:
     Raises Invalid with every wrong field.
     """
     try:
-        spec = _from_recipe(request, db) if request.spec is None else parse_spec(_with_dataset(request.spec, db))
-        spec = _on_the_nodes(spec, settings.data_roots)
+        if request.spec is not None:
+            return settle(parse_spec(with_dataset(request.spec, db)), settings)
+        base = recipe_spec(request.recipe or "") if request.trial is None else onward.longer(db, request.trial)
+        spec = settle(changed(base, request.set, db), settings)
     except SpecError as error:
         raise Invalid(error.errors, "spec") from error
+    if request.trial is not None and request.from_ == "checkpoint":
+        onward.refuse_other(base, spec)
+    return spec
+
+
+def settle(spec: JobSpec, settings: Settings) -> JobSpec:
+    """The spec with absolute paths and its data's digest, if its data are there and fit. Raises Invalid, SpecError."""
+    spec = _on_the_nodes(spec, settings.data_roots)
     manifest, errors = _check_data(spec, settings)
     if errors := [*errors, *_check_extractor(spec, settings), *_check_publish(spec, settings)]:
         raise Invalid(errors, "spec")
@@ -53,13 +65,14 @@ def resolve(request: JobRequest, db: Database, settings: Settings) -> JobSpec:
     return spec.replace(data=spec.data.replace(digest=manifest.digest))
 
 
-def _from_recipe(request: JobRequest, db: Database) -> JobSpec:
-    recipe = recipe_spec(request.recipe or "")
-    values = _by_path(request.set, recipe)
-    if isinstance(url := values.get("data.url"), str) and url.startswith(DATASET):
-        found = _dataset(url, db)
-        values = {"data.digest": found.manifest["digest"], **values, "data.url": found.url}
-    return with_overrides(recipe, [_assignment(*item) for item in values.items()])
+def changed(base: JobSpec, changes: Mapping[str, JsonValue], db: Database) -> JobSpec:
+    """The spec with some fields set by path or nested mapping. Raises SpecError."""
+    values = _by_path(changes, base)
+    if isinstance(url := values.get("data.url"), str):
+        found = _dataset(url, db) if url.startswith(DATASET) else None
+        digest = found.manifest["digest"] if found else None  # other data have another one
+        values = {"data.digest": digest, **values, "data.url": found.url if found else url}
+    return with_overrides(base, [_assignment(*item) for item in values.items()])
 
 
 def _by_path(values: Mapping[str, JsonValue], recipe: JobSpec) -> dict[str, JsonValue]:
@@ -103,7 +116,7 @@ def _assignment(path: str, value: JsonValue) -> str:
     return f"{path}={json.dumps(value)}"
 
 
-def _with_dataset(raw: Mapping[str, Any], db: Database) -> dict[str, Any]:
+def with_dataset(raw: Mapping[str, Any], db: Database) -> dict[str, Any]:
     """`data.url: dataset:NAME` becomes the registered URL and, unless one is given, the registered digest."""
     data = raw.get("data")
     url = data.get("url") if isinstance(data, Mapping) else None

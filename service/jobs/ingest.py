@@ -1,4 +1,4 @@
-"""Takes in the events that a job reports: at-least-once, in any order, with gaps; each counts once and in order.
+"""Takes in the events that a run reports: at-least-once, in any order, with gaps; each counts once and in order.
 
 Every event is stored when it comes, but applied only when all before it are there (`acked`). So a late batch can't
 overwrite what a newer one said, and applying twice is impossible. A gap fills: the job sends again from `acked`.
@@ -20,7 +20,9 @@ from service.errors import Invalid
 from service.http import MAX_INTEGER
 from service.jobs import store
 from service.jobs.fold import Report, fold
+from service.jobs.kinds import kind_of
 from service.jobs.lifecycle import State
+from service.searches import trials
 from trainer.spec import FieldError
 from trainer.wire import EventKind, EventReply, WireEvent
 
@@ -32,18 +34,19 @@ def accept(
 
     An attempt that a newer one has replaced is told to stop, and what it says is not stored. Raises Invalid.
     """
-    job = store.get(session, job_id, lock=True)
+    job = store.get(session, job_id, None, lock=True)
     if caller.attempt < job.attempt:
-        return reply(job, caller.attempt), False, job.number
+        return reply(session, job, caller.attempt), False, job.number
     _check(job, events)
     urgent = take(session, job, events)
-    return reply(job, caller.attempt), urgent, job.number
+    return reply(session, job, caller.attempt), urgent, job.number
 
 
-def reply(job: Job, attempt: int) -> EventReply:
-    """What is wanted of that attempt."""
-    stop = job.desired == "stop" or State(job.state).ended or attempt < job.attempt
-    return EventReply(acked=job.acked, desired="stop" if stop else "run")
+def reply(session: Session, job: Job, attempt: int) -> EventReply:
+    """What is wanted of that attempt. It hears of a pause as of a stop."""
+    stop = job.desired != "run" or State(job.state).ended or attempt < job.attempt
+    stopped = trials.to_stop(session, job) if kind_of(job).has_trials else ()
+    return EventReply(acked=job.acked, desired="stop" if stop else "run", stop_trials=tuple(stopped))
 
 
 def take(session: Session, job: Job, events: Iterable[WireEvent]) -> bool:
@@ -59,6 +62,8 @@ def take(session: Session, job: Job, events: Iterable[WireEvent]) -> bool:
         job.attempt, job.started_attempt, job.progress, job.model, job.mlflow_run_id, job.outcome, job.waiting
     )
     told = fold(report, ready)
+    if kind_of(job).has_trials:
+        trials.take(session, job, ready)
     urgent = (told.started_attempt, told.outcome) != (job.started_attempt, job.outcome)
     job.acked = ready[-1].seq
     job.started_attempt, job.progress, job.model = told.started_attempt, told.progress, told.model

@@ -1,9 +1,12 @@
-"""The lifecycle of a job: a pure table. Whatever is not in it is refused.
+"""The lifecycle of a run, job or search: a pure table. Whatever is not in it is refused.
 
 submitted ──► queued ──► starting ──► running ──► succeeded
     └────────────┴──────────┐  ▲ └─────┐  │  │ └► failed
-                            ▼  └ queued ┘◄─┘  └─► stopping ──► cancelled
-                        cancelled    (retry)
+                            ▼  └ queued ┘◄─┘  └─► stopping ──► cancelled, paused
+                cancelled, paused    (retry)
+
+A search that is paused goes back to queued when it is resumed; one that has succeeded, was cancelled or is paused when it is extended.
+A failed one stays so: what broke it would break it again.
 """
 
 from __future__ import annotations
@@ -12,20 +15,21 @@ from enum import StrEnum
 
 
 class State(StrEnum):
-    """Where a job is."""
+    """Where a run is."""
 
     SUBMITTED = "submitted"  # stored; nobody has looked at it yet
     QUEUED = "queued"  # waits for capacity, or for its next attempt
     STARTING = "starting"  # handed to Ray
     RUNNING = "running"  # training
     STOPPING = "stopping"  # asked to checkpoint and end
+    PAUSED = "paused"  # not on the cluster, until someone resumes it
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
 
     @property
     def ended(self) -> bool:
-        """Whether nothing can happen to the job any more."""
+        """Whether nothing happens to it any more, unless someone extends it."""
         return self in (State.SUCCEEDED, State.FAILED, State.CANCELLED)
 
     @property
@@ -35,7 +39,7 @@ class State(StrEnum):
 
 
 class Trigger(StrEnum):
-    """What moves a job."""
+    """What moves a run."""
 
     WAIT = "wait"  # the cluster can't hold it now
     ADMIT = "admit"  # its next attempt goes to Ray
@@ -45,23 +49,30 @@ class Trigger(StrEnum):
     COMPLETE = "complete"  # it trained to its end
     FAIL = "fail"
     CANCEL = "cancel"  # it ended as asked
+    PAUSE = "pause"  # it ended as asked, to go on later
+    RESUME = "resume"
+    EXTEND = "extend"  # it shall do more than it was first asked to
 
 
 _END = {Trigger.COMPLETE: State.SUCCEEDED, Trigger.FAIL: State.FAILED, Trigger.CANCEL: State.CANCELLED}
+_LEAVE = {Trigger.CANCEL: State.CANCELLED, Trigger.PAUSE: State.PAUSED}
 
 TABLE: dict[State, dict[Trigger, State]] = {
-    State.SUBMITTED: {
-        Trigger.WAIT: State.QUEUED,
-        Trigger.ADMIT: State.STARTING,
-        Trigger.CANCEL: State.CANCELLED,
+    State.SUBMITTED: {Trigger.WAIT: State.QUEUED, Trigger.ADMIT: State.STARTING, **_LEAVE},
+    State.QUEUED: {Trigger.ADMIT: State.STARTING, **_LEAVE},
+    State.STARTING: {
+        Trigger.START: State.RUNNING,
+        Trigger.STOP: State.STOPPING,
+        Trigger.RETRY: State.QUEUED,
+        **_END,
+        **_LEAVE,
     },
-    State.QUEUED: {Trigger.ADMIT: State.STARTING, Trigger.CANCEL: State.CANCELLED},
-    State.STARTING: {Trigger.START: State.RUNNING, Trigger.STOP: State.STOPPING, Trigger.RETRY: State.QUEUED, **_END},
-    State.RUNNING: {Trigger.STOP: State.STOPPING, Trigger.RETRY: State.QUEUED, **_END},
-    State.STOPPING: dict(_END),
-    State.SUCCEEDED: {},
+    State.RUNNING: {Trigger.STOP: State.STOPPING, Trigger.RETRY: State.QUEUED, **_END, **_LEAVE},
+    State.STOPPING: {**_END, **_LEAVE},
+    State.PAUSED: {Trigger.RESUME: State.QUEUED, Trigger.EXTEND: State.QUEUED, Trigger.CANCEL: State.CANCELLED},
+    State.SUCCEEDED: {Trigger.EXTEND: State.QUEUED},
     State.FAILED: {},
-    State.CANCELLED: {},
+    State.CANCELLED: {Trigger.EXTEND: State.QUEUED},
 }
 
 
@@ -69,7 +80,7 @@ class IllegalTransitionError(Exception):
     """A trigger that the state doesn't allow."""
 
     def __init__(self, state: State, trigger: Trigger) -> None:
-        super().__init__(f"a job that is {state} can't {trigger}")
+        super().__init__(f"what is {state} can't {trigger}")
 
 
 def advance(state: State, trigger: Trigger) -> State:

@@ -13,14 +13,16 @@ from trainer.wire import FailureKind
 
 
 class JobRequest(BaseModel):
-    """A full spec, or a recipe with overrides."""
+    """A full spec, or a recipe or a trial of a search with overrides."""
 
     model_config = ConfigDict(
         extra="forbid",
         use_attribute_docstrings=True,
+        serialize_by_alias=True,
         json_schema_extra={
             "examples": [
                 {"recipe": "dcgan-digits", "set": {"train.images": 50000, "resources": {"workers": 2}}},
+                {"trial": "s-0123456789ab/t-00003", "from": "checkpoint", "set": {"train.images": 2000000}},
                 {"spec": {"arch": {"family": "dcgan", "channels": 1}, "optimizers": {"G": {}, "D": {}}}},
             ]
         },
@@ -30,16 +32,22 @@ class JobRequest(BaseModel):
     """The whole JobSpec; `/v1/schema` has its schema. `data.url` may be `dataset:NAME` for a registered dataset."""
     recipe: Annotated[str, Field(max_length=100)] | None = None
     """Name of a recipe, from `/v1/recipes`."""
+    trial: Annotated[str, Field(pattern=r"^s-[0-9a-f]{12}/t-[0-9]{5,10}$")] | None = None
+    """`SEARCH/TRIAL`: trains that trial's spec for longer, by default for ten times its images."""
+    from_: Annotated[Literal["checkpoint", "scratch"], Field(alias="from")] = "checkpoint"
+    """With a trial: whether the job goes on with the trial's newest checkpoint or starts over."""
     set: dict[str, JsonValue] = Field(default_factory=dict, max_length=200)
-    """Overrides of the recipe by dotted path. A nested mapping means the same: `{"train": {"images": 5000}}` changes that
+    """Overrides of the recipe or the trial by dotted path. A nested mapping means the same: `{"train": {"images": 5000}}` changes that
     field alone."""
 
     @model_validator(mode="after")
     def _one_of(self) -> Self:
-        if (self.spec is None) == (self.recipe is None):
-            raise ValueError("give either spec or recipe")
+        if sum(given is not None for given in (self.spec, self.recipe, self.trial)) != 1:
+            raise ValueError("give one of spec, recipe and trial")
         if self.spec is not None and self.set:
-            raise ValueError("set goes with a recipe; change the spec itself instead")
+            raise ValueError("set goes with a recipe or a trial; change the spec itself instead")
+        if self.trial is None and "from_" in self.model_fields_set:
+            raise ValueError("from goes with a trial")
         return self
 
 
@@ -97,6 +105,8 @@ class JobReply(BaseModel):
     progress: Progress | None
     mlflow_run_id: str | None
     model: Published | None
+    trial: str | None
+    """The trial of a search that it goes on with."""
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None

@@ -1,11 +1,11 @@
-"""All SQL on jobs that requests need; the reconciler's is in `service.reconciler.store`."""
+"""All SQL on runs that requests need; the reconciler's is in `service.reconciler.store`."""
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
@@ -15,7 +15,9 @@ from service import paging
 from service.db.session import Database
 from service.db.tables import Job, JobChange, JobEvent
 from service.errors import Conflict, NotFound
-from service.jobs.lifecycle import State
+from service.jobs.kinds import JOB, KINDS, Kind
+from service.jobs.lifecycle import State, Trigger, advance
+from trainer.search import SearchSpec
 from trainer.spec import JobSpec
 
 
@@ -23,15 +25,24 @@ from trainer.spec import JobSpec
 class Submission:
     """What a client asked for."""
 
-    spec: JobSpec
+    id: str
+    spec: JobSpec | SearchSpec
     principal: str
     request_digest: str
     """SHA-256 of the canonical request; a key that comes back with another one is a conflict."""
     idempotency_key: str | None = None
+    kind: Kind = JOB
+    trial: str | None = None
+    """The trial that the job goes on with."""
+
+    @property
+    def job(self) -> JobSpec:
+        """The job's spec, or the one that the search varies."""
+        return self.spec.base if isinstance(self.spec, SearchSpec) else self.spec
 
 
 def create(db: Database, asked: Submission) -> tuple[Job, bool]:
-    """Store a job; the second value is False if the idempotency key had made it before. Raises Conflict."""
+    """Store a run; the second value is False if the idempotency key had made it before. Raises Conflict."""
     try:
         with db.begin() as session:
             return _insert(session, asked), True
@@ -43,30 +54,39 @@ def create(db: Database, asked: Submission) -> tuple[Job, bool]:
 
 
 def find_repeated(db: Database, principal: str, key: str | None, digest: str) -> Job | None:
-    """The job that this key made before. Raises Conflict if it was made from another body."""
+    """The run that this key made before. Raises Conflict if it was made from another body."""
     if key is None:
         return None
     with db.read() as session:
         job = session.scalar(select(Job).where(Job.principal == principal, Job.idempotency_key == key))
     if job is not None and job.request_digest != digest:
-        raise Conflict(f"Idempotency-Key {key!r} made job {job.id} from another body; use a new key for a new job")
+        detail = f"Idempotency-Key {key!r} made {job.kind} {job.id} from another body; use a new key"
+        raise Conflict(f"{detail} for a new {job.kind}")
     return job
 
 
-def get(session: Session, job_id: str, *, lock: bool = False) -> Job:
-    """One job; `lock` keeps other writers out until the transaction ends. Raises NotFound."""
-    statement = select(Job).where(Job.id == job_id)
+def get(session: Session, run_id: str, kind: Kind | None = JOB, *, lock: bool = False) -> Job:
+    """One run of that kind (None: of any); `lock` keeps other writers out until the transaction ends. Raises NotFound."""
+    statement = select(Job).where(Job.id == run_id, Job.kind.in_([kind.name] if kind else KINDS))
     job = session.scalar(statement.with_for_update() if lock else statement)
     if job is None:
-        raise NotFound(f"no job {job_id!r}; GET /v1/jobs lists them")
+        known = kind or JOB
+        raise NotFound(f"no {known.name} {run_id!r}; GET {known.path} lists them")
     return job
 
 
 def page(
-    session: Session, *, state: State | None, name: str | None, family: str | None, limit: int, cursor: str | None
+    session: Session,
+    kind: Kind = JOB,
+    *,
+    state: State | None,
+    name: str | None,
+    limit: int,
+    cursor: str | None,
+    family: str | None = None,
 ) -> tuple[Sequence[Job], str | None]:
     """Newest first."""
-    statement = select(Job).order_by(Job.number.desc()).limit(limit + 1)
+    statement = select(Job).where(Job.kind == kind.name).order_by(Job.number.desc()).limit(limit + 1)
     for column, value in ((Job.state, state), (Job.name, name), (Job.family, family)):
         if value is not None:
             statement = statement.where(column == value)
@@ -76,14 +96,49 @@ def page(
     return rows[:limit], paging.encode(rows[limit - 1].number) if len(rows) > limit else None
 
 
-def cancel(session: Session, job_id: str) -> Job:
-    """Write that the job shall stop; the reconciler sees to it. Raises NotFound, Conflict once it has ended."""
-    job = get(session, job_id, lock=True)
+def cancel(session: Session, run_id: str, kind: Kind = JOB) -> Job:
+    """Write that the run shall stop; the reconciler sees to it. Raises NotFound, Conflict once it has ended."""
+    job = get(session, run_id, kind, lock=True)
     if State(job.state).ended:
-        raise Conflict(f"job {job_id} has {job.state} already")
-    if job.desired != "stop":
-        job.desired, job.revision, job.due_at = "stop", job.revision + 1, datetime.now(UTC)
+        raise Conflict(f"{kind.name} {run_id} has {job.state} already")
+    if job.state == State.PAUSED:
+        put_back(session, job, Trigger.CANCEL, "cancelled while it was paused", "stop")
+    elif job.desired != "stop":
+        want(job, "stop")
     return job
+
+
+def want(job: Job, desired: str) -> None:
+    """Write what is wanted of a run that the reconciler looks after, and have it look."""
+    job.desired, job.revision, job.due_at = desired, job.revision + 1, datetime.now(UTC)
+
+
+def put_back(session: Session, job: Job, trigger: Trigger, reason: str, desired: str) -> None:
+    """Move a run that no reconciler owns because it is paused or has ended. The caller holds the row's lock.
+
+    Raises IllegalTransitionError.
+    """
+    now = datetime.now(UTC)
+    move(session, job, trigger, reason, now)
+    job.fence += 1  # whoever owned it before it ended
+    want(job, desired)
+    if not State(job.state).ended:
+        job.attempts_before, job.finished_at, job.waiting = job.attempt, None, ""
+
+
+def move(
+    session: Session, job: Job, trigger: Trigger, reason: str, now: datetime, failure: dict[str, Any] | None = None
+) -> None:
+    """Change the state by the table and note it. Raises IllegalTransitionError."""
+    state = advance(State(job.state), trigger)
+    job.state, job.reason, job.failure = state, reason, failure
+    if state is State.RUNNING and job.started_at is None:
+        job.started_at = now
+    if state.ended:
+        job.finished_at = now
+    if trigger in (Trigger.ADMIT, Trigger.RETRY):
+        job.submitted_at, job.stop_at = None, None
+    record_change(session, job)
 
 
 def events_after(session: Session, job: Job, seq: int, limit: int) -> Sequence[JobEvent]:
@@ -112,14 +167,16 @@ def record_change(session: Session, job: Job) -> None:
 def _insert(session: Session, asked: Submission) -> Job:
     now = datetime.now(UTC)
     job = Job(
-        id=f"j-{secrets.token_hex(6)}",
+        id=asked.id,
+        kind=asked.kind.name,
         name=asked.spec.name,
-        family=asked.spec.arch.family,
+        family=asked.job.arch.family,
         spec=asked.spec.model_dump(mode="json"),
         spec_digest=asked.spec.digest(),
         principal=asked.principal,
         idempotency_key=asked.idempotency_key,
         request_digest=asked.request_digest,
+        trial=asked.trial,
         created_at=now,
         due_at=now,
         state=State.SUBMITTED,

@@ -14,6 +14,8 @@ from service.db.session import Database
 from service.db.tables import Job
 from service.gateway.ray_jobs import RayJob, RayJobs, RayRefusedError, RayUnreachableError
 from service.jobs import ingest
+from service.jobs import store as jobs
+from service.jobs.kinds import kind_of
 from service.jobs.lifecycle import State, Trigger
 from service.reconciler import files, store
 from service.reconciler.decide import (
@@ -105,13 +107,15 @@ class Keeper:
         self._write(job, action, as_decided=isinstance(action, Move))
 
     def _submit(self, job: Job) -> Action:
-        """Token, job.json, Ray: in that order, so that whoever reads the file finds its token known."""
+        """Token, the run's file, Ray: in that order, so that whoever reads the file finds its token known."""
         with store.owned(self.db, job, as_decided=True) as (session, _):
             _, token = tokens.create(session, job.id, Scope.JOB, job.id, job.attempt)
-        path = files.write_job_file(self.settings, job, token)
-        command = shlex.join([self.settings.driver_python, "-m", "trainer.launch.driver", str(path)])
+        path = files.write_run_file(self.settings, job, token)
+        command = shlex.join([self.settings.driver_python, "-m", kind_of(job).module, str(path)])
         name = files.submission_id(job.id, job.attempt)
         try:
+            if self._lingers(job):
+                return Wait("the attempt before this one is still ending")
             self.ray.submit(
                 name, command, {"agon_job": job.id, "agon_attempt": str(job.attempt), "agon_name": job.name}
             )
@@ -121,6 +125,11 @@ class Keeper:
             return refused(view_of(job), str(error))
         logger.info("submitted", extra={"facts": {"job": job.id, "attempt": job.attempt}})
         return Confirm()
+
+    def _lingers(self, job: Job) -> bool:
+        """Whether the driver of the attempt before is there yet: one that has said its last word, and whose run was extended."""
+        before = self.ray.status(files.submission_id(job.id, job.attempt - 1)) if job.attempt > 1 else None
+        return before is not None and not before.status.ended
 
     def _stop(self, job: Job) -> None:
         try:
@@ -137,7 +146,7 @@ class Keeper:
             due = now if row.revision != job.revision else now + pause
             if isinstance(action, Move):
                 failure = {"kind": action.failure.value, "reason": action.reason} if action.failure else None
-                store.move(session, row, action.trigger, action.reason, now, failure)
+                jobs.move(session, row, action.trigger, action.reason, now, failure)
                 if action.trigger is Trigger.STOP:
                     row.stop_at, due = now + (action.grace or timedelta()), now
                 elif action.trigger is Trigger.RETRY:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 
 from service.gateway.ray_jobs import Node
 
+NEVER_FIX = "it starts once such nodes are there; or cancel it and lower resources.workers or resources.cpus_per_worker"
+
 
 @dataclass(frozen=True)
 class Need:
@@ -40,14 +42,6 @@ class Need:
         return " and ".join(parts)
 
 
-def need_of(spec: dict[str, object]) -> Need:
-    """What a stored spec asks for; an elastic job starts with its minimum."""
-    resources = spec["resources"]
-    assert isinstance(resources, dict)  # noqa: S101 — specs are validated when they are stored
-    workers = resources["min_workers"] or resources["workers"]
-    return Need(int(workers), float(resources["cpus_per_worker"]), float(resources["gpus_per_worker"]))
-
-
 def why_wait(nodes: Sequence[Node], active: Sequence[Need], ahead: Sequence[Need], mine: Need) -> str | None:
     """None if the job may start now, else the reason for a person.
 
@@ -55,9 +49,9 @@ def why_wait(nodes: Sequence[Node], active: Sequence[Need], ahead: Sequence[Need
     """
     if not nodes:
         return f"waits for {mine.words}; the cluster has no nodes"
-    empty = [replace(node, cpus_free=node.cpus, gpus_free=node.gpus) for node in nodes]
-    if _place(empty, mine) is None:
-        return _never(nodes, mine)
+    if (reason := why_never(nodes, mine)) is not None:
+        return f"{reason}; {NEVER_FIX}"
+    empty = _idle(nodes)
     free = _minus_unseen(list(nodes), active)
     left, waiting = free, 0
     for other in ahead:
@@ -71,15 +65,19 @@ def why_wait(nodes: Sequence[Node], active: Sequence[Need], ahead: Sequence[Need
     return _later(nodes, free, mine)
 
 
-def _never(nodes: Sequence[Node], mine: Need) -> str:
+def why_never(nodes: Sequence[Node], mine: Need) -> str | None:
+    """Why these nodes can't hold it even when nothing else runs; None if they can."""
+    if _place(_idle(nodes), mine) is not None:
+        return None
     has = Need(1, sum(node.cpus for node in nodes), sum(node.gpus for node in nodes))
-    fix = "it starts once such nodes are there; or cancel it and lower resources.workers or resources.cpus_per_worker"
     if mine.total_cpus > has.cpus or mine.total_gpus > has.gpus:
-        return f"needs {mine.words}, more than the whole cluster has ({_pool(has.cpus, has.gpus, mine)}); {fix}"
+        return f"needs {mine.words}, more than the whole cluster has ({_pool(has.cpus, has.gpus, mine)})"
     one = replace(mine, workers=1).words
-    return (
-        f"needs {_count(mine.workers, 'worker')} with {one} each, which no set of the cluster's nodes can hold; {fix}"
-    )
+    return f"needs {_count(mine.workers, 'worker')} with {one} each, which no set of the cluster's nodes can hold"
+
+
+def _idle(nodes: Sequence[Node]) -> list[Node]:
+    return [replace(node, cpus_free=node.cpus, gpus_free=node.gpus) for node in nodes]
 
 
 def _later(nodes: Sequence[Node], free: Sequence[Node], mine: Need) -> str:

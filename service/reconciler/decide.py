@@ -1,4 +1,4 @@
-"""What to do about a job: a pure function of its row, of what Ray says, and of the time."""
+"""What to do about a run, job or search: a pure function of its row, of what Ray says, and of the time."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class View:
     """The part of a job's row that decides."""
 
     state: State
-    desired: Literal["run", "stop"]
+    desired: Literal["run", "stop", "pause"]
     attempt: int
     attempts: int
-    """How many the spec allows."""
+    """How many there may be."""
     confirmed: bool
     """Whether Ray surely took this attempt."""
     started: bool
@@ -30,6 +30,20 @@ class View:
     """How this attempt says that it ended."""
     stop_at: datetime | None
     waiting: str = ""
+
+    @property
+    def leaving(self) -> bool:
+        """Whether it shall end before its work is done."""
+        return self.desired != "run"
+
+    @property
+    def parted(self) -> Literal["paused", "cancelled"]:
+        """What it is when it has ended so."""
+        return "paused" if self.desired == "pause" else "cancelled"
+
+    def part(self, how: str = "") -> Move:
+        """End it so."""
+        return Move(Trigger.PAUSE if self.desired == "pause" else Trigger.CANCEL, self.parted + how)
 
 
 @dataclass(frozen=True)
@@ -98,20 +112,20 @@ Action = Admit | Wait | Submit | Confirm | StopRay | Move
 
 def decide_queued(view: View, obstacle: str | None) -> Action:
     """For a job that is not on the cluster. `obstacle`: why it can't start now."""
-    if view.desired == "stop":
-        return Move(Trigger.CANCEL, "cancelled before it started" if not view.attempt else "cancelled between attempts")
+    if view.leaving:
+        return view.part(" before it started" if not view.attempt else " between attempts")
     return Admit() if obstacle is None else Wait(obstacle)
 
 
 def decide_on_ray(view: View, seen: Seen, now: datetime, grace: timedelta) -> Action:
     """For a job that may be on the cluster."""
     if view.outcome is not None:
-        return _told(view, view.outcome, seen)
+        return _told(view, view.outcome, seen, now, grace)
     match seen:
         case Unreachable(reason):
             return Wait(f"{reason}; the state shown is the last one known")
         case None if not view.confirmed:
-            return Move(Trigger.CANCEL, "cancelled before it started") if view.desired == "stop" else Submit()
+            return view.part(" before it started") if view.leaving else Submit()
         case None:
             return _lost(view, "Ray no longer knows the job: its head was restarted, or someone deleted the job")
         case Ended(job, tail):
@@ -121,17 +135,8 @@ def decide_on_ray(view: View, seen: Seen, now: datetime, grace: timedelta) -> Ac
 
 
 def _alive(view: View, job: RayJob, now: datetime, grace: timedelta) -> Action:
-    if view.desired == "stop":
-        if view.state is not State.STOPPING:
-            # Before training began there is nothing to save.
-            return Move(
-                Trigger.STOP, "cancelled: saves a checkpoint and ends", grace=grace if view.started else timedelta()
-            )
-        if view.stop_at is not None and now >= view.stop_at:
-            return StopRay(
-                "cancelled: did not end by itself, so Ray stops it" if view.started else "cancelled: Ray stops it"
-            )
-        return Wait("cancelled: saves a checkpoint and ends") if view.confirmed else Confirm()
+    if view.leaving:
+        return _leave(view, now, grace)
     if not view.confirmed:
         return Confirm()
     if view.started and view.state is State.STARTING:
@@ -143,12 +148,25 @@ def _alive(view: View, job: RayJob, now: datetime, grace: timedelta) -> Action:
     return Wait("")
 
 
-def _told(view: View, outcome: dict[str, Any], seen: Seen) -> Action:
+def _leave(view: View, now: datetime, grace: timedelta) -> Action:
+    """It is on the cluster and shall end."""
+    if view.state is not State.STOPPING:
+        # Before training began there is nothing to save.
+        return Move(
+            Trigger.STOP, f"{view.parted}: saves a checkpoint and ends", grace=grace if view.started else timedelta()
+        )
+    if view.stop_at is not None and now >= view.stop_at:
+        why = "did not end by itself, so Ray stops it" if view.started else "Ray stops it"
+        return StopRay(f"{view.parted}: {why}")
+    return Wait(f"{view.parted}: saves a checkpoint and ends") if view.confirmed else Confirm()
+
+
+def _told(view: View, outcome: dict[str, Any], seen: Seen, now: datetime, grace: timedelta) -> Action:
     """The job said how it ended."""
     if outcome["result"] == "completed":
         return Move(Trigger.COMPLETE)
     if outcome["result"] == "stopped":
-        return Move(Trigger.CANCEL, "cancelled" if view.desired == "stop" else "stopped from outside Agon")
+        return _stopped(view, seen, now, grace)
     kind, reason = FailureKind(outcome["kind"]), str(outcome["reason"])
     if not kind.retryable:
         return Move(Trigger.FAIL, reason, kind)
@@ -159,10 +177,21 @@ def _told(view: View, outcome: dict[str, Any], seen: Seen) -> Action:
     return _again(view, kind, reason)
 
 
+def _stopped(view: View, seen: Seen, now: datetime, grace: timedelta) -> Action:
+    """The job said that it stopped. It is paused once its driver is gone: the next one may come at any time."""
+    if not view.leaving:
+        return Move(Trigger.CANCEL, "stopped from outside Agon")
+    if view.desired == "pause" and isinstance(seen, Unreachable):
+        return Wait(f"paused: {seen.reason}")
+    if view.desired == "pause" and isinstance(seen, RayJob):
+        return _leave(view, now, grace)
+    return view.part()
+
+
 def _ended_silently(view: View, job: RayJob, tail: str) -> Action:
     """The driver is gone and its last word, if there was one, is not in its log of events."""
-    if view.desired == "stop":
-        return Move(Trigger.CANCEL, "cancelled")
+    if view.leaving:
+        return view.part()
     if job.status is RayStatus.STOPPED:
         return Move(Trigger.CANCEL, "stopped through Ray, not through Agon")
     if job.status is RayStatus.SUCCEEDED:
@@ -173,8 +202,8 @@ def _ended_silently(view: View, job: RayJob, tail: str) -> Action:
 
 
 def _lost(view: View, reason: str) -> Action:
-    if view.desired == "stop":
-        return Move(Trigger.CANCEL, "cancelled")
+    if view.leaving:
+        return view.part()
     return _again(view, FailureKind.WORKER_LOST if view.started else FailureKind.START_FAILED, reason)
 
 
@@ -185,8 +214,8 @@ def refused(view: View, reason: str) -> Action:
 
 def _again(view: View, kind: FailureKind, reason: str) -> Action:
     """The next attempt, if the spec allows one and nobody wants the job to stop."""
-    if view.desired == "stop":
-        return Move(Trigger.CANCEL, "cancelled")
+    if view.leaving:
+        return view.part()
     if view.attempt >= view.attempts:
         total = f" (attempt {view.attempt} of {view.attempts})" if view.attempts > 1 else ""
         return Move(Trigger.FAIL, reason + total, kind)

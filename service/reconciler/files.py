@@ -1,4 +1,4 @@
-"""The job's folder as the reconciler uses it: job.json, the driver's log, and the log of events that the job writes."""
+"""A run's folder as the reconciler uses it: job.json or search.json, the driver's log, and the log of events that the job writes."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pydantic import ValidationError
 from service.db.tables import Job
 from service.errors import BadRequest
 from service.http import strict_json
+from service.jobs.kinds import kind_of
 from service.settings import Settings
-from trainer.spec import parse_spec
-from trainer.wire import JOB_FILE, JobFile, WireEvent
+from trainer.wire import WireEvent
 
 EVENTS = "events.jsonl"
 MAX_LOG = 10_000_000
@@ -38,24 +38,27 @@ def parse_submission_id(text: str) -> tuple[str, int] | None:
     return (job_id, int(attempt)) if prefix == "agon" and job_id and attempt.isdigit() else None
 
 
-def write_job_file(settings: Settings, job: Job, token: str) -> Path:
-    """`job.json`, readable by its owner alone, complete or not there at all. Returns its path. Raises OSError."""
+def write_run_file(settings: Settings, job: Job, token: str) -> Path:
+    """`job.json` or `search.json`, readable by its owner alone, complete or not there at all. Returns its path.
+
+    Raises OSError, SpecError.
+    """
     folder = job_dir(settings, job.id)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    content = JobFile(
-        job_id=job.id,
-        attempt=job.attempt,
-        spec=parse_spec(job.spec),
-        job_dir=str(folder),
-        cache_dir=str(settings.cache_dir),
-        data_roots=settings.data_roots,
-        api_url=settings.api_url,
-        token=token,
-        mlflow_uri=settings.mlflow_uri,
-        mlflow_experiment=settings.mlflow_experiment,
-    )
-    path = folder / JOB_FILE
-    _replace(path, content.model_dump_json(indent=2))
+    common = {
+        "job_id": job.id,
+        "attempt": job.attempt,
+        "job_dir": str(folder),
+        "cache_dir": str(settings.cache_dir),
+        "data_roots": settings.data_roots,
+        "api_url": settings.api_url,
+        "token": token,
+        "mlflow_uri": settings.mlflow_uri,
+        "mlflow_experiment": settings.mlflow_experiment,
+    }
+    kind = kind_of(job)
+    path = folder / kind.file
+    _replace(path, kind.content(job, common).model_dump_json(indent=2))
     return path
 
 

@@ -18,10 +18,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from service.db.session import Database
 from service.db.tables import Job
 from service.gateway.ray_jobs import Node, RayJobs, RayUnreachableError
+from service.jobs import store as jobs
+from service.jobs.kinds import kind_of
 from service.jobs.lifecycle import IllegalTransitionError, State, Trigger
 from service.reconciler import files, store
 from service.reconciler.actions import Keeper
-from service.reconciler.admission import Need, need_of, why_wait
+from service.reconciler.admission import Need, why_wait
 from service.reconciler.decide import Admit, Move, Wait, decide_queued
 from service.reconciler.views import view_of
 from service.settings import Settings
@@ -94,27 +96,27 @@ class Reconciler:
         nodes = self._nodes()
         now, admitted, touched = self.clock(), [], []
         with store.queue(self.db) as (session, waiting, active):
-            taken = [need_of(job.spec) for job in active]
+            taken = [kind_of(job).need(job.spec) for job in active]
             ahead: list[Need] = []
             for job in waiting:
                 if job.desired == "run" and job.due_at > now:
                     continue  # a lost attempt's pause
-                need = need_of(job.spec)
+                need = kind_of(job).need(job.spec)
                 obstacle = nodes if isinstance(nodes, str) else why_wait(nodes, taken, ahead, need)
                 action = decide_queued(view_of(job), obstacle)
                 if isinstance(action, Admit):
                     job.attempt += 1
-                    store.move(session, job, Trigger.ADMIT, "", now)
+                    jobs.move(session, job, Trigger.ADMIT, "", now)
                     job.lease_owner, job.lease_until, job.fence = self.owner, now + self.lease, job.fence + 1
                     taken.append(need)
                     admitted.append(job)
                 elif isinstance(action, Move):
-                    store.move(session, job, action.trigger, action.reason, now)
+                    jobs.move(session, job, action.trigger, action.reason, now)
                     touched.append(job)
                 elif isinstance(action, Wait):
                     ahead.append(need)
                     if job.state == State.SUBMITTED:
-                        store.move(session, job, Trigger.WAIT, action.reason, now)
+                        jobs.move(session, job, Trigger.WAIT, action.reason, now)
                         touched.append(job)
                     elif job.reason != action.reason:
                         job.reason = action.reason

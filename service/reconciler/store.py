@@ -9,15 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from typing import Any
 
 from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session
 
 from service.db.session import Database
 from service.db.tables import Job, Lock
-from service.jobs import store
-from service.jobs.lifecycle import State, Trigger, advance
+from service.jobs.lifecycle import State
 
 WAITING = (State.SUBMITTED, State.QUEUED)
 ON_RAY = (State.STARTING, State.RUNNING, State.STOPPING)
@@ -71,21 +69,6 @@ def give_up(db: Database, lease: Job, due_at: datetime) -> None:
     with db.begin() as session:
         statement = update(Job).where(Job.number == lease.number, Job.fence == lease.fence)
         session.execute(statement.values(lease_owner=None, lease_until=None, due_at=due_at))
-
-
-def move(
-    session: Session, job: Job, trigger: Trigger, reason: str, now: datetime, failure: dict[str, Any] | None = None
-) -> None:
-    """Change the state by the table and note it. Raises IllegalTransitionError."""
-    state = advance(State(job.state), trigger)
-    job.state, job.reason, job.failure = state, reason, failure
-    if state is State.RUNNING and job.started_at is None:
-        job.started_at = now
-    if state.ended:
-        job.finished_at = now
-    if trigger in (Trigger.ADMIT, Trigger.RETRY):
-        job.submitted_at, job.stop_at = None, None
-    store.record_change(session, job)
 
 
 @contextmanager

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Literal, cast
+
 from service.db.tables import Job
+from service.jobs.kinds import kind_of
 from service.jobs.lifecycle import State
 from service.reconciler.decide import View
 
@@ -12,9 +15,9 @@ def view_of(job: Job) -> View:
     told = job.outcome if job.outcome and job.outcome["attempt"] == job.attempt else None
     return View(
         state=State(job.state),
-        desired="stop" if job.desired == "stop" else "run",
+        desired=cast(Literal["run", "stop", "pause"], job.desired),
         attempt=job.attempt,
-        attempts=job.spec["retry"]["attempts"],
+        attempts=job.attempts_before + kind_of(job).attempts(job.spec),
         confirmed=job.submitted_at is not None,
         started=job.attempt > 0 and job.started_attempt == job.attempt,
         outcome=told,

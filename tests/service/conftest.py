@@ -193,7 +193,8 @@ class World:
 
     def token(self, job: str) -> str:
         """What the driver reads."""
-        return str(json.loads((self.folder(job) / "job.json").read_text())["token"])
+        name = "search.json" if job.startswith("s-") else "job.json"
+        return str(json.loads((self.folder(job) / name).read_text())["token"])
 
     def send(self, job: str, *events: dict[str, Any], token: str | None = None) -> Any:
         """Post events as the job does."""

@@ -15,6 +15,7 @@ from trainer.engine.distributed import Distributed
 from trainer.engine.state import TrainState
 from trainer.errors import CheckpointError
 from trainer.spec import JobSpec, SpecError
+from trainer.spec import identity as specs
 from trainer.spec.files import parse_spec
 
 LOG = logging.getLogger(__name__)
@@ -91,17 +92,5 @@ def refuse_other(spec: JobSpec, extras: dict[str, Any], meta: dict[str, Any], pa
 
 
 def identity(spec: JobSpec, extras: dict[str, Any]) -> dict[str, Any]:
-    """The fields that decide what a training computes, by path. Length, cadences, resources, micro-batches and what is
-    reported, kept or published may change between two starts; so may the place of the data, but not the data."""
-    raw = spec.model_dump(mode="json")
-    chosen = {key: raw[key] for key in ("spec_version", "arch", "objective", "optimizers", "ema")}
-    chosen["train"] = {key: raw["train"][key] for key in ("batch", "precision", "seed")}
-    chosen["data"] = {key: raw["data"][key] for key in ("lanes", "mirror", "held_out")}
-    chosen["data"]["digest"] = extras.get("dataset")
-    return dict(_flat(chosen, ""))
-
-
-def _flat(value: Any, path: str) -> list[tuple[str, Any]]:
-    if isinstance(value, dict):
-        return [pair for key, child in value.items() for pair in _flat(child, f"{path}.{key}" if path else key)]
-    return [(path, value)]
+    """The spec's identity, with the data that were really read: a spec may leave their digest out."""
+    return {**specs.identity(spec), "data.digest": extras.get("dataset")}

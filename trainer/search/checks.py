@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trainer.search.space import at, discrete, extremes, field_at, grid, sample, trial_spec, wrong
+from trainer.search.space import at, extremes, field_at, grid, sample, size, trial_spec, wrong
 from trainer.spec import FieldError, SpecError
 from trainer.spec.errors import short
 from trainer.spec.explain import suggest
@@ -16,6 +16,8 @@ from trainer.spec.explain import suggest
 if TYPE_CHECKING:
     from trainer.search.spec import SearchSpec
 
+MOST_COMBINATIONS = 10_000
+"""Of a grid: as many as a search may have samples."""
 DRAWS = 64
 """Samples that are drawn at submit to see whether any is valid."""
 OURS = ("name", "publish", "checkpoint", "evaluation", "samples", "resources", "retry", "spec_version")
@@ -104,27 +106,39 @@ def _conditions(search: SearchSpec) -> Iterator[FieldError]:
                     fix="name another path of the space, or a field of the base",
                 )
     for path in search.space:
-        if _circular(search, path, ()):
+        if _circular(search, path):
             yield FieldError(
                 path=f"space.{path}.when", message="depends on itself", fix="break the circle of conditions"
             )
 
 
-def _circular(search: SearchSpec, path: str, above: tuple[str, ...]) -> bool:
-    if path in above:
-        return path == above[0]
-    return any(_circular(search, other, (*above, path)) for other in search.space[path].when if other in search.space)
+def _circular(search: SearchSpec, path: str) -> bool:
+    """Whether the path's condition leads back to itself."""
+    seen, ahead = set[str](), [path]
+    while ahead:
+        following = [other for other in search.space[ahead.pop()].when if other in search.space and other not in seen]
+        seen.update(following)
+        ahead += following
+    return path in seen
 
 
 def _algorithm(search: SearchSpec) -> Iterator[FieldError]:
     if search.algorithm == "grid":
+        combinations = 1
         for path, distribution in search.space.items():
-            if discrete(distribution) is None:
+            combinations *= (count := size(distribution)) or 1
+            if count is None:
                 yield FieldError(
                     path=f"space.{path}",
                     message=f"{distribution.kind} has no countable values, which grid needs",
                     fix="use choice, randint or quniform, or algorithm: random",
                 )
+        if combinations > MOST_COMBINATIONS:
+            yield FieldError(
+                path="space",
+                message=f"has {combinations:,} combinations, and grid goes through at most {MOST_COMBINATIONS:,}",
+                fix="take fewer values, or algorithm: random",
+            )
     if search.algorithm == "pbt":
         if search.samples < 2:
             yield FieldError(

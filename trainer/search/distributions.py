@@ -5,6 +5,7 @@ Written short (`{loguniform: [1e-5, 1e-2]}`, `[16, 32, 64]` for a choice) or in 
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, JsonValue, model_validator
@@ -12,13 +13,16 @@ from pydantic import BeforeValidator, Field, JsonValue, model_validator
 from trainer.schema import Frozen
 from trainer.spec.errors import FieldError, refuse, short
 
+MOST_VALUES = 100_000
+"""Of a field that is drawn from a grid of values."""
+
 
 class Drawn(Frozen):
     """What all distributions share."""
 
-    also: tuple[str, ...] = ()
+    also: tuple[str, ...] = Field(default=(), max_length=20)
     """Other paths that get the same value, e.g. D's learning rate beside G's."""
-    when: dict[str, JsonValue] = Field(default_factory=dict)
+    when: dict[str, JsonValue] = Field(default_factory=dict, max_length=20)
     """Only where these fields of the trial have this value (a list: one of these values); elsewhere the base's value stays."""
 
 
@@ -32,6 +36,8 @@ class _Range(Drawn):
     def _ordered(self) -> _Range:
         if self.low >= self.high:
             refuse([FieldError(path="high", message=f"is not above low ({self.low:g})", value=short(self.high))])
+        if not math.isfinite(self.high - self.low):
+            refuse([FieldError(path="high", message=f"is too far above low ({self.low:g})", value=short(self.high))])
         return self
 
 
@@ -59,6 +65,13 @@ class QUniform(_Range):
     kind: Literal["quniform"] = "quniform"
     q: float = Field(gt=0)
     """Step."""
+
+    @model_validator(mode="after")
+    def _countable(self) -> QUniform:
+        if (self.high - self.low) / self.q > MOST_VALUES:
+            fix = f"at most {MOST_VALUES:,} steps between low and high; or use uniform"
+            refuse([FieldError(path="q", message="is too small for that range", value=short(self.q), fix=fix)])
+        return self
 
     def values(self) -> list[float]:
         """All of them."""

@@ -26,7 +26,7 @@ TAGS = ("family", "kind")
 def at(raw: Any, path: str) -> Any:
     """What lies at a dotted path of a raw spec. Raises KeyError if nothing can lie there."""
     for part in path.split("."):
-        if isinstance(raw, list) and part.isdigit() and int(part) < len(raw):
+        if isinstance(raw, list) and part.isdecimal() and int(part) < len(raw):
             raw = raw[int(part)]
         elif isinstance(raw, dict) and part in raw:
             raw = raw[part]
@@ -173,6 +173,14 @@ def discrete(distribution: Drawn) -> list[JsonValue] | None:
     if isinstance(distribution, RandInt):
         return list(range(distribution.low, distribution.high + 1))
     return None
+
+
+def size(distribution: Drawn) -> int | None:
+    """How many values there are, without making them; None if they can't be counted."""
+    if isinstance(distribution, RandInt):
+        return distribution.high - distribution.low + 1
+    values = discrete(distribution)
+    return None if values is None else len(values)
 
 
 def grid(base: JobSpec, space: Space) -> Iterator[Values]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -94,6 +96,11 @@ class SearchSpec(Frozen):
             refuse(found)
         return self
 
+    def digest(self) -> str:
+        """SHA-256 of the resolved search as canonical JSON, in hex."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
     @property
     def minimises(self) -> bool:
         """Whether a low metric is good."""
@@ -156,8 +163,6 @@ def _from_recipe(given: dict[str, Any]) -> dict[str, Any]:
         )
     if not isinstance(changes, dict):
         raise SpecError([FieldError(path="base.set", message="is no mapping of path to value", value=short(changes))])
-    import json
-
     try:
         spec = with_overrides(
             make(),

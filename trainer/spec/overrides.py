@@ -54,7 +54,7 @@ def _assign(raw: dict[str, Any], path: str, text: str) -> None:
 
 def _child(node: Any, part: str, kinds: Kinds, path: str) -> Any:
     """The section or list `part` of `node`; a section that is null starts empty."""
-    if isinstance(node, list) and part.isdigit() and int(part) < len(node):
+    if isinstance(node, list) and part.isdecimal() and int(part) < len(node):
         return node[int(part)]
     child = node.get(part) if isinstance(node, dict) else None
     if child is None and isinstance(node, dict) and models(descend(kinds, part)):
@@ -66,7 +66,7 @@ def _child(node: Any, part: str, kinds: Kinds, path: str) -> Any:
 
 
 def _set_item(items: list[Any], leaf: str, value: Any, path: str) -> None:
-    if not leaf.isdigit() or int(leaf) > len(items):
+    if not leaf.isdecimal() or int(leaf) > len(items):
         fix = f"use an index from 0 to {len(items)} (which appends)"
         raise SpecError([FieldError(path=path, message=f"{leaf!r} is no item of the list", fix=fix)])
     items[int(leaf) : int(leaf) + 1] = [value]

@@ -8,10 +8,10 @@ from service.jobs.lifecycle import TABLE, IllegalTransitionError, State, Trigger
 
 
 @given(st.lists(st.sampled_from(Trigger), max_size=30))
-def test_any_interleaving_of_triggers_only_takes_steps_of_the_table_and_ended_jobs_stay_ended(
+def test_any_interleaving_of_triggers_only_takes_steps_of_the_table_and_ended_runs_go_on_only_when_extended(
     triggers: list[Trigger],
 ) -> None:
-    state, ended = State.SUBMITTED, None
+    state = State.SUBMITTED
     for trigger in triggers:
         before = state
         try:
@@ -20,17 +20,24 @@ def test_any_interleaving_of_triggers_only_takes_steps_of_the_table_and_ended_jo
             assert trigger not in TABLE[before]
             assert state is before
         else:
-            assert ended is None, "something happened to an ended job"
             assert TABLE[before][trigger] is state
-        ended = ended or (state if state.ended else None)
-        assert ended is None or state is ended
+            assert not before.ended or trigger is Trigger.EXTEND, "something happened to an ended run"
+            assert before is not State.FAILED
+            if trigger in (Trigger.RESUME, Trigger.EXTEND):
+                assert state is State.QUEUED, "it waits for its turn like any other"
+                assert not before.on_ray
 
 
 @pytest.mark.parametrize("state", [State.SUCCEEDED, State.FAILED, State.CANCELLED])
-@pytest.mark.parametrize("trigger", list(Trigger))
-def test_nothing_moves_an_ended_job(state: State, trigger: Trigger) -> None:
+@pytest.mark.parametrize("trigger", [trigger for trigger in Trigger if trigger is not Trigger.EXTEND])
+def test_nothing_moves_what_has_ended(state: State, trigger: Trigger) -> None:
     with pytest.raises(IllegalTransitionError, match=f"is {state}"):
         advance(state, trigger)
+
+
+def test_what_failed_is_not_extended() -> None:
+    with pytest.raises(IllegalTransitionError, match="is failed can't extend"):
+        advance(State.FAILED, Trigger.EXTEND)
 
 
 def test_every_state_is_reachable_and_every_live_one_can_still_end() -> None:
@@ -42,12 +49,18 @@ def test_every_state_is_reachable_and_every_live_one_can_still_end() -> None:
                 frontier.append(following)
     assert reached == set(State)
     for state in State:
-        assert state.ended == (not TABLE[state])
+        assert state.ended == (set(TABLE[state]) <= {Trigger.EXTEND})
         assert state.ended or Trigger.CANCEL in TABLE[state]
 
 
+def test_only_what_is_paused_is_resumed_and_it_is_not_on_the_cluster() -> None:
+    assert [state for state in State if Trigger.RESUME in TABLE[state]] == [State.PAUSED]
+    assert not State.PAUSED.on_ray
+    assert not State.PAUSED.ended
+
+
 def test_a_stopping_job_is_never_started_again() -> None:
-    assert set(TABLE[State.STOPPING].values()) == {State.SUCCEEDED, State.FAILED, State.CANCELLED}
+    assert set(TABLE[State.STOPPING].values()) == {State.SUCCEEDED, State.FAILED, State.CANCELLED, State.PAUSED}
 
 
 @pytest.mark.parametrize("state", [State.SUBMITTED, State.QUEUED])

@@ -41,10 +41,10 @@ def crash(world: Any, patch: pytest.MonkeyPatch, point: str) -> None:
         case "before the token":
             patch.setattr(actions.tokens, "create", die)
         case "before job.json":
-            patch.setattr(actions.files, "write_job_file", die)
+            patch.setattr(actions.files, "write_run_file", die)
         case "after job.json":
-            original = files.write_job_file
-            patch.setattr(actions.files, "write_job_file", lambda *args: die(original(*args)))
+            original = files.write_run_file
+            patch.setattr(actions.files, "write_run_file", lambda *args: die(original(*args)))
         case "before the call":
             patch.setattr(world.ray, "before", die_in("submit"))
         case "after the call":

@@ -52,7 +52,7 @@ outcomes = st.none() | st.sampled_from(
 views = st.builds(
     View,
     state=st.sampled_from([State.STARTING, State.RUNNING, State.STOPPING]),
-    desired=st.sampled_from(["run", "stop"]),
+    desired=st.sampled_from(["run", "stop", "pause"]),
     attempt=st.integers(1, 4),
     attempts=st.integers(1, 4),
     confirmed=st.booleans(),
@@ -60,7 +60,7 @@ views = st.builds(
     outcome=outcomes,
     stop_at=st.none() | st.sampled_from([NOW - GRACE, NOW + GRACE]),
     waiting=st.sampled_from(["", "needs 2 CPUs"]),
-).filter(lambda item: item.state is not State.STOPPING or item.desired == "stop")
+).filter(lambda item: item.state is not State.STOPPING or item.desired != "run")
 seen = (
     st.none()
     | st.just(Unreachable("Ray is away"))
@@ -86,31 +86,36 @@ def test_every_decision_is_legal_and_safe(view: View, seen: Any) -> None:
             assert action.reason
         if action.failure is not None:
             assert action.trigger is Trigger.FAIL
+        if action.trigger is Trigger.PAUSE:
+            assert view.desired == "pause"
+            assert not isinstance(seen, RayJob | Unreachable), "resuming must not find the old driver at work"
+        if action.trigger is Trigger.CANCEL:
+            assert view.desired != "pause"
     if isinstance(action, Submit):
         assert seen is None
         assert not view.confirmed, "what Ray took once is never handed over again"
         assert view.desired == "run"
     if isinstance(action, StopRay):
         assert isinstance(seen, RayJob)
-        assert view.desired == "stop" or view.outcome is not None
+        assert view.desired != "run" or view.outcome is not None
     if isinstance(seen, Unreachable) and view.outcome is None:
         assert isinstance(action, Wait), "without Ray and without the job's own word nothing is concluded"
 
 
 @given(views, seen)
-def test_a_cancelled_job_never_begins_anything(view: View, seen: Any) -> None:
-    if view.desired == "stop":
+def test_what_shall_end_never_begins_anything(view: View, seen: Any) -> None:
+    if view.desired != "run":
         action = decide_on_ray(view, seen, NOW, GRACE)
         assert not isinstance(action, Submit)
         assert not (isinstance(action, Move) and action.trigger in (Trigger.START, Trigger.RETRY, Trigger.ADMIT))
 
 
-@given(st.sampled_from(["run", "stop"]), st.none() | st.just("waits for 2 CPUs"), st.integers(0, 3))
-def test_a_queued_job_starts_waits_or_is_cancelled(desired: Any, obstacle: str | None, attempt: int) -> None:
+@given(st.sampled_from(["run", "stop", "pause"]), st.none() | st.just("waits for 2 CPUs"), st.integers(0, 3))
+def test_a_queued_job_starts_waits_or_leaves_the_queue(desired: Any, obstacle: str | None, attempt: int) -> None:
     action = decide_queued(view(state=State.QUEUED, desired=desired, attempt=attempt), obstacle)
-    if desired == "stop":
+    if desired != "run":
         assert isinstance(action, Move)
-        assert action.trigger is Trigger.CANCEL
+        assert action.trigger is (Trigger.PAUSE if desired == "pause" else Trigger.CANCEL)
     else:
         assert action == (Admit() if obstacle is None else Wait(obstacle))
 
@@ -125,6 +130,17 @@ def test_a_cancelled_job_gets_its_grace_period_then_ray_stops_it() -> None:
     gone = decide_on_ray(view(**stopping, stop_at=NOW), Ended(ray("STOPPED")), NOW, GRACE)
     assert isinstance(gone, Move)
     assert gone.trigger is Trigger.CANCEL
+
+
+def test_a_search_that_stopped_is_paused_when_its_driver_is_gone_and_ray_helps_if_it_stays() -> None:
+    told = {"attempt": 1, "result": "stopped"}
+    facts = {"state": State.STOPPING, "desired": "pause", "outcome": told, "stop_at": NOW + GRACE}
+    assert isinstance(decide_on_ray(view(**facts), ray("RUNNING"), NOW, GRACE), Wait)
+    assert isinstance(decide_on_ray(view(**facts), ray("RUNNING"), NOW + GRACE, GRACE), StopRay)
+    for gone in (Ended(ray("SUCCEEDED")), None):
+        assert decide_on_ray(view(**facts), gone, NOW, GRACE) == Move(Trigger.PAUSE, "paused")
+    early = decide_on_ray(view(**{**facts, "state": State.RUNNING}), ray("RUNNING"), NOW, GRACE)
+    assert early == Move(Trigger.STOP, "paused: saves a checkpoint and ends", grace=GRACE)
 
 
 def test_a_job_that_has_not_begun_to_train_is_stopped_without_grace() -> None:

@@ -18,7 +18,9 @@ from service.gateway.fake_registry import FakeRegistry
 from service.plans.fake import FakeMake
 from service.plans.planner import Planner
 from service.reconciler.loop import Reconciler
+from service.searches.schemas import EXAMPLE
 from service.settings import Settings
+from trainer.search import SearchSpec
 from trainer.spec import JobSpec
 
 TEXT = st.text(max_size=20) | st.sampled_from(
@@ -83,23 +85,29 @@ def target(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         context = app.state.context
         Reconciler(context.db, ray, config, "r").round()
         token = json.loads((config.jobs_root / job / "job.json").read_text())["token"]
-        yield client, admin, {"Authorization": f"Bearer {token}"}, job
+        search = client.post("/v1/searches", json={"search": EXAMPLE}, headers=admin).json()["id"]
+        yield client, admin, {"Authorization": f"Bearer {token}"}, job, search
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_no_request_makes_the_api_fail(target: Any, data: st.DataObject) -> None:
-    client, admin, own, job = target
+    client, admin, own, job, search = target
     document = client.app.openapi()
     calls = [(path, method) for path, item in document["paths"].items() for method in item]
     path, method = data.draw(st.sampled_from(sorted(calls)))
     call, parts = document["paths"][path][method], document["components"]["schemas"]
-    if (path, method) == ("/v1/jobs/{job_id}/events", "get"):
+    if path.endswith("/events") and method == "get":
         return  # a stream of a job that has not ended does not end
     headers: dict[str, Any] = dict(data.draw(st.sampled_from([admin, own])))
     params: dict[str, Any] = {}
     for item in call.get("parameters", ()):
-        known = {"job_id": st.just(job), "name": st.sampled_from(["demo", "tiny"])}.get(item["name"], TEXT)
+        known = {
+            "job_id": st.just(job),
+            "search_id": st.just(search),
+            "trial_id": st.just("t-00000"),
+            "name": st.sampled_from(["demo", "tiny"]),
+        }.get(item["name"], TEXT)
         value = data.draw(st.one_of(known, like(item["schema"], parts)))
         if item["in"] == "path":
             path = path.replace(f"{{{item['name']}}}", _segment(value))
@@ -128,13 +136,43 @@ def test_no_request_makes_the_api_fail(target: Any, data: st.DataObject) -> None
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_no_spec_makes_the_api_fail(target: Any, data: st.DataObject) -> None:
-    client, admin, _, _ = target
+    client, admin, *_ = target
     schema = JobSpec.model_json_schema()
     spec = data.draw(_fitting(schema, schema["$defs"], 0))
     reply = client.post(
         "/v1/validate", content=_json({"spec": spec}), headers={**admin, "Content-Type": "application/json"}
     )
     assert reply.status_code in (200, 400, 422), f"{spec}: {reply.text[:500]}"
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.data())
+def test_no_search_makes_the_api_fail(target: Any, data: st.DataObject) -> None:
+    client, admin, *_ = target
+    schema = SearchSpec.model_json_schema()
+    fields = {
+        name: part for name, part in schema["properties"].items() if name not in ("base", "space", "search_version")
+    }
+    space = st.dictionaries(
+        st.sampled_from(["optimizers.G.lr", "train.batch", "arch.g_width", "objective.loss", "no.such"]),
+        like(schema["properties"]["space"]["additionalProperties"], schema["$defs"]),
+        max_size=3,
+    )
+    search = data.draw(
+        st.fixed_dictionaries(
+            {
+                "base": st.sampled_from(["dcgan-digits", "gan-digits", {"recipe": "wgan-digits", "set": {}}]),
+                "space": space,
+            },
+            optional={name: _fitting(part, schema["$defs"], 0) for name, part in fields.items()},
+        )
+    )
+    reply = client.post(
+        "/v1/searches/validate",
+        content=_json({"search": search}),
+        headers={**admin, "Content-Type": "application/json"},
+    )
+    assert reply.status_code in (200, 400, 422), f"{search}: {reply.text[:500]}"
 
 
 def _segment(value: Any) -> str:

@@ -1,0 +1,64 @@
+"""What the endpoints of jobs and of searches answer alike: streams, logs and pages."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Header, Query
+from fastapi.responses import FileResponse, PlainTextResponse
+from sse_starlette import EventSourceResponse
+from starlette.concurrency import run_in_threadpool
+
+from service.context import Context
+from service.errors import NotFound
+from service.jobs import output, store
+from service.jobs.kinds import Kind
+from service.jobs.lifecycle import State
+from service.jobs.stream import follow
+
+HEARTBEAT_SECONDS = 15
+REPORT_HEADERS = {
+    "Cache-Control": "no-cache",
+    "Content-Security-Policy": "sandbox; default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+}
+"""A report is drawn by a job from what people named their classes: a browser runs nothing of it and loads nothing for it."""
+Key = Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_length=255, pattern=r"^[\x21-\x7e]+$")]
+Filter = Annotated[str | None, Query(max_length=64, pattern=r"^[A-Za-z0-9._-]+$")]
+LastEventId = Annotated[int, Header(ge=0, lt=2**63, description="The last `id` that was seen.")]
+Tail = Annotated[int | None, Query(ge=1, le=100_000, description="Only that many last lines.")]
+Offset = Annotated[int, Query(ge=0, lt=2**63, description="Leave out that many characters at the beginning.")]
+
+
+async def events(ctx: Context, kind: Kind, run_id: str, last_event_id: int) -> EventSourceResponse:
+    """The run's stream. Raises NotFound."""
+    number = await run_in_threadpool(_number, ctx, kind, run_id)
+    return EventSourceResponse(
+        follow(ctx.hub, ctx.db, number, last_event_id), ping=HEARTBEAT_SECONDS, headers={"Cache-Control": "no-store"}
+    )
+
+
+def log(ctx: Context, kind: Kind, run_id: str, tail: int | None, offset: int) -> PlainTextResponse:
+    """The driver's log of the newest attempt. Raises NotFound, Unavailable."""
+    with ctx.db.read() as session:
+        job = store.get(session, run_id, kind)
+    return PlainTextResponse(output.log(ctx.settings, ctx.ray, job, tail, offset))
+
+
+def report(ctx: Context, kind: Kind, run_id: str, when: str) -> FileResponse:
+    """The run's newest page. `when`: a sentence's end about when one is written. Raises NotFound."""
+    with ctx.db.read() as session:
+        job = store.get(session, run_id, kind)
+    path, state = output.report(ctx.settings, job), State(job.state)
+    if path is not None:
+        return FileResponse(path, media_type="text/html; charset=utf-8", headers=REPORT_HEADERS)
+    name = f"{kind.name} {run_id} is {state}"
+    if state.ended:
+        raise NotFound(f"{name} and left no report; its log says why: GET {kind.path}/{run_id}/logs")
+    raise NotFound(f"{name} and has no report yet: {when}")
+
+
+def _number(ctx: Context, kind: Kind, run_id: str) -> int:
+    with ctx.db.read() as session:
+        return store.get(session, run_id, kind).number

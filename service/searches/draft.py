@@ -1,0 +1,128 @@
+"""From a request to a search that may run: base, space, whether its data fit and its trials fit the cluster."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from pydantic import JsonValue, ValidationError
+
+from service.context import Context
+from service.db.session import Database
+from service.errors import Invalid
+from service.gateway.ray_jobs import RayUnreachableError
+from service.jobs.draft import MAX_PATH, MAX_TEXT, changed, settle, with_dataset
+from service.jobs.kinds import SEARCH
+from service.plans import preflight
+from service.recipes.catalog import recipe_spec
+from service.reconciler.admission import why_never
+from service.searches.schemas import Extension, SearchRequest
+from service.settings import Settings
+from trainer.search import SearchSpec, parse_search
+from trainer.spec import FieldError, SpecError
+from trainer.spec.errors import short
+
+BASE = "search.base"
+
+
+def digest(request: SearchRequest) -> str:
+    """SHA-256 of the request in canonical form: what an idempotency key stands for."""
+    text = json.dumps(request.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def resolve(request: SearchRequest, db: Database, settings: Settings) -> SearchSpec:
+    """The full search that the request means, its base checked against its data. Raises Invalid with every wrong field."""
+    if errors := [*_too_much(request.search.get("space"), "search.space")]:
+        raise Invalid(errors, "search")
+    raw = {**request.search, "base": _base(request.search.get("base"), db)}
+    if raw["base"] is None:
+        del raw["base"]
+    try:
+        search = parse_search(raw)
+    except SpecError as error:
+        raise Invalid(below("search", error.errors), "search") from error
+    with _of_base():
+        base = settle(search.base, settings)
+    return search if base == search.base else search.replace(base=base)
+
+
+def check_fit(search: SearchSpec, ctx: Context) -> None:
+    """Raises Invalid if no trial could ever run on this cluster, as far as it answers."""
+    try:
+        nodes = ctx.ray.nodes()
+    except RayUnreachableError:
+        nodes = []
+    need = SEARCH.need(search.model_dump(mode="json"))
+    if nodes and (reason := why_never(nodes, need)) is not None:
+        fix = "lower workers, cpus_per_worker or gpus_per_worker, or add such nodes first"
+        error = FieldError(path=f"{BASE}.resources", message=f"one trial {reason}", fix=fix)
+        raise Invalid([error], "search")
+    with _of_base():
+        preflight.check(search.base, ctx)
+
+
+def extended(search: SearchSpec, by: Extension) -> SearchSpec:
+    """The search with more to do. Raises Invalid if it has not."""
+    samples = search.samples if by.samples is None else by.samples
+    budget = by.budget or search.budget
+    if samples < search.samples:
+        fix = f"more than {search.samples}; `agon search stop` and `cancel` end trials"
+        raise Invalid([FieldError(path="samples", message="is less than before", value=str(samples), fix=fix)])
+    if (samples, budget) == (search.samples, search.budget):
+        fix = f"more than {search.samples} samples, or another budget"
+        raise Invalid([FieldError(path="samples", message="is what it had already", value=str(samples), fix=fix)])
+    try:
+        return search.replace(samples=samples, budget=budget)
+    except ValidationError as error:  # what is stored was valid under an older version
+        raise Invalid([FieldError(path="search", message=str(error.errors()[0]["msg"]))]) from error
+
+
+def below(section: str, errors: Sequence[FieldError]) -> list[FieldError]:
+    """The same errors with paths that begin with the section."""
+    return [error.model_copy(update={"path": f"{section}.{error.path}" if error.path else section}) for error in errors]
+
+
+def _base(raw: JsonValue, db: Database) -> JsonValue:
+    """The base with its recipe and its dataset's name looked up; whether it is a valid spec, the search's own check says."""
+    given = {"recipe": raw} if isinstance(raw, str) else raw
+    if not isinstance(given, dict):
+        return raw
+    with _of_base():
+        if "recipe" not in given:
+            return with_dataset(given, db)
+        if unknown := given.keys() - {"recipe", "set"}:
+            fix = "give recipe and set alone, or the whole spec"
+            raise SpecError([FieldError(path=min(unknown)[:MAX_PATH], message="unknown field", fix=fix)])
+        name, changes = given["recipe"], given.get("set", {})
+        if not isinstance(name, str) or not isinstance(changes, dict):
+            path, value = ("set", changes) if isinstance(name, str) else ("recipe", name)
+            raise SpecError([FieldError(path=path, message="has the wrong type", value=short(value))])
+        return changed(recipe_spec(name), changes, db).model_dump(mode="json")
+
+
+@contextmanager
+def _of_base() -> Iterator[None]:
+    """What is refused of the base, with paths of the search."""
+    try:
+        yield
+    except (SpecError, Invalid) as error:
+        raise Invalid(below(BASE, error.errors), "search") from error
+
+
+def _too_much(value: JsonValue, path: str) -> Iterator[FieldError]:
+    """Texts of a space that are too long; or that hold what YAML, as which they may be read, can expand without bound."""
+    if isinstance(value, str):
+        if len(value) > MAX_TEXT or ("&" in value and "*" in value):
+            yield FieldError(path=path[:MAX_PATH], message="is too long or holds & and *", value=short(value))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _too_much(item, f"{path}.{index}")
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            if len(name) > MAX_PATH or "=" in name:
+                yield FieldError(path=path[:MAX_PATH], message="holds what is no path", value=short(name))
+            else:
+                yield from _too_much(item, f"{path}.{name}")
