@@ -32,9 +32,11 @@ class Scale:
     """Test images of the likelihood bounds."""
     gradients: int = 2000
     """Points at which the critic's gradient is taken."""
+    truncated: int = 2000
+    """Samples at each threshold of a truncation curve."""
 
 
-QUICK = Scale(200, 300, 200, 50, 200, 5, 100, 64)
+QUICK = Scale(200, 300, 200, 50, 200, 5, 100, 64, 100)
 """Checks that it runs, not how good anything is."""
 
 

@@ -9,10 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.pictures import CRITIC, EXACT, FAKE, REAL, canvas
+from benchmarks.reproduce.protocols.truncation import points_of
 
 Curve = list[tuple[int, float]]
 POINTS = 200
 """Most points of a curve that a result keeps."""
+NONE_AT = 4.0
+"""Where a curve's point without truncation is drawn."""
+TRUNCATED = (
+    ("fid", "Fréchet distance", 1.0),
+    ("agreement", "classifier agrees with the asked label (%)", 100.0),
+    ("diversity", "variety within a class (real images: 1)", 1.0),
+    ("saturated", "saturated pixels beyond no truncation (% of all)", 100.0),
+)
 ENTROPY = 2.302585
 """H(c) of a code of ten equally likely values, in nats."""
 
@@ -31,9 +40,34 @@ def draw(results: Path, pictures: Path) -> Iterator[Path]:
     found = {path.stem: json.loads(path.read_text()) for path in results.glob("*.json")}
     if "infogan" in found:
         yield _information(pictures / "infogan-information.png", found["infogan"], found.get("infogan-gan"))
+    if "biggan-mnist" in found and points_of(found["biggan-mnist"]):
+        yield _truncation(
+            pictures / "biggan-mnist-truncation-curve.png", found["biggan-mnist"], found.get("biggan-mnist-free")
+        )
     for name in ("wgan", "wgan-gp"):
         if name in found and len(found[name]["runs"][0]["critic"]) > 1:
             yield _critic(pictures / f"{name}-critic.png", found[name]["runs"][0]["critic"])
+
+
+def _truncation(path: Path, regularised: dict[str, Any], free: dict[str, Any] | None) -> Path:
+    """What truncation does to a generator, with orthogonal regularisation and without (Brock et al. 2019, section 3.1)."""
+    kinds = ((regularised, REAL, "with orthogonal regularisation"), (free, FAKE, "without"))
+    curves = [(points_of(result), colour, label) for result, colour, label in kinds if result and points_of(result)]
+    with canvas(path, 2, 2) as panels:
+        for axes, (name, title, factor) in zip(panels, TRUNCATED, strict=True):
+            for points, colour, label in curves:
+                known = [point for point in points if point[name] is not None]
+                x = [NONE_AT if point["truncation"] is None else point["truncation"] for point in known]
+                base = points[-1]["saturated"] if name == "saturated" else 0.0
+                axes.plot(x, [factor * (point[name] - base) for point in known], "o-", color=colour, label=label)
+            axes.set(title=title, xlabel="threshold τ (last point: no truncation)", xscale="log")
+            axes.set_xticks([0.05, 0.1, 0.2, 0.5, 1, 2, NONE_AT], ["0.05", "0.1", "0.2", "0.5", "1", "2", "none"])
+            axes.minorticks_off()
+            axes.set_xlim(0.033, 5.0)
+            axes.grid(alpha=0.25)
+        panels[0].set_yscale("log")
+        panels[0].legend(frameon=False)
+    return path
 
 
 def _information(path: Path, coded: dict[str, Any], plain: dict[str, Any] | None) -> Path:

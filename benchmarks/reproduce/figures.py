@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import floor, log10
 from typing import Any, Literal
@@ -15,7 +15,7 @@ class Figure:
 
     error: its uncertainty, of the kind `error_of` says. paper: the paper's figure as it is printed there. target: what
     has to be reached, in the sense of `better`; None for a figure that only stands beside (a baseline, a check). note:
-    what has to be known about this figure alone; it stands in the row.
+    what has to be known about this figure alone; it stands in the row. points: the curve that the figure sums up.
     """
 
     name: str
@@ -27,6 +27,7 @@ class Figure:
     better: Literal["higher", "lower"] = "higher"
     unit: str = ""
     note: str = ""
+    points: Sequence[Mapping[str, float | None]] = ()
 
     @property
     def holds(self) -> bool | None:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.reproduce.case import Case
+from benchmarks.reproduce.protocols.truncation import platforms, thresholds
 from trainer.images import grid, save_png
 
 FOLDER = Path(__file__).parents[2] / "docs" / "images" / "reproduce"
@@ -30,6 +31,8 @@ def draw(name: str, case: Case, folder: Path) -> Iterator[Path]:
     if arch.family == "dcgan" and arch.conditional:
         yield _saved(folder / f"{name}-interpolation.png", interpolations(case))
         yield _saved(folder / f"{name}-arithmetic.png", arithmetic(case), columns=4)
+    if arch.family.startswith("biggan"):
+        yield _saved(folder / f"{name}-truncation.png", truncated(case))
     if arch.encoder:
         yield _saved(folder / f"{name}-reconstruction.png", reconstructions(case))
     for code in arch.latent.codes:
@@ -42,6 +45,13 @@ def samples(case: Case) -> Images:
     if not arch.conditional:
         return case.trained.sample(COLUMNS * COLUMNS)
     return case.trained.sample(COLUMNS * arch.classes, labels=np.repeat(np.arange(arch.classes), COLUMNS).tolist())
+
+
+def truncated(case: Case) -> Images:
+    """A row for each threshold of the truncation curve, narrowest first and untruncated last: the same seeds, a class each."""
+    limits = (*thresholds(platforms(case.trained)[0]), None)
+    labels = np.arange(COLUMNS) % case.trained.spec.arch.classes
+    return np.concatenate([case.trained.sample(COLUMNS, labels=labels.tolist(), truncation=limit) for limit in limits])
 
 
 def interpolations(case: Case) -> Images:

@@ -87,9 +87,13 @@ class Trained:
             found.append(AtCheckpoint(self.folder, path))
         return found
 
-    def sample(self, n: int, labels: Sequence[int] | None = None, start: int = 0) -> NDArray[np.uint8]:
-        """n images of the published generator, uint8 [n, H, W, C]."""
-        images: NDArray[np.uint8] = self.generator.sample(n=n, seed=SEED, labels=labels, start=start)
+    def sample(
+        self, n: int, labels: Sequence[int] | None = None, start: int = 0, truncation: float | None = None
+    ) -> NDArray[np.uint8]:
+        """n images of the published generator, uint8 [n, H, W, C]; truncation as its package has it."""
+        images: NDArray[np.uint8] = self.generator.sample(
+            n=n, seed=SEED, labels=labels, start=start, truncation=truncation
+        )
         return images
 
     def inputs(self, images_nHWC: NDArray[np.uint8]) -> Tensor:
@@ -160,10 +164,21 @@ class AtCheckpoint(Trained):
         """Every player's net, from this checkpoint. Raises CheckpointError."""
         return load_nets(self.path)
 
-    def sample(self, n: int, labels: Sequence[int] | None = None, start: int = 0) -> NDArray[np.uint8]:
+    def sample(
+        self, n: int, labels: Sequence[int] | None = None, start: int = 0, truncation: float | None = None
+    ) -> NDArray[np.uint8]:
         """n images of this state's generator, uint8 [n, H, W, C]: as a package of it would draw them."""
         nets = self.nets
-        return sample(nets.family, self.spec.arch, nets.net("G"), n=n, seed=SEED, labels=labels, start=start)
+        return sample(
+            nets.family,
+            self.spec.arch,
+            nets.net("G"),
+            n=n,
+            seed=SEED,
+            labels=labels,
+            start=start,
+            truncation=truncation,
+        )
 
     @property
     def images(self) -> int:

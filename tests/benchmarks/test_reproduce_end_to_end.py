@@ -16,10 +16,11 @@ import torch
 from reproduce_doubles import digits_zip
 
 from benchmarks.reproduce import __main__ as command
+from benchmarks.reproduce import curves, pictures
 from benchmarks.reproduce.case import QUICK, Case
 from benchmarks.reproduce.figures import Figure
 from benchmarks.reproduce.images import MNIST, Splits
-from benchmarks.reproduce.protocols import autoencoding, coding, density, features, quality
+from benchmarks.reproduce.protocols import autoencoding, coding, density, features, quality, truncation
 from benchmarks.reproduce.trained import Trained, Unfinished
 from trainer.checkpoint import write
 from trainer.checkpoint.nets import Loaded, load_nets
@@ -37,6 +38,7 @@ TINY = {
     "bigan": ["arch.g_hidden=16", "arch.e_hidden=128", "arch.d_hidden=16"],
     "cgan": ["arch.g_z_hidden=4", "arch.g_y_hidden=4", "arch.g_hidden=8", "arch.d_hidden=8"],
     "wgan-gp": ["arch.g_width=4", "arch.d_width=4", "arch.latent.dim=4"],
+    "biggan-digits": [],
 }
 
 
@@ -286,3 +288,81 @@ def test_the_critics_estimate_is_paired_with_the_scores_of_the_same_time(mnist: 
     ranked, linear = quality.critic_follows_quality(replace(given))
     assert ranked.measured == pytest.approx(1.0)
     assert 0.9 < linear.measured <= 1.0
+
+
+CURVE = [
+    {"truncation": limit, "fid": fid, "precision": 0.9, "recall": 0.5, "saturated": 0.1}
+    for limit, fid in ((0.5, 7.0), (1.0, 3.0), (None, 0.5))
+]
+
+
+class Copying(Trained):
+    """A generator that draws real images of the asked class: at τ ≤ 0.5 one of each, else all of them; saturated at τ = 1."""
+
+    def __init__(self, mnist: Splits, curve: bool) -> None:
+        self.spec = tiny("biggan-digits")
+        self.data = mnist.images("train", self.spec.arch)
+        evaluated = {"truncation_curve": CURVE, "truncation_verdict": "Amenable."} if curve else {}
+        data = {"scores": {"fid": 0.5}, "provenance": evaluated}
+        self.events = [{"kind": "scores", "step": 1, "images": 64, "data": data}]
+
+    def sample(self, n: int, labels: Any = None, start: int = 0, truncation: float | None = None) -> Any:
+        images, known = self.data
+        taken = dict.fromkeys(range(10), 0)
+        drawn = []
+        for label in labels:
+            of_class = np.flatnonzero(known == label)
+            drawn.append(images[of_class[taken[label] % len(of_class)]])
+            taken[label] += 0 if truncation is not None and truncation <= 0.5 else 1
+        found = np.stack(drawn)
+        return np.full_like(found, 255) if truncation == 1.0 else found
+
+
+def test_the_truncation_curve_is_the_platforms_with_what_samples_say_at_each_threshold(mnist: Splits) -> None:
+    given = Case(Copying(mnist, curve=True), mnist, QUICK)
+    saturated, agrees, whole, variety = truncation.truncation(given)
+    points = {point["truncation"]: point for point in saturated.points}
+    assert list(points) == [0.04, 0.5, 1.0, 2.0, None]
+    assert {limit: point["fid"] for limit, point in points.items()} == {
+        0.04: None,
+        0.5: 7.0,
+        1.0: 3.0,
+        2.0: None,
+        None: 0.5,
+    }
+    assert points[0.5]["diversity"] == variety.measured == 0.0
+    assert points[None]["diversity"] == points[2.0]["diversity"] == whole.measured > 0.3
+    assert agrees.measured == 100 * points[0.5]["agreement"]
+    assert points[1.0]["saturated"] == 1.0
+    assert saturated.measured == pytest.approx(100 * (1.0 - points[None]["saturated"]))
+    assert saturated.note == "Amenable."
+
+
+def test_a_job_whose_evaluations_truncated_nothing_has_a_curve_without_the_platforms_scores(mnist: Splits) -> None:
+    points = list(truncation.curve(Case(Copying(mnist, curve=False), mnist, QUICK)))
+    assert [point["truncation"] for point in points] == [0.04, 0.5, 2.0, None]
+    assert {point["fid"] for point in points} == {None}
+
+
+def test_the_comparison_of_truncation_is_drawn_from_the_results_that_there_are(mnist: Splits, tmp_path: Path) -> None:
+    given = Case(Copying(mnist, curve=True), mnist, QUICK)
+    figures = [figure.as_json() for figure in truncation.truncation(given)]
+    assert list(curves.draw(tmp_path, tmp_path / "pictures")) == []
+    for name in ("biggan-mnist", "biggan-mnist-free"):
+        (tmp_path / f"{name}.json").write_text(json.dumps({"runs": [{"figures": figures}]}))
+        (path,) = curves.draw(tmp_path, tmp_path / "pictures")
+        assert path.name == "biggan-mnist-truncation-curve.png"
+        assert path.stat().st_size > 10_000
+    assert pictures.truncated(given).shape == (5 * 10, 8, 8, 1)  # a row of ten for each threshold
+
+
+def test_variety_is_the_mean_squared_distance_of_two_images_of_a_class() -> None:
+    random = np.random.default_rng(0)
+    rows, labels = random.normal(size=(30, 4)), np.arange(30) % 3
+    by_class = [
+        np.mean([((a - b) ** 2).sum() for i, a in enumerate(same) for j, b in enumerate(same) if i != j])
+        for same in (rows[labels == label] for label in range(3))
+    ]
+    assert truncation.within_classes(rows, labels) == pytest.approx(np.mean(by_class))
+    with pytest.raises(ValueError, match="class 2 has 1 image"):
+        truncation.within_classes(rows[:3], np.array([0, 0, 2]))

@@ -21,7 +21,7 @@ def fit(images_NCHW: Tensor, labels_N: Tensor, classes: int, *, epochs: int = 4,
     """A small CNN trained on real images (uint8) and their labels, in evaluation mode. Torch's own generator stays as it is."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        net = FeatureNet(images_NCHW.shape[1], _size(images_NCHW), classes)
+        net = FeatureNet(images_NCHW.shape[1], size_of(images_NCHW), classes)
         steps = max(1, epochs * len(images_NCHW) // BATCH)
         optimizer = torch.optim.Adam(net.parameters(), lr=2e-3)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
@@ -30,7 +30,7 @@ def fit(images_NCHW: Tensor, labels_N: Tensor, classes: int, *, epochs: int = 4,
         for step in range(steps):
             rows = order[step * BATCH : (step + 1) * BATCH]
             optimizer.zero_grad()
-            logits = net(prepare(images_NCHW[rows], _size(images_NCHW)))
+            logits = net(prepare(images_NCHW[rows], size_of(images_NCHW)))
             torch.autograd.backward(F.cross_entropy(logits, labels_N[rows]))
             optimizer.step()
             schedule.step()
@@ -40,7 +40,7 @@ def fit(images_NCHW: Tensor, labels_N: Tensor, classes: int, *, epochs: int = 4,
 @torch.inference_mode()
 def predictions(net: nn.Module, images_NCHW: Tensor) -> NDArray[np.int64]:
     """The classifier's class of each image (uint8): [N]."""
-    size = _size(images_NCHW)
+    size = size_of(images_NCHW)
     found = [net(prepare(chunk, size)).argmax(dim=1) for chunk in torch.split(images_NCHW, 1000)]
     classes: NDArray[np.int64] = torch.cat(found).numpy()
     return classes
@@ -52,5 +52,6 @@ def agreement(net: nn.Module, images_NCHW: Tensor, asked: NDArray[np.int64]) -> 
     return Share.of(predictions(net, images_NCHW) == asked)
 
 
-def _size(images_NCHW: Tensor) -> int:
+def size_of(images_NCHW: Tensor) -> int:
+    """The resolution that the classifier works at."""
     return min(images_NCHW.shape[-1], MAX_RESOLUTION)

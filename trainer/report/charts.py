@@ -19,13 +19,14 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
-INK, LINE = "#010101", "#020202"
+INK, LINE, CARD = "#010101", "#020202", "#050505"
 SERIES = ("#030301", "#030302", "#030303", "#030304", "#030305")
 RAMP = tuple(f"#04040{i}" for i in range(7))
 """From the best to the worst."""
 COLOURS = {
     INK: "var(--ink)",
     LINE: "var(--line)",
+    CARD: "var(--card)",
     **{mark: f"var(--s{i})" for i, mark in enumerate(SERIES, 1)},
     **{mark: f"var(--r{i})" for i, mark in enumerate(RAMP)},
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cache
 
 import numpy as np
 import torch
@@ -10,8 +11,11 @@ from numpy.typing import NDArray
 
 from benchmarks.reproduce.case import Case
 from benchmarks.reproduce.figures import Figure
+from benchmarks.reproduce.images import Splits
 from trainer.evaluate.agreement import agreement, fit
+from trainer.evaluate.classifier import FeatureNet
 from trainer.evaluate.nearest import Share, nearest_error
+from trainer.families.arch import Arch
 
 
 def percent(name: str, share: Share, *, paper: str = "", target: float | None = None, lower: bool = False) -> Figure:
@@ -42,16 +46,26 @@ def asked_labels(target: float | None) -> Callable[[Case], Iterator[Figure]]:
     """Share of samples in which a CNN trained on real images finds the class that was asked for."""
 
     def measure(case: Case) -> Iterator[Figure]:
-        images, labels = case.split("train")
-        net = fit(_channels_first(images), torch.from_numpy(labels), case.trained.spec.arch.classes)
+        net = classifier(case)
         samples, asked = case.balanced(case.scale.agreement)
         yield percent(
-            "classifier agrees with the asked label", agreement(net, _channels_first(samples), asked), target=target
+            "classifier agrees with the asked label", agreement(net, channels_first(samples), asked), target=target
         )
         test, truth = case.split("test")
-        yield percent("that classifier's own test accuracy", agreement(net, _channels_first(test), truth))
+        yield percent("that classifier's own test accuracy", agreement(net, channels_first(test), truth))
 
     return measure
+
+
+def classifier(case: Case) -> FeatureNet:
+    """A CNN trained on the real training images, once for all measures of a process."""
+    return _fitted(case.images, case.trained.spec.arch)
+
+
+@cache
+def _fitted(splits: Splits, arch: Arch) -> FeatureNet:
+    images, labels = splits.images("train", arch)
+    return fit(channels_first(images), torch.from_numpy(labels), arch.classes)
 
 
 def _real(case: Case) -> Share:
@@ -68,5 +82,6 @@ def _rows(images: NDArray[np.uint8], labels: NDArray[np.int64]) -> tuple[NDArray
     return images.reshape(len(images), -1), labels
 
 
-def _channels_first(images: NDArray[np.uint8]) -> torch.Tensor:
+def channels_first(images: NDArray[np.uint8]) -> torch.Tensor:
+    """[n, H, W, C] → [n, C, H, W]."""
     return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()

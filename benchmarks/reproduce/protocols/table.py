@@ -14,6 +14,7 @@ from benchmarks.reproduce.protocols.coding import code_matching, information
 from benchmarks.reproduce.protocols.density import best_by_validation, parzen_likelihood
 from benchmarks.reproduce.protocols.features import discriminator_neighbours, discriminator_svm, encoder_neighbours
 from benchmarks.reproduce.protocols.quality import critic_follows_quality, frechet, gradient_norm
+from benchmarks.reproduce.protocols.truncation import truncation
 
 Measure = Callable[[Case], Iterator[Figure]]
 
@@ -103,13 +104,13 @@ PROTOCOLS: dict[str, Protocol] = {
         "Huang et al. 2024", COMPARED, evaluations=10,
         note="scored with its moving average, as its paper does, the others without; trunks of 16 channels, the paper's have 768",
     ),
-    "biggan-mnist": Protocol(BROCK, (asked_labels(97.0), frechet), overrides=ONE_CORE, evaluations=8),
+    "biggan-mnist": Protocol(BROCK, (asked_labels(97.0), frechet, truncation), overrides=ONE_CORE, evaluations=8),
     "biggan-mnist-free": Protocol(
-        BROCK, (asked_labels(97.0), frechet), recipe="biggan-mnist", overrides=(*ONE_CORE, "objective.penalties=[]"),
+        BROCK, (asked_labels(97.0), frechet, truncation), recipe="biggan-mnist", overrides=(*ONE_CORE, "objective.penalties=[]"),
         evaluations=8, note="without orthogonal regularisation",
     ),
     "biggan-cifar10": Protocol(
-        BROCK, (frechet, asked_labels(None)), data=CIFAR10, overrides=(*ONE_CORE, *NARROW), evaluations=8,
+        BROCK, (frechet, asked_labels(None), truncation), data=CIFAR10, overrides=(*ONE_CORE, *NARROW), evaluations=8,
         note="G and D of 16 channels, the authors' have 64; every image seen by D counts, and it takes 4 steps for each of G's",
     ),
 }  # fmt: skip

@@ -41,7 +41,7 @@ def head(found: Found) -> Head:
 def searched(found: Found) -> Sequence[Block]:
     """Base, algorithm, metric and budget; the space."""
     search, base = found.search, found.search.base
-    smoothed = f"mean over the last {search.smooth} evaluations" if search.smooth > 1 else "the newest evaluation"
+    smoothed = f"the mean over the last {search.smooth} evaluations" if search.smooth > 1 else "the newest evaluation"
     limits = [
         f"{search.samples} trials",
         *([f"{search.budget.images:,} images"] if search.budget.images else []),

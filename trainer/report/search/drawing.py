@@ -13,7 +13,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 
-from trainer.report.charts import INK, LINE, RAMP, SERIES, STYLE, Chart, canvas, drawn, short
+from trainer.report.charts import CARD, INK, LINE, RAMP, SERIES, STYLE, Chart, canvas, drawn, short
 from trainer.report.search.values import Scale, wide
 
 BEST, BAD = SERIES[1], SERIES[3]
@@ -228,15 +228,8 @@ def _upright(axes: Axes, place: float, axis: Axis) -> None:
         ticks = [*ticks, (-0.15, "not used")]
     for height, text in ticks:
         text = text if len(text) <= 14 else text[:13] + "…"
-        axes.text(
-            place + 0.03,
-            height,
-            text,
-            fontsize=7.5,
-            va="center",
-            parse_math=False,
-            bbox={"boxstyle": "square,pad=0.05", "facecolor": "none", "edgecolor": "none"},
-        )
+        backed = {"boxstyle": "square,pad=0.1", "facecolor": CARD, "edgecolor": "none", "alpha": 0.75}
+        axes.text(place + 0.04, height, text, fontsize=7.5, va="center", parse_math=False, bbox=backed, zorder=5)
 
 
 def _horizontal(axes: Axes, scale: Scale) -> None:
