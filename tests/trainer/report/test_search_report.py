@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from report_doubles import Page
-from search_doubles import BY_ALGORITHM, SPACE, Tables, by_rate, population, record, results, search, trials
+from search_doubles import BY_ALGORITHM, SPACE, Tables, population, record, results, search, trials
 from typer.testing import CliRunner
 
 from trainer.report.errors import LeftOut
@@ -23,7 +23,7 @@ from trainer.report.search.drawing import Axis, _heights
 from trainer.report.search.found import Found, in_force
 from trainer.report.search.importance import importances
 from trainer.report.search.values import Scale, wide
-from trainer.search import TrialRecord, TrialState
+from trainer.search import Clone, TrialRecord, TrialState
 from trainer.wire import SearchFile
 
 EVIL = '<script>alert("x")</script>$\\frac{'
@@ -128,23 +128,19 @@ def test_a_failed_trial_is_never_the_best_and_a_diverged_one_has_no_score(tmp_pa
 
 
 @pytest.mark.parametrize("metric", ["fid", "precision"])
-def test_importance_finds_the_one_field_that_matters_and_diverged_trials_are_the_worst(metric: str) -> None:
+@pytest.mark.parametrize("ended", [TrialState.COMPLETED, TrialState.DIVERGED])
+def test_importance_finds_what_the_best_have_in_common_not_the_worst(metric: str, ended: TrialState) -> None:
+    """High rates make the worst quarter, whether it has bad scores or diverged; among the others β₁ alone decides."""
     spec = search(metric=metric)
-    sign = 1.0 if metric == "fid" else -1.0
-    shares = importances(Found(spec, trials(spec, 60, lambda values: sign * by_rate(values))))
-    assert next(iter(shares)) == "optimizers.G.lr"
-    assert shares["optimizers.G.lr"] > 0.6
+    records = []
+    for number, values in enumerate(trial.values for trial in trials(spec, 60)):
+        beta1, bad = float(values["optimizers.G.beta1"]), float(values["optimizers.G.lr"]) > 1e-2
+        score = (1.0 if spec.minimises else -1.0) * (100.0 if bad else 1.0 + beta1)
+        records.append(record(number, values, ended if bad else TrialState.COMPLETED, results=results(score)))
+    shares = importances(Found(spec, records))
+    assert next(iter(shares)) == "optimizers.G.beta1"
+    assert shares["optimizers.G.beta1"] > 0.6
     assert sum(shares.values()) == pytest.approx(1.0)
-
-    def batch_diverges(values: dict[str, Any]) -> TrialState:
-        return TrialState.DIVERGED if values["train.batch"] == 64 else TrialState.COMPLETED
-
-    drawn = [trial.values for trial in trials(spec, 60)]
-    same = [
-        record(n, values, batch_diverges(values), results=results(5.0 + 0.001 * (n % 7)))
-        for n, values in enumerate(drawn)
-    ]
-    assert next(iter(importances(Found(spec, same)))) == "train.batch"
 
 
 @pytest.mark.parametrize(("count", "said"), [(0, "0 of the trials"), (7, "7 of the trials have finished; under 8")])
@@ -214,12 +210,15 @@ def test_clones_are_listed_with_what_they_changed_and_the_best_ones_ancestry(tmp
     records = population(spec, 6)
     best = records[-1]
     records = [t.replace(results=results(9.0)) for t in records[:-1]] + [best.replace(results=results(1.0))]
+    later = Clone(source="t-00001", step=600, images=48_000, values=records[1].values)  # after it was copied itself
+    records[0] = records[0].replace(clones=(later,))
     text = written(spec, records, tmp_path)
     rows = Tables(text).found["lineage"][0][1:]
     assert [row[:4] for row in rows] == [
         ["t-00004", "16,000", "t-00000", "200"],
         ["t-00005", "16,000", "t-00000", "200"],
         ["t-00005", "32,000", "t-00004", "400"],
+        ["t-00000", "48,000", "t-00001", "600"],
     ]
     first, last = best.clones
     assert rows[2][4] == f"optimizers.G.beta1: {first.values['optimizers.G.beta1']:.5g} → 0.5"
