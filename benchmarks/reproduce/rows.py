@@ -16,6 +16,7 @@ COMPARED = {
     "lsgan": (PLAIN, "wgan-gp"),
     "hinge": (PLAIN, "wgan-gp"),
     "r3gan": (PLAIN, "wgan-gp"),
+    "biggan-mnist-free": ("biggan-mnist",),
 }
 """Whose Fréchet distance a recipe's is held against, at equal images."""
 HEAD = "| recipe | measure | paper | ours | reached | images (epochs) | time | commit | beside it; what to know |"

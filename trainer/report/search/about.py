@@ -33,7 +33,8 @@ def head(found: Found) -> Head:
         (f"{ended} of {max(len(found.trials), found.search.samples)}", "trials ended"),
         (f"{found.images:,}", "images shown"),
     ]
-    kind = f"A search over {len(found.search.space)} fields of {base.name} ({base.arch.family}): {WORDS[found.search.algorithm]}."
+    count = len(found.search.space)
+    kind = f"A search over {count} field{'s' if count > 1 else ''} of {base.name} ({base.arch.family}): {WORDS[found.search.algorithm]}."
     states = ", ".join(f"{count} {state}" for state, count in counts.items()) or "no trial has begun"
     return Head(found.search.name, kind, tiles, f"Trials: {states}.")
 

@@ -221,7 +221,7 @@ def _upright(axes: Axes, place: float, axis: Axis) -> None:
     else:
         ends = np.linspace(low, high, 5)
         ticks = [
-            (share, short(float(f"{(10**end if axis.scale.log else end):.3g}")))
+            (share, short(float(f"{(10**end if axis.scale.log else end):.4g}")))
             for share, end in zip(np.linspace(0, 1, 5), ends, strict=True)
         ]
     if any(one is None for one in axis.places):
