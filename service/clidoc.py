@@ -9,6 +9,7 @@ from typing import Any
 import typer
 
 from service.cli.app import CHILDREN, EPILOG, VERBS, app
+from service.cli.search import app as search
 
 TARGET = Path(__file__).parent.parent / "docs" / "cli.md"
 HEAD = """\
@@ -28,6 +29,8 @@ def render() -> str:
     for panel, verbs in VERBS.items():
         parts.append(f"## {panel}\n")
         parts += [_verb(verb.__name__, commands[verb.__name__]) for verb in verbs]
+    parts.append(f"## Searches\n\n{search.HELP}")
+    parts += [_verb(f"search {name}", commands["search"].commands[name]) for name in search.VERBS]
     parts.append("## Data, training and models\n")
     parts += [_section(verb.__name__, verb) + PASSED_ON.format(name=verb.__name__) for verb in CHILDREN]
     return "\n".join(parts)

@@ -4,9 +4,11 @@ app       the command, and how errors become messages and exit codes
 stack     up, down, status
 specs     recipes, init, validate
 jobs      submit, jobs, show, watch, events, logs, cancel
+search    search FILE and its verbs
 children  data, train, pull, sample
 report    report
 watch     live progress; view: what of a job's events is shown
+source    FILE|RECIPE and --set
 commented specs as YAML with the schema's descriptions as comments
 output    tables, JSON, sizes and times
 """

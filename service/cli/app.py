@@ -11,6 +11,7 @@ import typer
 
 from service.cli import children, jobs, report, specs, stack
 from service.cli.output import Exit, err, fail
+from service.cli.search import app as search
 
 EPILOG = (
     "Exit codes: 0 done · 1 it failed (a job, a part of the stack) · 2 wrong argument or invalid spec ·"
@@ -57,6 +58,13 @@ CHILDREN = (children.data, children.plan, children.train, children.pull, childre
 for _panel, _verbs in VERBS.items():
     for _verb in _verbs:
         app.command(rich_help_panel=_panel, context_settings={"help_option_names": ["-h", "--help"]})(_verb)
+app.add_typer(
+    search.group(EPILOG),
+    name="search",
+    rich_help_panel="Searches",
+    short_help="Search over fields of a spec: submit, watch, stop, extend (Ray Tune).",
+    context_settings=search.HELP_OPTIONS,
+)
 for _child in CHILDREN:  # their options, --help too, are the child's
     app.command(rich_help_panel="Data, training and models", context_settings=children.PASS_ON, add_help_option=False)(
         _child

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +12,7 @@ import typer
 from rich.text import Text
 
 from service.cli.output import Exit, ago, err, note, out, print_json, print_table, seconds, state
-from service.cli.specs import Json, Set, Source
+from service.cli.specs import Json, Set
 
 if TYPE_CHECKING:
     from service.client import Client, Job
@@ -24,31 +24,52 @@ LOG_POLL_SECONDS = 1.0
 
 
 def submit(
-    source: Source,
+    source: Annotated[
+        str | None,
+        typer.Argument(metavar="FILE|RECIPE", help="A spec in YAML or JSON, or the name of a recipe."),
+    ] = None,
     set_: Set = None,
+    from_trial: Annotated[
+        str | None,
+        typer.Option("--from-trial", metavar="SEARCH/TRIAL", help="Instead: train a search's trial for longer."),
+    ] = None,
+    scratch: Annotated[
+        bool, typer.Option("--scratch", help="With --from-trial: start over instead of from the trial's checkpoint.")
+    ] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Follow the job until it has ended.")] = False,
     json_: Json = False,
 ) -> None:
     """Submit a job. With --wait: live progress, and exit code 1 unless it succeeds; Ctrl-C leaves the job running.
 
-    Without --wait the job's id alone goes to stdout. Relative data paths are taken from the current folder.
+    Without --wait the job's id alone goes to stdout. Relative data paths are taken from the current folder. A trial's job
+    goes on from the trial's newest checkpoint, to ten times its images unless train.images is set.
 
     Examples:
 
     - `agon submit job.yaml --wait`
     - `agon submit dcgan-digits --set train.images=50000 --set publish.model=digits`
+    - `agon submit --from-trial digits-lr/t-00003 --set train.images=2000000`
     """
+    if (source is None) == (from_trial is None):
+        raise typer.BadParameter("give FILE|RECIPE or --from-trial SEARCH/TRIAL")
+    if scratch and from_trial is None:
+        raise typer.BadParameter("--scratch goes with --from-trial")
     from service.cli.source import read
-    from service.client import Client
 
-    found = read(source, set_ or ())
-    with Client() as client:
-        job = client.submit(found.body())
+    body = read(source, set_ or ()).body() if source is not None else None
+    with _client() as client:
+        job = client.submit(body) if body is not None else _onward(client, str(from_trial), scratch, set_ or ())
         if not wait:
             _print_submitted(job, json_)
             return
         err.print(Text.assemble("submitted ", (job.id, "bold")))
         _follow(client, job, json_)
+
+
+def _onward(client: Client, trial: str, scratch: bool, assignments: Sequence[str]) -> Job:
+    from service.cli.search.source import set_of, trial_of
+
+    return client.submit(trial=trial_of(client, trial), scratch=scratch, set=set_of(assignments))
 
 
 def watch(job: JobArgument, json_: Json = False) -> None:
@@ -263,6 +284,7 @@ def _facts(job: Job) -> Iterator[tuple[str, Text | str]]:
     if job.model:
         champion = " (champion)" if job.model.champion else ""
         yield "model", f"models:/{job.model.name}/{job.model.version}{champion}: {job.model.verdict}"
+    yield "trial", job.trial or ""
     yield "attempt", str(job.attempt)
     yield "mlflow run", job.mlflow_run_id or ""
     yield "submitted", f"{ago(job.created_at)}"

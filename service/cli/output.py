@@ -23,6 +23,7 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 STATE_STYLES = {
     "submitted": "cyan", "queued": "cyan", "starting": "cyan", "running": "blue", "stopping": "yellow",
     "succeeded": "green", "failed": "red", "cancelled": "yellow", "stopped": "dim", "unresponsive": "red",
+    "paused": "yellow", "pending": "cyan", "completed": "green", "diverged": "red",
 }  # fmt: skip
 
 

@@ -36,6 +36,12 @@ class Source:
 
 def read(source: str, assignments: Sequence[str] = ()) -> Source:
     """A YAML or JSON file, or the name of a recipe. Raises SpecError, or OSError for a file that can't be read."""
+    found = recipes().get(source)
+    return take(found() if found is not None else read_mapping(source), assignments)
+
+
+def take(given: JobSpec | dict[str, Any], assignments: Sequence[str] = ()) -> Source:
+    """A spec, or the mapping that a file holds, with `path=value` assignments. Raises SpecError."""
     dataset, kept = None, []
     for assignment in assignments:
         path, _, value = assignment.partition("=")
@@ -45,10 +51,9 @@ def read(source: str, assignments: Sequence[str] = ()) -> Source:
             dataset = None
         kept.append(assignment)
     replaced = any(assignment.startswith("data.url=") for assignment in kept)
-    if (found := recipes().get(source)) is not None:
-        return Source(with_overrides(found(), kept), dataset)
-    raw = _raw(source)
-    data = raw.get("data")
+    if isinstance(given, JobSpec):
+        return Source(with_overrides(given, kept), dataset)
+    raw, data = given, given.get("data")
     if isinstance(data, dict) and str(data.get("url", "")).startswith(REGISTERED):
         dataset = dataset if replaced else str(data["url"])
         raw = raw | {"data": data | {"url": STAND_IN}}
@@ -68,7 +73,8 @@ def unknown_recipe(name: str) -> SpecError:
     return SpecError([FieldError(path=name, message="is neither a file nor a recipe", fix=hint)])
 
 
-def _raw(source: str) -> dict[str, Any]:
+def read_mapping(source: str) -> dict[str, Any]:
+    """What a YAML or JSON file holds. Raises SpecError, OSError."""
     path = Path(source)
     if not path.exists():
         raise unknown_recipe(source)

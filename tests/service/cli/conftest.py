@@ -22,7 +22,7 @@ from service.gateway.fake_ray import FakeRay
 from service.gateway.fake_registry import FakeRegistry
 from service.gateway.ray_jobs import RayStatus
 from service.settings import Settings
-from trainer.wire import JobFile
+from trainer.wire import SEARCH_FILE, JobFile, SearchFile
 
 
 @dataclass
@@ -82,8 +82,9 @@ class World:
         def driver() -> None:
             while not (new := [name for name in self.ray.starts if name not in known]):
                 time.sleep(0.02)
-            path = next(self.settings.jobs_root.glob("*/job.json"))
-            job = JobFile.model_validate_json(path.read_text())
+            (path,) = [path for path in self.settings.jobs_root.glob("*/*.json") if path.parent.name in new[0]]
+            kind = SearchFile if path.name == SEARCH_FILE else JobFile
+            job = kind.model_validate_json(path.read_text())
             self.ray.output[new[0]] = log
             self.ray.move(new[0], RayStatus.RUNNING)
             now = datetime.now(UTC).isoformat()

@@ -1,0 +1,135 @@
+"""Live progress of a search: a table of its trials on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from service.cli.output import err, seconds, state
+from service.cli.search.view import SearchView, TrialLine, value
+from service.client import Client, Event, Search
+
+PLAIN_SECONDS = 10.0
+"""Between two progress lines where there is no terminal."""
+AROUND = 9
+"""Lines of the screen that are not trials."""
+
+
+def watch(client: Client, search: Search, console: Console = err) -> Search:
+    """Follow the search until it has ended or is paused; as it is then. Raises ClientError, and KeyboardInterrupt as it comes."""
+    view = SearchView.of(search)
+    show = _Live(view, console) if console.is_terminal else _Plain(view, console)
+    with show:
+        for event in client.search_events(search.id):
+            show.on_event(event)
+            if view.state == "paused":
+                break
+    return client.get_search(search.id)
+
+
+def columns(trials: Sequence[TrialLine]) -> list[str]:
+    """The paths that any of the trials has a value of."""
+    return list(dict.fromkeys(path for trial in trials for path in trial.values))
+
+
+def short(paths: Sequence[str]) -> list[str]:
+    """The paths without the sections that all have in common: `optimizers.G.lr`, `optimizers.D.lr` → `G.lr`, `D.lr`."""
+    split = [path.split(".") for path in paths]
+    shared = 0
+    while all(len(parts) > shared + 1 for parts in split) and len({parts[shared] for parts in split}) == 1:
+        shared += 1
+    return [".".join(parts[shared:]) for parts in split]
+
+
+def table(trials: Sequence[TrialLine], metric: str, best: str | None) -> Table:
+    """Trials as they are given, with a column for each searched field."""
+    paths = columns(trials)
+    found = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+    for name in ("trial", "state"):
+        found.add_column(name)
+    for name in (metric, "images", *short(paths)):
+        found.add_column(name, justify="right")
+    for trial in trials:
+        first = Text(trial.id, "bold green" if trial.id == best else "")
+        cells = (value(trial.values[path]) if path in trial.values else "–" for path in paths)
+        found.add_row(first, state(trial.state), trial.words, f"{trial.images:,}", *cells)
+    return found
+
+
+class _Show:
+    def __init__(self, view: SearchView, console: Console) -> None:
+        self.view, self.console, self.begun = view, console, time.monotonic()
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def on_event(self, event: Event) -> None:
+        for line in self.view.apply(event):
+            stamp = f"{seconds(time.monotonic() - self.begun):>6}  "
+            self.console.print(Text.assemble((stamp, "dim"), (line, _style(line))))
+
+
+class _Plain(_Show):
+    """Lines for logs and pipes."""
+
+    last = float("-inf")
+
+    def on_event(self, event: Event) -> None:
+        super().on_event(event)
+        now = time.monotonic()
+        if event.kind in ("progress", "trial") and now - self.last >= PLAIN_SECONDS:
+            self.last = now
+            self.console.print(Text(f"{self.view.share:>6.0%}  {self.view.numbers()}"))
+
+
+class _Live(_Show):
+    """The trials, best first, redrawn in place."""
+
+    def __init__(self, view: SearchView, console: Console) -> None:
+        super().__init__(view, console)
+        self.spinner = Spinner("dots", style="cyan")
+        self.live = Live(console=console, refresh_per_second=4, transient=True, get_renderable=self.render)
+
+    def __enter__(self) -> None:
+        self.live.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.live.stop()
+        if self.view.trials:  # what stays on the screen
+            self.console.print(self.trials(len(self.view.trials)))
+
+    def render(self) -> RenderableType:
+        view = self.view
+        head = Table.grid(padding=(0, 1))
+        head.add_row(
+            self.spinner, Text(view.name, "bold"), Text(view.id, "dim"), state(view.state), Text(view.reason, "yellow")
+        )
+        if not view.trials:
+            return head
+        bar = Table.grid(padding=(0, 1))
+        bar.add_row(ProgressBar(total=1.0, completed=view.share, width=40), Text(f"{view.share:>4.0%}"))
+        return Group(head, bar, Text(view.numbers()), "", self.trials(max(3, self.console.size.height - AROUND)))
+
+    def trials(self, most: int) -> RenderableType:
+        ranked, best = self.view.ranked, self.view.best
+        found = table(ranked[:most], self.view.metric, best.id if best else None)
+        hidden = len(ranked) - most
+        return Group(found, Text(f"and {hidden} more", "dim")) if hidden > 0 else found
+
+
+def _style(line: str) -> str:
+    if line.startswith("failed"):
+        return "bold red"
+    if line.startswith(("warning", "waiting", "paused")) or " diverged" in line or " failed," in line:
+        return "yellow"
+    return "green" if line.startswith(("succeeded", "published", "new best")) else ""
