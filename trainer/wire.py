@@ -118,9 +118,19 @@ class JobFile(RunFile):
 
     spec: JobSpec
     trial: str | None = None
-    """`s-0123456789ab/t-00003`: the trial of a search that this is, or whose best it publishes; None: a job of its own."""
+    """`s-0123456789ab/t-00003`: the trial of a search that this is, that it publishes, or goes on with; None: of no search."""
     mlflow_parent: str | None = None
     """MLflow run that this one is nested in: the search's."""
+
+    @property
+    def is_trial(self) -> bool:
+        """Whether it is itself one of a search's trials."""
+        return self.trial is not None and self.job_id == trial_job(self.trial)
+
+
+def trial_job(trial: str) -> str:
+    """The id of the job that is that trial (`s-0123456789ab/t-00003`)."""
+    return trial.replace("/", "-")
 
 
 class SearchFile(RunFile):

@@ -67,9 +67,7 @@ def _run(
         *([sentinel] if sentinel else []),
         Evaluator(spec, dataset, Path(job.cache_dir), job.data_roots),
         Publisher(job, dataset),
-        *(
-            [] if job.trial and spec.publish is None else [Reporting(job, dataset)]
-        ),  # a search has one report of all its trials
+        *([] if job.is_trial else [Reporting(job, dataset)]),  # a search has one report of all its trials
     ]
     with closing(own):
         loop = Loop(spec, state, distributed, dataset, [*lasting, *own, *extra])
@@ -79,11 +77,6 @@ def _run(
     if sentinel is not None and sentinel.collapse is not None:
         raise CollapsedError(sentinel.collapse)
     return outcome
-
-
-def _one_of_many(job: JobFile) -> bool:
-    """Whether it is a trial of a search: that has one report of all trials, and packages the best one alone."""
-    return job.trial is not None and job.spec.publish is None
 
 
 @contextmanager

@@ -48,6 +48,8 @@ def test_a_trials_job_trains_its_spec_ten_times_as_long(world: Any, trial: str) 
     world.round()
     content = JobFile.model_validate_json((world.folder(job["id"]) / "job.json").read_text())
     assert content.trial == trial
+    assert not content.is_trial, "it has a report of its own"
+    assert content.model_copy(update={"job_id": trial.replace("/", "-")}).is_trial
     longer = submit(world, trial, **{"from": "scratch", "set": {"train.images": 5000, "name": "mine"}}).json()
     assert (longer["spec"]["train"]["images"], longer["name"]) == (5000, "mine")
     assert world.client.post("/v1/validate", json={"trial": trial}).json() == job["spec"]
