@@ -83,7 +83,9 @@ class Drive:
                 kind = error.kind if isinstance(error, WorkerFailedError) else FailureKind.PUBLISH_FAILED
                 return self._fail(kind, f"the best trial, {found.best.id}, was not registered: {error}")
             if isinstance(told, Path):
-                self._warn(f"this search has no MLflow, so {found.best.id} is not registered: its package stays in {told}")
+                self._warn(
+                    f"this search has no MLflow, so {found.best.id} is not registered: its package stays in {told}"
+                )
             else:
                 self._reporter.say(EventKind.PUBLISHED, told)
         self._reporter.finished("completed")
