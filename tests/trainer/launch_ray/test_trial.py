@@ -111,7 +111,9 @@ def test_a_trial_whose_process_died_goes_on_and_ends_as_if_nothing_had_happened(
     again = driven.trial("t-00001", 1e-3)  # the first one's process is gone for all that this one knows
     halted.stop()
     results = run(again)
-    assert [r["value"] for r in results[-1]["progress"]["results"]] == [r["value"] for r in whole["progress"]["results"]]
+    assert [r["value"] for r in results[-1]["progress"]["results"]] == [
+        r["value"] for r in whole["progress"]["results"]
+    ]
     ours, theirs = (latest(trial_dir(driven.folder, name) / "checkpoints") for name in ("t-00000", "t-00001"))
     assert ours is not None
     assert theirs is not None
@@ -162,7 +164,9 @@ def test_a_trial_that_diverges_scores_as_the_worst_and_ends(tmp_path: Path, cach
     driven.close()
     assert (last["state"], last["score"]) == ("diverged", WORST)
     assert "step" in last["reason"]
-    assert json.loads((trial_dir(tmp_path, "t-00000") / "events.jsonl").read_text().splitlines()[-1])["kind"] == "failed"
+    assert (
+        json.loads((trial_dir(tmp_path, "t-00000") / "events.jsonl").read_text().splitlines()[-1])["kind"] == "failed"
+    )
 
 
 def test_a_diverged_member_of_a_population_may_be_taken_over_once(tmp_path: Path, cache: Path) -> None:
