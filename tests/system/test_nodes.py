@@ -70,9 +70,8 @@ def _clean() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
 
 
-@pytest.fixture
-def nodes(tmp_path: Path) -> Iterator[Nodes]:
-    """Of each test its own: Ray goes on counting on nodes that died for some 20 s."""
+def raylets(tmp_path: Path) -> Iterator[Nodes]:
+    """A cluster until the test ends. Of each test its own: Ray goes on counting on nodes that died for some 20 s."""
     process = subprocess.Popen(
         [sys.executable, "-c", HEAD], env=_clean(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -80,6 +79,11 @@ def nodes(tmp_path: Path) -> Iterator[Nodes]:
         yield Nodes(process, tmp_path / "cache")
     finally:
         process.communicate(timeout=60)
+
+
+@pytest.fixture
+def nodes(tmp_path: Path) -> Iterator[Nodes]:
+    yield from raylets(tmp_path)
 
 
 SCORED = 1000

@@ -44,9 +44,20 @@ class Reporter:
         """Trials that shall end, as the control plane said when it last answered."""
         return self._pusher.stop_trials if self._pusher else ()
 
-    def say(self, event: EventKind, fields: Mapping[str, Any] | None = None, *, images: int = 0, **data: Any) -> None:
-        """Spool one event and see to it that it is delivered soon. `fields`: data whose names are arguments here."""
-        self._spool.append(self._job.attempt, event, images=images, data={**(fields or {}), **data})
+    def say(
+        self,
+        event: EventKind,
+        fields: Mapping[str, Any] | None = None,
+        *,
+        step: int | None = None,
+        images: int | None = None,
+        **data: Any,
+    ) -> None:
+        """Spool one event and see to it that it is delivered soon. `fields`: data whose names are arguments here.
+
+        Without `step` and `images` it is where the newest event is.
+        """
+        self._spool.append(self._job.attempt, event, step=step, images=images, data={**(fields or {}), **data})
         self.wake()
 
     def wake(self) -> None:

@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
@@ -18,11 +19,16 @@ from trainer.launch import warm
 from trainer.launch.tune import track
 from trainer.launch.tune.run import Found, Wishes, run
 from trainer.search import TrialRecord, TrialState
+from trainer.search.trial import read_trials
 from trainer.sinks.report import Reporter
 from trainer.wire import EventKind, FailureKind, SearchFile
 
 LOOK_SECONDS = 0.5
 TELL_SECONDS = 2.0
+REPORT_SECONDS = 30.0
+"""Time between two reports while the search runs, at least."""
+REPORT_SHARE = 0.05
+"""Of the time, at most, that goes into reports."""
 
 
 class Drive:
@@ -31,7 +37,9 @@ class Drive:
     def __init__(self, file: SearchFile, path: Path, reporter: Reporter) -> None:
         self._file, self._path, self._reporter = file, path, reporter
         self._wishes = Wishes()
-        self._trials: dict[str, TrialRecord] = {}
+        self._trials = {record.id: record for record in read_trials(Path(file.job_dir))}
+        self._changed = True
+        self._drawing = threading.Lock()
         self._over = threading.Event()
         self._began = time.monotonic()
         self._images_before: int | None = None
@@ -64,7 +72,7 @@ class Drive:
         from trainer.launch.tune.best import NoStateError, publish
 
         self._tell()
-        self._report(found)
+        self._report(found.trials)
         track.end(self._file, parent, found, self._warn)
         if not found.finished:
             self._reporter.finished("stopped")
@@ -100,7 +108,7 @@ class Drive:
 
     def _say(self, record: TrialRecord) -> None:
         before = self._trials.get(record.id)
-        self._trials[record.id] = record
+        self._trials[record.id], self._changed = record, True
         newest = record.results[-1] if record.results else None
         fields = record.model_dump(mode="json", exclude={"results"})
         fields["result"] = newest.model_dump(mode="json") if newest else None
@@ -113,32 +121,38 @@ class Drive:
         print(f"warning: {message}", flush=True)  # noqa: T201 — the search's log
         self._reporter.say(EventKind.WARNING, message=message)
 
-    def _report(self, found: Found) -> None:
-        """The page of all trials; the search is not lost with it."""
-        try:
-            from trainer.report.search import write_search_report
-        except ImportError:
-            return
-        began = time.monotonic()
-        try:
-            known = self._file.job_id if self._file.api_url else None
-            path = write_search_report(self._file.spec, found.trials, Path(self._file.job_dir), search_id=known)
-        except Exception as error:
-            self._warn(f"no report: {type(error).__name__}: {error}")
-            return
-        self._reporter.say(EventKind.REPORT, path=path.name, seconds=round(time.monotonic() - began, 1))
+    def _report(self, trials: Sequence[TrialRecord]) -> float:
+        """The page of all trials; how long it took. The search is not lost with it."""
+        from trainer.report.search import write_search_report
+
+        began, known = time.monotonic(), self._file.job_id if self._file.api_url else None
+        with self._drawing:
+            try:
+                path = write_search_report(self._file.spec, trials, Path(self._file.job_dir), search_id=known)
+            except Exception as error:
+                self._warn(f"no report: {type(error).__name__}: {error}")
+            else:
+                self._reporter.say(EventKind.REPORT, path=path.name, seconds=round(time.monotonic() - began, 1))
+        return time.monotonic() - began
 
     def _listen(self) -> None:
-        told = 0.0
+        told, drawn, pause = 0.0, time.monotonic(), REPORT_SECONDS
         self._reporter.wake()
         while not self._over.wait(LOOK_SECONDS):
             if self._reporter.desired == "stop":
                 self._wishes.pause.set()
             self._wishes.stop_trials.update(self._reporter.stop_trials)
-            if time.monotonic() - told >= TELL_SECONDS:
-                told = time.monotonic()
+            now = time.monotonic()
+            if self._changed and now - told >= TELL_SECONDS:
+                self._changed, told = False, now
                 with suppress(OSError):  # a full disk: told at the next look
                     self._tell()
+            if now - drawn >= pause:
+                pause = max(REPORT_SECONDS, self._report(self._in_order()) / REPORT_SHARE)
+                drawn = time.monotonic()
+
+    def _in_order(self) -> list[TrialRecord]:
+        return sorted(self._trials.values(), key=lambda trial: trial.number)
 
     def _tell(self) -> None:
         """How far the search is."""
@@ -157,7 +171,7 @@ class Drive:
         if best is not None:
             metrics["best"] = best
         self._reporter.say(
-            EventKind.PROGRESS, images=images, metrics=metrics, total_images=self._file.spec.budget.images,
+            EventKind.PROGRESS, step=self._reporter.last_seq, images=images, metrics=metrics, total_images=self._file.spec.budget.images,
             images_per_second=speed, eta_seconds=None, shares={},
         )  # fmt: skip
 
