@@ -80,14 +80,14 @@ def _results(
 
     After a restart from a checkpoint it scores steps anew; what it said of them before doesn't count any more.
     """
+    if newest is None:
+        return ()
     known = before.results
     if len(told.clones) > len(before.clones):
         clone = told.clones[-1]
         source = session.scalar(select(Trial).where(Trial.job_number == search.number, Trial.id == clone.source))
         taken = TrialRecord.model_validate(source.record).results if source is not None else ()
         known = tuple(result for result in taken if result.step <= clone.step)
-    if newest is None:
-        return known
     return (*(result for result in known if result.step < newest.step), newest)
 
 

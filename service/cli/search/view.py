@@ -139,7 +139,8 @@ class SearchView:
         if self.state == "failed":
             why = failure.get("reason") or self.reason or "no reason given"
             return [f"failed ({failure.get('kind', 'unknown')}): {why}"]
-        return [self.state + (f": {self.reason}" if self.reason else "")] if self.state != before else []
+        why = f": {self.reason}" if self.reason not in ("", self.state) else ""
+        return [self.state + why] if self.state != before else []
 
     def _on_waiting(self, data: dict[str, Any]) -> list[str]:
         changed = data.get("reason") != self.reason

@@ -98,9 +98,21 @@ def test_a_clone_goes_on_with_its_sources_results(searches: Any) -> None:
     clone = {"source": "t-00000", "step": 20, "images": 1920, "values": {"optimizers.G.lr": 0.25}}
     searches.trial(search, 1, score=2.0, step=20, clones=[clone])
     searches.trial(search, 1, score=0.5, step=40, clones=[clone])
-    best = searches.show(search)["best"]
-    assert [(result["step"], result["score"]) for result in best["results"]] == [(10, 3.0), (20, 2.0), (40, 0.5)]
-    assert best["clones"] == [clone]
+    searches.trial(search, 2, score=7.0, step=10)
+    searches.trial(search, 2, score=0.25, step=40, clones=[clone])  # its clone and its next score in one event
+    cloned = [trial for trial in searches.trials(search) if trial["clones"]]
+    assert [trial["number"] for trial in cloned] == [2, 1]
+    for trial, score in zip(cloned, (0.25, 0.5), strict=True):
+        assert [(result["step"], result["score"]) for result in trial["results"]] == [(10, 3.0), (20, 2.0), (40, score)]
+        assert trial["clones"] == [clone]
+
+
+def test_a_trial_that_starts_over_has_no_results_until_it_is_scored_again(searches: Any) -> None:
+    search = searches.running()
+    searches.trial(search, 0, score=1.0, step=20)
+    searches.trial(search, 0, state="pending")
+    (trial,) = searches.trials(search)
+    assert (trial["results"], trial["score"], searches.show(search)["best"]) == ([], None, None)
 
 
 def test_one_trial_is_shown_with_its_spec_and_newest_checkpoint(searches: Any, world: Any) -> None:
