@@ -22,6 +22,8 @@ DRAWS = 64
 """Samples that are drawn at submit to see whether any is valid."""
 OURS = ("name", "publish", "checkpoint", "evaluation", "samples", "resources", "retry", "spec_version")
 """Sections that say how a trial is run or measured: varying them would compare what can't be compared."""
+DATA = ("data.url", "data.digest")
+"""What a trial is measured against."""
 KEPT = ("arch", "data", "train")
 """Sections that a running training can't change: its state has their shape, and its data cursor their count."""
 
@@ -43,7 +45,7 @@ def _paths(search: SearchSpec) -> Iterator[FieldError]:
         for index, place in enumerate((path, *distribution.also)):
             taken[place] += 1
             where = f"space.{path}" + (f".also.{index - 1}" if index else "")
-            if place.split(".")[0] in OURS:
+            if place.split(".")[0] in OURS or place in DATA:
                 fix = "set it in base; it says how a trial is run or measured, and trials are compared by that"
                 yield FieldError(path=where, message="can't be searched over", value=short(place), fix=fix)
                 continue

@@ -76,6 +76,8 @@ def test_the_bases_data_are_checked_and_pinned(world: Any, tmp_path: Any) -> Non
         ({"space": {"no.such": [1, 2]}}, "search.space.no.such"),
         ({"space": {"optimizers.G.lr": {"loguniform": [0, 1]}}}, "search.space.optimizers.G.lr.low"),
         ({"space": {"optimizers.G.lr": ["a"]}}, "search.space.optimizers.G.lr"),
+        ({"space": {"data.url": ["/etc", "builtin:digits"]}}, "search.space.data.url"),
+        ({"space": {"train.seed": {"choice": [1, 2], "also": ["data.digest"]}}}, "search.space.train.seed.also.0"),
         ({"metric": "beauty"}, "search.metric"),
         ({"samples": 10_001}, "search.samples"),
         ({"max_concurrent": 0}, "search.max_concurrent"),
