@@ -6,8 +6,6 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from trainer.search.space import at, extremes, field_at, grid, sample, size, trial_spec, wrong
 from trainer.spec import FieldError, SpecError
 from trainer.spec.errors import short
@@ -168,7 +166,9 @@ def _algorithm(search: SearchSpec) -> Iterator[FieldError]:
 
 def _samples(search: SearchSpec) -> Iterator[FieldError]:
     """A space of which no sample is valid."""
-    random = np.random.default_rng(search.seed)
+    from numpy.random import default_rng  # heavy, and whoever only reads a wire file draws nothing
+
+    random = default_rng(search.seed)
     drawn = (
         grid(search.base, search.space)
         if search.algorithm == "grid"

@@ -8,7 +8,6 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from trainer.search.distributions import Choice, Distribution, Drawn, LogUniform, QUniform, RandInt
@@ -16,6 +15,8 @@ from trainer.spec import JobSpec, with_overrides
 from trainer.spec.paths import Kinds, descend, fields, models, tagged
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from trainer.search.spec import SearchSpec
 
 Values = dict[str, JsonValue]
