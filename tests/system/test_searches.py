@@ -151,7 +151,7 @@ class TestOnOneNode:
         assert sum(search.trials.values()) == 8
         early = [trial for trial in trials if trial.state == "stopped"]
         assert early, "successive halving stopped nobody"
-        folder = cluster.stack.layout.jobs / asked.id
+        folder = cluster.stack.layout.home / "jobs" / asked.id
         for trial in early:  # ended where it was held: nothing trained on, and no half evaluation counts
             events = (trial_dir(folder, trial.id) / "events.jsonl").read_text().splitlines()
             last = client.trial(asked.id, trial.id).results[-1]

@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from ray.tune.schedulers import TrialScheduler
 
 from trainer.launch.tune.book import Book
+from trainer.launch.tune.limits import Limits
 from trainer.launch.tune.progress import Progress
+from trainer.launch.tune.run import Wishes
 from trainer.launch.tune.samples import Drawer, NoValidSampleError, score_told
 from trainer.launch.tune.schedulers import bounded, domain, scheduler_of
 from trainer.search import Result, SearchSpec, TrialRecord, TrialState, parse_search
@@ -57,6 +59,7 @@ def test_a_field_whose_condition_fails_is_not_drawn() -> None:
 
 
 @pytest.mark.parametrize("algorithm", ["random", "optuna"])
+@settings(deadline=None, max_examples=25)
 @given(split=st.integers(0, 9), ended=st.lists(st.booleans(), min_size=9, max_size=9))
 def test_a_search_that_goes_on_draws_what_it_would_have_drawn(algorithm: str, split: int, ended: list[bool]) -> None:
     search = a_search(algorithm, samples=9)
@@ -129,6 +132,7 @@ def test_a_diverged_trial_is_the_worst_and_a_failed_one_says_nothing() -> None:
     assert score_told(search, record.replace(state=TrialState.FAILED)) is None
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10_000))
 def test_perturbed_values_stay_in_their_range_and_keep_their_type(seed: int) -> None:
     space = {
@@ -182,6 +186,7 @@ def test_successive_halving_knows_after_a_restart_what_it_knew_before() -> None:
 # -- what trials write down
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=12), st.integers(1, 5))
 def test_a_score_is_the_mean_of_the_last_evaluations_and_spread_their_deviation(
     values: list[float], smooth: int
@@ -222,3 +227,24 @@ def test_the_best_is_by_the_searchs_direction_and_never_a_diverged_or_failed_tri
     highest = Book(search.replace(mode="max"), tmp_path, lambda record: None)
     assert highest.best().id == "t-00000"  # type: ignore[union-attr]
     assert [record.number for record in highest.records] == [0, 1, 2, 3]
+
+
+def test_a_search_ends_at_its_budget_and_says_which(tmp_path: Path) -> None:
+    spent = {"images": 4000, "seconds": 100.0}
+    for budget, reason in (({"images": 3200}, "3,200 images"), ({"seconds": 99}, "99 s"), ({"images": 4001}, None)):
+        search = a_search("asha", budget=budget)
+        book = Book(search, tmp_path, lambda record: None)
+        book.add(0, {})
+        book.change("t-00000", results=_record(0, 1.0).results, images=spent["images"])
+        limits = Limits(book, SimpleNamespace(seconds=spent["seconds"]), Wishes())  # type: ignore[arg-type]
+        assert limits.stop_all() == (reason is not None)
+        assert (reason or "not among the best at 1,600 images") in limits.why("t-00000")
+
+
+def test_one_trial_ends_when_it_is_asked_to_and_the_others_go_on(tmp_path: Path) -> None:
+    book = Book(a_search("random"), tmp_path, lambda record: None)
+    wishes = Wishes()
+    limits = Limits(book, SimpleNamespace(seconds=0.0), wishes)  # type: ignore[arg-type]
+    wishes.stop_trials.add("t-00001")
+    assert [limits(name, {}) for name in ("t-00000", "t-00001")] == [False, True]
+    assert limits.why("t-00001") == "stopped as asked"

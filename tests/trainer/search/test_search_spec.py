@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainer.search import SearchSpec, parse_search
@@ -103,6 +103,7 @@ def test_a_trial_is_evaluated_evenly_saved_at_each_evaluation_and_registers_noth
     assert spec.publish is None
 
 
+@settings(deadline=None)  # each builds a whole spec, on a machine that may be busy
 @given(st.integers(0, 2**31 - 1))
 def test_draws_are_in_range_of_the_fields_type_and_make_valid_specs(seed: int) -> None:
     space = {

@@ -16,7 +16,8 @@ class Limits(Stopper):  # type: ignore[misc]
 
     def __init__(self, book: Book, clock: Clock, wishes: Wishes) -> None:
         self._book, self._clock, self._wishes = book, clock, wishes
-        self._spent: str | None = None
+        self.spent: str | None = None
+        """Which limit has ended the search; None: none."""
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Whether this trial shall end."""
@@ -26,17 +27,17 @@ class Limits(Stopper):  # type: ignore[misc]
         """Whether the search shall end."""
         budget = self._book.search.budget
         if budget.images is not None and self._book.images >= budget.images:
-            self._spent = f"the search's budget of {budget.images:,} images is spent"
+            self.spent = f"the search's budget of {budget.images:,} images is spent"
         elif budget.seconds is not None and self._clock.seconds >= budget.seconds:
-            self._spent = f"the search's budget of {budget.seconds:g} s is spent"
-        return self._spent is not None
+            self.spent = f"the search's budget of {budget.seconds:g} s is spent"
+        return self.spent is not None
 
     def why(self, trial: str) -> str:
         """Why a trial ends before its length."""
         if trial in self._wishes.stop_trials:
             return "stopped as asked"
-        if self._spent is not None:
-            return self._spent
+        if self.spent is not None:
+            return self.spent
         record = self._book.get(trial)
         images = record.results[-1].images if record.results else 0
         return f"not among the best at {images:,} images" if self._book.search.scheduler == "asha" else "stopped"

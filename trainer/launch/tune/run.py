@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +20,10 @@ from trainer.search import SearchSpec, TrialRecord, TrialState, parse_search
 from trainer.search.space import Values
 from trainer.search.trial import trial_dir
 from trainer.wire import SEARCH_FILE, SearchFile
+
+if TYPE_CHECKING:
+    from trainer.launch.tune.book import Book, Clock, Watcher
+    from trainer.launch.tune.limits import Limits
 
 # Read by Tune in this process and its actors; the environment wins.
 SETTINGS = {
@@ -32,6 +36,8 @@ SETTINGS = {
     "RAY_AIR_NEW_OUTPUT": "0",
 }
 LOOK_SECONDS = 1.0
+PAUSE = signal.SIGUSR1
+"""What ends Tune's loop as Ctrl-C does."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +139,7 @@ def run(
     samples = Samples(spec, book.records, lambda values: _config(spec, path, values), book.add)
     # Trials that ended are not run again, even where nothing is left to do.
     if not samples.is_finished() or any(not record.state.ended for record in book.records):
-        with _pausing(wishes, watcher, book, file):
+        with _Looking(wishes, watcher, limits, book, clock, file):
             tune.run(
                 Trial,
                 name=f"attempt-{file.attempt}",
@@ -165,15 +171,20 @@ def _config(spec: SearchSpec, path: Path, values: Values) -> dict[str, Any]:
     return {"search_file": str(path), "values": values, "resources": [bundle] * resources.workers}
 
 
-class _pausing:  # noqa: N801 — used as a statement
-    """Ends Tune's loop when a pause is wished for: the way that Tune itself offers, as after Ctrl-C."""
+class _Looking:
+    """Looks, beside Tune's loop, for what shall end: single trials, all that the budget ends, the loop itself at a pause."""
 
-    def __init__(self, wishes: Wishes, watcher: Any, book: Any, file: SearchFile) -> None:
-        self._wishes, self._watcher, self._book, self._file = wishes, watcher, book, file
+    def __init__(
+        self, wishes: Wishes, watcher: Watcher, limits: Limits, book: Book, clock: Clock, file: SearchFile
+    ) -> None:
+        self._wishes, self._watcher, self._limits, self._book = wishes, watcher, limits, book
+        self._clock, self._file = clock, file
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._look, name="wishes", daemon=True)
 
     def __enter__(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(PAUSE, lambda number, frame: None)  # until Tune has its own: the default ends the process
         self._thread.start()
 
     def __exit__(self, *error: object) -> None:
@@ -182,18 +193,18 @@ class _pausing:  # noqa: N801 — used as a statement
 
     def _look(self) -> None:
         while not self._over.wait(LOOK_SECONDS):
-            for trial in list(self._wishes.stop_trials):
-                self._stop(trial)
+            self._clock.write()
+            ending = {record.id for record in self._book.records if not record.state.ended}
             if self._wishes.pause.is_set():
                 self._watcher.closed = True
-                os.kill(os.getpid(), signal.SIGUSR1)
-                for record in self._book.records:
-                    self._stop(record.id)
-                return
+                os.kill(os.getpid(), PAUSE)
+            elif self._limits.spent is None:
+                ending &= self._wishes.stop_trials
+            for trial in ending:
+                self._stop(trial)
 
     def _stop(self, trial: str) -> None:
         """Ask a trial's workers to save and end."""
-        record = next((each for each in self._book.records if each.id == trial), None)
-        if record is not None and not record.state.ended:
-            folder = trial_dir(Path(self._file.job_dir), trial)
-            (folder / f"stop-{self._file.attempt}").write_text("the search asked it to")
+        path = trial_dir(Path(self._file.job_dir), trial) / f"stop-{self._file.attempt}"
+        if not path.exists():
+            path.write_text("the search asked it to")
