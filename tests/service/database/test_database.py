@@ -57,6 +57,34 @@ def test_migrations_can_be_taken_back_and_repeated(empty: str) -> None:
     db.close()
 
 
+def test_jobs_from_before_there_were_searches_keep_their_events_on_the_way_up_and_down(empty: str) -> None:
+    db = Database(empty)
+    if db.is_sqlite:
+        Path(empty.removeprefix("sqlite:///")).parent.mkdir(parents=True)
+    when = "2026-01-01 00:00:00+00:00"
+    job = (
+        "INSERT INTO jobs (number, id, name, family, spec, spec_digest, principal, request_digest, created_at, desired, revision,"
+        " acked, started_attempt, waiting, state, reason, attempt, due_at, fence{more}) VALUES ({number}, '{id}', 'n', 'gan', '{{}}',"
+        f" 'd', 'p', 'r', '{when}', 'run', 0, 1, 0, '', 'running', '', 1, '{when}', 0{{values}})"
+    )
+    event = f"INSERT INTO job_events (job_number, seq, attempt, time, kind, step, images, data) VALUES (1, 1, 1, '{when}', 'k', 0, 0, '{{}}')"
+    with db.engine.begin() as connection:
+        command.upgrade(config(connection), "0001")
+        connection.exec_driver_sql(job.format(number=1, id="j-1", more="", values=""))
+        connection.exec_driver_sql(event)
+    upgrade(db)
+    with db.read() as session:
+        old = session.scalars(select(Job)).one()
+        assert (old.kind, old.attempts_before, old.trial) == ("job", 0, None)
+        assert len(session.scalars(select(JobEvent)).all()) == 1
+    with db.engine.begin() as connection:
+        connection.exec_driver_sql(job.format(number=2, id="s-1", more=", kind", values=", 'search'"))
+        command.downgrade(config(connection), "0001")
+        assert connection.execute(text("SELECT id FROM jobs")).all() == [("j-1",)], "the old program knows no searches"
+        assert connection.execute(text("SELECT seq FROM job_events")).all() == [(1,)]
+    db.close()
+
+
 def test_several_processes_that_start_at_once_migrate_once(empty: str) -> None:
     program = (
         f"from service.db.migrate import upgrade; from service.db.session import Database; upgrade(Database({empty!r}))"
