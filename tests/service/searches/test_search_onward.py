@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import stat
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,13 @@ from trainer.search.space import trial_spec
 from trainer.spec import parse_spec
 from trainer.spec.identity import identity
 from trainer.wire import JobFile
+
+
+@pytest.fixture
+def database_url(sqlite_template: Path, tmp_path: Path) -> str:
+    """Folders, which do not depend on the database."""
+    shutil.copy(sqlite_template, tmp_path / "agon.db")
+    return f"sqlite:///{tmp_path / 'agon.db'}"
 
 
 @pytest.fixture

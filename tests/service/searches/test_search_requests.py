@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 SPACE = {"optimizers.G.lr": [1e-4, 1e-3]}
 SEARCH: dict[str, Any] = {"base": "dcgan-digits", "space": SPACE}
+
+
+@pytest.fixture
+def database_url(sqlite_template: Path, tmp_path: Path) -> str:
+    """What is refused does not depend on the database."""
+    shutil.copy(sqlite_template, tmp_path / "agon.db")
+    return f"sqlite:///{tmp_path / 'agon.db'}"
 
 
 def validate(world: Any, **fields: Any) -> Any:
@@ -34,7 +43,6 @@ def test_a_base_is_a_recipe_or_a_whole_spec_and_comes_back_resolved(world: Any) 
 def test_the_bases_data_are_checked_and_pinned(world: Any, tmp_path: Any) -> None:
     import hashlib
     import json
-    from pathlib import Path
 
     from trainer.data.manifest import Shard, dataset_digest
 
