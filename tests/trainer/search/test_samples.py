@@ -248,3 +248,20 @@ def test_one_trial_ends_when_it_is_asked_to_and_the_others_go_on(tmp_path: Path)
     wishes.stop_trials.add("t-00001")
     assert [limits(name, {}) for name in ("t-00000", "t-00001")] == [False, True]
     assert limits.why("t-00001") == "stopped as asked"
+
+
+def test_evaluations_that_a_killed_driver_never_heard_of_are_told_one_by_one(tmp_path: Path) -> None:
+    search = a_search("random")
+    book = Book(search, tmp_path, lambda record: None)
+    book.add(0, {})
+    progress = Progress()
+    for step in (10, 20, 30):
+        progress = progress.scored(step, step * 64, float(step), smooth=1, shown=640, seconds=1.0)
+        if step == 10:
+            book.progressed("t-00000", progress, state=TrialState.RUNNING)
+    progress.write(tmp_path / "trials" / "t-00000")
+    told: list[TrialRecord] = []
+    Book(search, tmp_path, told.append).catch_up()
+    assert [record.results[-1].step for record in told] == [20, 30, 30]
+    assert told[-1].state is TrialState.PENDING
+    assert (told[-1].images, told[-1].results) == (1920, progress.results)

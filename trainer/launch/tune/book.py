@@ -68,10 +68,16 @@ class Book:
         )
 
     def catch_up(self) -> None:
-        """After a driver that was killed: what trials wrote down and nobody took."""
+        """After a driver that was killed: what trials wrote down and nobody took. Each evaluation is told, as an event holds one."""
         for record in self.records:
-            if not record.state.ended:
-                self.progressed(record.id, Progress.read(trial_dir(self._folder, record.id)), state=TrialState.PENDING)
+            if record.state.ended:
+                continue
+            progress = Progress.read(trial_dir(self._folder, record.id))
+            known = {result.step for result in record.results}
+            for count, result in enumerate(progress.results, start=1):
+                if result.step not in known:
+                    self.progressed(record.id, progress.replace(results=progress.results[:count]))
+            self.progressed(record.id, progress, state=TrialState.PENDING)
 
     def best(self) -> TrialRecord | None:
         """The trial with the best score; of equal ones the earliest. None before the first score."""
