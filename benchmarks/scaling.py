@@ -43,7 +43,7 @@ is submitted, with the micro-batch that would fit.
 |---|---|
 | parameters | exact: counted on the nets that the job builds |
 | FLOPs | exact for convolutions, matrix products and attention of each phase, double backward too; lazy penalties at their intervals |
-| memory of tensors | every allocation and release of an update of each phase; measured against torch's profiler by `python -m benchmarks.plan` (README: its worst case) |
+| memory of tensors | every allocation and release of an update of each phase; `python -m benchmarks.plan` compares it with torch's profiler |
 | buckets | DistributedDataParallel's, as large as all parameters. With accumulation the stepping player's gradients are there besides |
 | runtime | an assumption: {cuda} a GPU for context, libraries and NCCL; {cpu} a CPU worker's process |
 | usable memory of a GPU | {lost} of it are taken to be lost to fragments in the caching allocator |
