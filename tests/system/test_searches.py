@@ -28,9 +28,9 @@ STACK = [pytest.mark.system, pytest.mark.timeout(300), pytest.mark.xdist_group("
 NODES = [pytest.mark.system, pytest.mark.timeout(300), pytest.mark.xdist_group("nodes")]
 LR = {"optimizers.G.lr": {"loguniform": [1e-5, 1e-1], "also": ["optimizers.D.lr"]}}
 GOOD = 1e-2
-"""Of 1e-5, 1e-4, 1e-3, 1e-2 and 1e-1 the rate with the best score, by far (Fréchet 36 at 32,000 images; next 106)."""
+"""Of 1e-5, 1e-4, 1e-3, 1e-2 and 1e-1 the rate with the best score, by far (Fréchet 104 at 16,000 images; next 135)."""
 BASE: dict[str, Any] = {
-    "arch.g_hidden": 64, "arch.d_hidden": 64, "train.images": 32_000, "evaluation.samples": 300,
+    "arch.g_hidden": 64, "arch.d_hidden": 64, "train.images": 16_000, "evaluation.samples": 300,
     "evaluation.metrics": ["fid"], "samples.every_steps": 100_000, "resources.workers": 1,
 }  # fmt: skip
 SMALL = {**BASE, "train.images": 6400, "train.batch": 16, "train.log_steps": 20}
@@ -145,7 +145,7 @@ class TestOnOneNode:
         assert best is not None
         assert best.score is not None
         assert GOOD / 10 <= float(best.values["optimizers.G.lr"]) <= GOOD * 10
-        assert best.score < 100
+        assert best.score < 130
         assert best.score == min(trial.score for trial in trials if trial.score is not None)
         assert len(trials) == 8
         assert sum(search.trials.values()) == 8
@@ -205,6 +205,22 @@ class TestOnOneNode:
             assert 6400 <= trial.images <= 6400 + 2 * 1600
         assert trials_alone_have_these_weights(search, trials[0])
         assert left_behind(cluster) == []
+
+    def test_a_spent_budget_ends_the_search_and_what_ran_keeps_its_score(
+        self, cluster: Cluster, tmp_path: Path
+    ) -> None:
+        search = Search(cluster, tmp_path / "budget", SMALL, algorithm="random", samples=6, budget={"images": 4000})
+        search.start()
+        search.ok()
+        trials = search.trials()
+        assert search.events(EventKind.FINISHED)[-1].data == {"outcome": "completed"}
+        assert 2 <= len(trials) < 6
+        assert all(state.ended for state in search.states())
+        assert sum(trial.images for trial in trials) >= 4000
+        stopped = [trial for trial in trials if trial.state is TrialState.STOPPED]
+        assert stopped
+        assert all(trial.reason == "the search's budget of 4,000 images is spent" for trial in stopped)
+        assert any(trial.score is not None for trial in stopped)
 
     def test_members_of_a_population_with_two_workers_each_take_over_the_best(
         self, cluster: Cluster, tmp_path: Path

@@ -73,7 +73,7 @@ def _join(address: str, port: int, backend: str) -> None:
     )
 
 
-def store(address: str, port: int, rank: int, world: int) -> Store:
+def store(address: str, port: int, rank: int, world: int, patience: timedelta = COLLECTIVE_TIMEOUT) -> Store:
     """The key-value store through which the ranks find one another. Rank 0 serves it at its node's address alone; torch by
     itself listens on all interfaces."""
     from torch.distributed import TCPStore  # type: ignore[attr-defined]
@@ -84,5 +84,5 @@ def store(address: str, port: int, rank: int, world: int) -> Store:
         server = socket.create_server((address, port), family=family)
         listening = server.detach()
     return TCPStore(
-        address, port, world, rank == 0, timeout=COLLECTIVE_TIMEOUT, wait_for_workers=False, master_listen_fd=listening
+        address, port, world, rank == 0, timeout=patience, wait_for_workers=False, master_listen_fd=listening
     )

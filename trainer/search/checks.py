@@ -156,6 +156,13 @@ def _algorithm(search: SearchSpec) -> Iterator[FieldError]:
                         value=short(place),
                         fix="search over rates, weights and momenta with pbt; use another algorithm for this field",
                     )
+            if odd := [value for value in extremes(distribution) if type(value) not in (int, float)]:
+                yield FieldError(
+                    path=f"space.{path}",
+                    message="pbt perturbs numbers, and this is none",
+                    value=short(odd[0]),
+                    fix="search over numbers with pbt; use another algorithm for this field",
+                )
             if distribution.when:
                 yield FieldError(
                     path=f"space.{path}.when",
@@ -175,7 +182,7 @@ def _samples(search: SearchSpec) -> Iterator[FieldError]:
         else (sample(search.base, search.space, random) for _ in range(DRAWS))
     )
     reasons: Counter[str] = Counter()
-    for values, _ in zip(drawn, range(DRAWS), strict=False):
+    for values in drawn:
         try:
             trial_spec(search, values, 0)
         except SpecError as error:

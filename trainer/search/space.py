@@ -133,7 +133,7 @@ def trial_spec(search: SearchSpec, values: Mapping[str, JsonValue], number: int)
     return spec.replace(
         name=f"{search.name}-{number:05d}",
         evaluation=spec.evaluation.replace(every_steps=every, truncations=()),
-        checkpoint=spec.checkpoint.replace(every_steps=every),
+        checkpoint=spec.checkpoint.replace(every_steps=every, keep_last=max(2, spec.checkpoint.keep_last)),
         resources=spec.resources.replace(min_workers=None),
         sentinel=sentinel,
         publish=None,

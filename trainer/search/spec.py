@@ -76,7 +76,8 @@ class SearchSpec(Frozen):
     samples: int = Field(default=16, ge=1, le=10_000)
     """Trials; with `pbt` the size of the population. `grid` takes at most so many of its combinations."""
     max_concurrent: int = Field(default=4, ge=1, le=1000)
-    """Trials that train at once, at most; fewer if the cluster holds fewer."""
+    """Trials that train at once, at most; fewer if the cluster holds fewer. Not asked by `pbt`: the members of a population
+    train side by side as far as the cluster has room, and take turns beyond."""
     evaluations: int = Field(default=8, ge=1, le=1000)
     """Evaluations of a full trial, evenly spaced, where `base.evaluation.every_steps` says nothing."""
     smooth: int = Field(default=2, ge=1, le=100)

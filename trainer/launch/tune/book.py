@@ -158,6 +158,9 @@ class Clock:
 
 
 def _reason(trial: TuneTrial) -> str:
-    error = trial.get_error() if hasattr(trial, "get_error") else None
-    lines = [line.strip() for line in str(error or "it failed without a word").splitlines() if line.strip()]
+    try:
+        text = Path(str(trial.error_file)).read_text()
+    except OSError:
+        text = ""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1][:2000] if lines else "it failed without a word"

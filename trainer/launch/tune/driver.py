@@ -6,6 +6,7 @@ search completed or was stopped (which a pause is, too), 1 if it failed, 2 if it
 
 from __future__ import annotations
 
+import errno
 import signal
 import sys
 import threading
@@ -143,13 +144,13 @@ class Drive:
                 self._wishes.pause.set()
             self._wishes.stop_trials.update(self._reporter.stop_trials)
             now = time.monotonic()
-            if self._changed and now - told >= TELL_SECONDS:
-                self._changed, told = False, now
-                with suppress(OSError):  # a full disk: told at the next look
+            with suppress(OSError):  # a full disk: told at the next look
+                if self._changed and now - told >= TELL_SECONDS:
+                    self._changed, told = False, now
                     self._tell()
-            if now - drawn >= pause:
-                pause = max(REPORT_SECONDS, self._report(self._in_order()) / REPORT_SHARE)
-                drawn = time.monotonic()
+                if now - drawn >= pause:
+                    drawn = now
+                    pause = max(REPORT_SECONDS, self._report(self._in_order()) / REPORT_SHARE)
 
     def _in_order(self) -> list[TrialRecord]:
         return sorted(self._trials.values(), key=lambda trial: trial.number)
@@ -161,7 +162,7 @@ class Drive:
         if self._images_before is None:
             self._images_before = images
         speed = (images - self._images_before) / max(1e-9, time.monotonic() - self._began)
-        scores = [trial.score for trial in trials if trial.score is not None]
+        scores = [trial.score for trial in trials if trial.score is not None and trial.state is not TrialState.FAILED]
         best = (min if self._file.spec.minimises else max)(scores, default=None)
         metrics: dict[str, float] = {
             "trials": float(len(trials)),
@@ -197,5 +198,14 @@ def main(arguments: list[str]) -> int:
         try:
             return Drive(file, path, reporter).run()
         except Exception as error:
-            reporter.failed(FailureKind.INTERNAL, f"{type(error).__name__}: {error}")
+            reporter.failed(_kind(error), f"{type(error).__name__}: {error}")
             raise
+
+
+def _kind(error: Exception) -> FailureKind:
+    """The search goes on from its folder, so what another attempt may survive is told apart from a bug."""
+    from ray.exceptions import RayError
+
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return FailureKind.DISK_FULL
+    return FailureKind.WORKER_LOST if isinstance(error, OSError | RayError) else FailureKind.INTERNAL

@@ -23,6 +23,8 @@ class Progress(Frozen):
     """Real images shown on its account."""
     seconds: float = 0.0
     """Wall time on its account."""
+    position: int = 0
+    """Images of the training up to which `images` counts: a checkpoint may be further than the last evaluation."""
 
     @classmethod
     def read(cls, folder: Path) -> Progress:
@@ -57,11 +59,11 @@ class Progress(Frozen):
             spread=statistics.pstdev(window),
             seconds=spent,
         )
-        return Progress(results=(*before, result), clones=self.clones, images=images_spent, seconds=spent)
+        return self.replace(results=(*before, result), images=images_spent, seconds=spent, position=images)
 
-    def ended(self, *, shown: int, seconds: float) -> Progress:
-        """After the end, or a stop between two evaluations."""
-        return self.replace(images=self.images + shown, seconds=self.seconds + seconds)
+    def counted(self, *, position: int, shown: int, seconds: float) -> Progress:
+        """At a start, at the end, or at a stop between two evaluations."""
+        return self.replace(images=self.images + shown, seconds=self.seconds + seconds, position=position)
 
 
 def replace_text(path: Path, text: str) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import socket
+from datetime import timedelta
 from typing import Any
 
 import ray
@@ -14,26 +15,26 @@ from ray.util.placement_group import PlacementGroup, get_current_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from trainer.launch.backend import COLLECTIVE_TIMEOUT, store
+from trainer.launch.tune.training import Ended, Failed, Training
 from trainer.spec import JobSpec
-from trainer.wire import JobFile
+from trainer.wire import FailureKind, JobFile
+
+JOIN = timedelta(minutes=3)
+"""How long workers wait for one another at the start: one that never comes must not hold the others' resources for long."""
 
 
 class Rank:
     """One further worker. Lives as long as the trial's actor."""
 
-    def train(self, job: str, metric: str, world: int, rank: int, address: str, port: int) -> None:
-        """Join the group and train until rank 0 is done. Raises what the training raised."""
-        from trainer.launch.tune.training import Ended, Failed, Training
-
+    def train(self, job: str, metric: str, world: int, rank: int, address: str, port: int) -> Failed | None:
+        """Join the group and train until rank 0 is done; how it failed, if it did."""
         parsed = JobFile.model_validate_json(job)
         join(parsed.spec, rank, world, address, port)
         training = Training(parsed, world, metric)
         training.start()
         while not isinstance(report := training.next(), Ended | Failed):
             continue
-        leave()
-        if isinstance(report, Failed):
-            raise RuntimeError(f"rank {rank}: {report.kind}: {report.reason}")
+        return report if isinstance(report, Failed) else None
 
 
 class Ranks:
@@ -56,14 +57,16 @@ class Ranks:
             self._running.append(actor.train.remote(job.model_dump_json(), metric, self._world, rank, address, port))
         join(job.spec, 0, self._world, address, port)
 
-    def lost(self) -> str | None:
-        """Why a worker ended before the others, if one did."""
+    def lost(self) -> Failed | None:
+        """Why a worker ended before rank 0, if one did."""
         ended, _ = ray.wait(self._running, num_returns=len(self._running), timeout=0) if self._running else ([], [])
         for reference in ended:
             try:
-                ray.get(reference)
-            except Exception as error:
-                return str(error).strip().splitlines()[-1]
+                failed: Failed | None = ray.get(reference)
+            except Exception as error:  # its process died
+                return Failed(FailureKind.WORKER_LOST, str(error).strip().splitlines()[-1], 0)
+            if failed is not None:
+                return failed
         return None
 
     def close(self, wait_seconds: float) -> None:
@@ -90,7 +93,7 @@ def join(spec: JobSpec, rank: int, world: int, address: str, port: int) -> None:
         os.environ["ACCELERATE_TORCH_DEVICE"] = "cuda:0"
     dist.init_process_group(
         "nccl" if gpu else "gloo",
-        store=store(address, port, rank, world),
+        store=store(address, port, rank, world, patience=JOIN),
         rank=rank,
         world_size=world,
         timeout=COLLECTIVE_TIMEOUT,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import random
+import shutil
 import signal
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from trainer.launch import warm
-from trainer.launch.tune.progress import replace_text
+from trainer.launch.tune.progress import Progress, replace_text
 from trainer.search import SearchSpec, TrialRecord, TrialState, parse_search
 from trainer.search.space import Values
 from trainer.search.trial import trial_dir
@@ -91,7 +94,7 @@ def search(
             raise ValueError(f"{place} holds another search ({', '.join(differing)} differ); give another folder")
         attempt = before.attempt + 1
     file = SearchFile(
-        job_id=f"local-{parsed.name}",
+        job_id=f"local-{parsed.name}-{hashlib.sha256(str(place).encode()).hexdigest()[:8]}",  # MLflow's runs are found by it
         attempt=attempt,
         spec=parsed,
         job_dir=str(place),
@@ -122,6 +125,7 @@ def run(
     from ray import tune
 
     from trainer.launch.tune.book import Book, Clock, Watcher
+    from trainer.launch.tune.deliver import Deliveries
     from trainer.launch.tune.limits import Limits
     from trainer.launch.tune.samples import Samples
     from trainer.launch.tune.schedulers import scheduler_of
@@ -131,14 +135,22 @@ def run(
     logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)  # misses files that nobody needs
     random.seed(spec.seed + file.attempt)  # Tune's population-based training draws from the global generators
     np.random.seed(spec.seed + file.attempt)
-    book = Book(spec, folder, say)
+    deliveries = Deliveries(folder)
+
+    def told(record: TrialRecord) -> None:
+        say(record)
+        if record.state.ended:
+            deliveries.ended(record)
+
+    book = Book(spec, folder, told)
     book.catch_up()
     clock, wishes = Clock(folder), wishes or Wishes()
     limits = Limits(book, clock, wishes)
     watcher = Watcher(book, limits.why)
     samples = Samples(spec, book.records, lambda values: _config(spec, path, values), book.add)
     # Trials that ended are not run again, even where nothing is left to do.
-    if not samples.is_finished() or any(not record.state.ended for record in book.records):
+    open_ones = any(not record.state.ended for record in book.records)
+    if not limits.stop_all() and (open_ones or not samples.is_finished()):
         with _Looking(wishes, watcher, limits, book, clock, file):
             tune.run(
                 Trial,
@@ -155,10 +167,15 @@ def run(
                 raise_on_failed_trial=False,
                 verbose=0,
             )
+        shutil.rmtree(folder / "tune", ignore_errors=True)  # a search goes on from the book
     clock.write()
     for record in book.records:
         if not record.state.ended:
-            book.change(record.id, state=TrialState.PAUSED)
+            progress = Progress.read(trial_dir(folder, record.id))
+            over = limits.spent is not None and not wishes.pause.is_set()
+            state = TrialState.STOPPED if over else TrialState.PAUSED
+            book.progressed(record.id, progress, state=state, reason=limits.spent or "")
+    deliveries.close()
     left = [record for record in book.records if not record.state.ended]
     return Found(tuple(book.records), book.best(), not left and not wishes.pause.is_set(), samples.problem)
 
@@ -193,15 +210,19 @@ class _Looking:
 
     def _look(self) -> None:
         while not self._over.wait(LOOK_SECONDS):
-            self._clock.write()
-            ending = {record.id for record in self._book.records if not record.state.ended}
-            if self._wishes.pause.is_set():
-                self._watcher.closed = True
-                os.kill(os.getpid(), PAUSE)
-            elif self._limits.spent is None:
-                ending &= self._wishes.stop_trials
-            for trial in ending:
-                self._stop(trial)
+            with suppress(OSError):  # a full disk: again at the next look
+                self._once()
+
+    def _once(self) -> None:
+        ending = {record.id for record in self._book.records if not record.state.ended}
+        if self._wishes.pause.is_set():
+            self._watcher.closed = True
+            os.kill(os.getpid(), PAUSE)
+        elif self._limits.spent is None:
+            ending &= self._wishes.stop_trials
+        for trial in ending:
+            self._stop(trial)
+        self._clock.write()
 
     def _stop(self, trial: str) -> None:
         """Ask a trial's workers to save and end."""

@@ -96,22 +96,29 @@ class Drawer:
     def draw(self, number: int) -> Values | None:
         """Values of a new trial; None if a grid has no more. Raises NoValidSampleError."""
         reason = ""
+        if self._search.sampler == "grid":
+            return self._next_point(number)
         for attempt in range(TRIES):
-            if self._search.sampler == "grid":
-                values = next(self._points, None)
-                if values is None:
-                    return None
-            else:
-                values = self._suggest(number, attempt)
+            values = self._suggest(number, attempt)
             try:
                 trial_spec(self._search, values, number)
             except SpecError as error:
                 reason = error.errors[0].line()
-                self._give_up(_key(number, attempt))
+                self._searcher.on_trial_complete(_key(number, attempt), error=True)
                 continue
             self._keys[trial_id(number)] = _key(number, attempt)
             return values
         raise NoValidSampleError(f"of {TRIES} samples none is a valid spec; the last one: {reason}")
+
+    def _next_point(self, number: int) -> Values | None:
+        """The grid's next point that is a valid spec."""
+        for values in self._points:
+            try:
+                trial_spec(self._search, values, number)
+            except SpecError:
+                continue
+            return values
+        return None
 
     def complete(self, trial: str, score: float | None) -> None:
         """A trial has ended: its score, as it is told to the scheduler; None if it failed."""
@@ -127,10 +134,6 @@ class Drawer:
         self._searcher.suggest(_key(number, attempt))
         return dict(self._drawn)
 
-    def _give_up(self, key: str) -> None:
-        if self._search.sampler != "grid":
-            self._searcher.on_trial_complete(key, error=True)
-
     def _define(self, trial: Any) -> dict[str, Any]:
         """The space, defined by running: a field whose condition doesn't hold is not asked for."""
         drawn: Values = {}
@@ -145,7 +148,9 @@ class Drawer:
     def _replay(self, record: TrialRecord) -> None:
         """Make the searcher know an earlier trial."""
         if self._search.sampler == "grid":
-            next(self._points, None)
+            for values in self._points:  # invalid ones lie between
+                if values == record.values:
+                    return
             return
         study = self._searcher._ot_study  # Tune's searcher takes no known points where the space is defined by running
         study.enqueue_trial({path: _told(value, self._search.space[path]) for path, value in record.values.items()})
@@ -282,6 +287,8 @@ class Samples(SearchAlgorithm):  # type: ignore[misc]
         """Its place is free; the searcher learns of it."""
         self._live.discard(trial_id)
         failed = error or result is None or result.get("state") == TrialState.FAILED
+        if result is not None and result.get("state") == TrialState.STOPPED:
+            failed = failed or not result["progress"]["results"]  # before its first score: nothing is known of it
         self._drawer.complete(trial_id, None if failed or result is None else float(result[SCORE]))
 
     def is_finished(self) -> bool:

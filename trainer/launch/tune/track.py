@@ -21,13 +21,14 @@ def begin(file: SearchFile, warn: Callable[[str], None]) -> str | None:
     path = Path(file.job_dir) / RUN_FILE
     if file.mlflow_uri is None:
         return None
-    if path.exists():
-        return path.read_text()
     try:
+        if path.exists():
+            tracking.client(file.mlflow_uri).update_run(path.read_text(), status="RUNNING")
+            return path.read_text()
         run = tracking.search_run(file)
     except Exception as error:  # requests', MLflow's: whatever keeps the server away
-        warn(f"MLflow is away, so trials' runs are not nested: {error}")
-        return None
+        warn(f"MLflow is away, so the search's own run is not told there: {error}")
+        return path.read_text() if path.exists() else None
     replace_text(path, run)
     return run
 

@@ -32,6 +32,8 @@ LOOK_SECONDS = 1.0
 LEAVE_SECONDS = 120.0
 """How long a training may take to end at its next evaluation before its process is ended."""
 CHECKPOINT_SECONDS = 600.0
+OWN_SECONDS = 15.0
+"""How much later rank 0 may say what another rank has said: it closes its sinks first."""
 SOURCE_FILE = "source.json"
 DIVERGED = frozenset({FailureKind.NON_FINITE, FailureKind.COLLAPSED})
 FINAL = frozenset(
@@ -65,8 +67,8 @@ class Trial(tune.Trainable):  # type: ignore[misc]
     _job: JobFile
     _folder: Path
     _progress: Progress
-    _images: int | None
-    """Images of the training when it last said anything; None before it did."""
+    _images: int
+    """Images of the training when it last said anything."""
     _diverged: str
     """Why the trial's training is over for ever; empty: it isn't."""
 
@@ -101,7 +103,7 @@ class Trial(tune.Trainable):  # type: ignore[misc]
             report = self._next()
             self._take_time(report.images)
             if isinstance(report, Began):
-                self._progress = self._progress.since(report.step)
+                self._progress = self._counted(report.images).since(report.step)
                 continue
             if isinstance(report, Evaluated):
                 if (result := self._evaluated(report)) is not None:
@@ -137,12 +139,14 @@ class Trial(tune.Trainable):  # type: ignore[misc]
         clone(step_path(Path(checkpoint), source.step), self._folder / "checkpoints", self._job.spec)
         images = own.results[-1].images if own.results else 0
         taken = Clone(source=source.trial, step=source.step, images=images, values=values)
-        self._progress = own.replace(results=source.progress.results, clones=(*own.clones, taken))
+        self._progress = own.replace(
+            results=source.progress.results, clones=(*own.clones, taken), position=source.progress.position
+        )
         self._progress.write(self._folder)
         self._diverged = ""
 
     def cleanup(self) -> None:
-        """End the training and its workers; deliver what the trial has to report."""
+        """End the training and its workers."""
         self._end()
 
     # -- the trial's job
@@ -167,7 +171,7 @@ class Trial(tune.Trainable):  # type: ignore[misc]
         replace_text(self._folder / "spec.yaml", dump_spec(self._job.spec))
 
     def _begin(self) -> None:
-        self._since, self._images = time.monotonic(), None
+        self._since, self._images = time.monotonic(), self._progress.position
         self._ranks = Ranks(self._job, self._search.metric)
         self._training = Training(self._job, self._job.spec.resources.workers, self._search.metric)
         self._training.start()
@@ -182,18 +186,6 @@ class Trial(tune.Trainable):  # type: ignore[misc]
         self._training = self._ranks = None
         if not ended:  # this process can't be used for another training
             os._exit(1)
-        self._deliver()
-
-    def _deliver(self) -> None:
-        """Tell MLflow how the run ended, and what its last events were."""
-        from trainer.sinks.report import Reporter
-
-        with Reporter(self._job) as reporter:
-            if self._diverged:
-                reporter.failed(FailureKind.COLLAPSED, self._diverged)
-            else:
-                complete = self._progress.results and self._progress.results[-1].images >= self._job.spec.train.images
-                reporter.finished("completed" if complete else "stopped")
 
     # -- what the training says
 
@@ -203,21 +195,32 @@ class Trial(tune.Trainable):  # type: ignore[misc]
             try:
                 return self._training.next(LOOK_SECONDS)
             except queue.Empty:
-                if self._ranks is not None and (why := self._ranks.lost()):
-                    raise TrialLostError(why) from None
+                if self._ranks is not None and (lost := self._ranks.lost()):
+                    return self._own_or(lost)
+
+    def _own_or(self, lost: Failed) -> Report:
+        """What this rank says of what ended another one: the same divergence, seen on all ranks, or that its peer is gone."""
+        assert self._training is not None  # noqa: S101 — step() began it
+        try:
+            own = self._training.next(OWN_SECONDS)
+        except queue.Empty:
+            return lost
+        return lost if isinstance(own, Failed) and own.kind not in DIVERGED | FINAL else own
 
     def _take_time(self, images: int) -> None:
         """Count what was shown and how long it took since the last look."""
         now = time.monotonic()
-        self._spent = now - self._since
-        self._shown = max(0, images - self._images) if self._images is not None else 0
+        self._spent, self._shown = now - self._since, max(0, images - self._images)
         self._since, self._images = now, images
+
+    def _counted(self, position: int) -> Progress:
+        return self._progress.counted(position=position, shown=self._shown, seconds=self._spent)
 
     def _evaluated(self, report: Evaluated) -> dict[str, Any] | None:
         """The result of an evaluation; None if the training goes straight on: it is the last one, or known already."""
         assert self._training is not None  # noqa: S101 — step() began it
         if report.value is None:
-            self._progress = self._progress.ended(shown=self._shown, seconds=self._spent)
+            self._progress = self._counted(report.images)
             return self._diverge(f"{self._search.metric} is not finite at step {report.step}")
         known = any(result.step == report.step for result in self._progress.results)
         self._progress = self._progress.scored(
@@ -235,7 +238,7 @@ class Trial(tune.Trainable):  # type: ignore[misc]
         return self._result(TrialState.RUNNING)
 
     def _over(self, report: Ended | Failed) -> dict[str, Any]:
-        self._progress = self._progress.ended(shown=self._shown, seconds=self._spent)
+        self._progress = self._counted(report.images)
         self._progress.write(self._folder)
         if isinstance(report, Ended):
             completed = report.outcome == "completed"
@@ -250,7 +253,7 @@ class Trial(tune.Trainable):  # type: ignore[misc]
         """Worst of all. In a population, another member may take its place; elsewhere it ends."""
         self._diverged = reason
         self._progress.write(self._folder)
-        if self._search.scheduler == "pbt":
+        if self._search.scheduler == "pbt" and self._progress.results:
             return self._result(TrialState.RUNNING)
         return self._result(TrialState.DIVERGED)
 
