@@ -23,7 +23,7 @@ from trainer.report.search.drawing import Axis, _heights
 from trainer.report.search.found import Found, in_force
 from trainer.report.search.importance import importances
 from trainer.report.search.values import Scale, wide
-from trainer.search import Clone, TrialRecord, TrialState
+from trainer.search import Choice, Clone, TrialRecord, TrialState
 from trainer.wire import SearchFile
 
 EVIL = '<script>alert("x")</script>$\\frac{'
@@ -228,8 +228,11 @@ def test_clones_are_listed_with_what_they_changed_and_the_best_ones_ancestry(tmp
 
 
 def test_hostile_texts_are_text(tmp_path: Path) -> None:
-    space = {**BY_ALGORITHM["pbt"], "data.url": [EVIL, "builtin:digits"]}
-    spec = search(space=space)
+    spec = search(space=BY_ALGORITHM["pbt"])
+    evil = Choice(
+        values=(EVIL, "builtin:digits")
+    )  # no field that may be searched over takes any text; a page trusts none
+    spec = spec.model_copy(update={"space": {**spec.space, "data.url": evil}})
     records = [
         record(
             n, {**trial.values, "data.url": EVIL}, TrialState.FAILED, reason=f"{EVIL}\x00\x1b[31m", results=results(3.0)
