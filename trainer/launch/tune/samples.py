@@ -6,7 +6,6 @@ each draw is seeded by (seed, n). So nothing has to be kept of a searcher but wh
 
 from __future__ import annotations
 
-import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -27,7 +26,6 @@ from trainer.search.space import Values, active, grid, trial_spec
 from trainer.search.trial import trial_id
 from trainer.spec import SpecError
 
-LOG = logging.getLogger(__name__)
 TRIES = 100
 """Draws for one trial before the space is given up: of these not one was a valid spec."""
 SCORE = "score"
