@@ -17,11 +17,12 @@ from trainer.engine.distributed import Distributed
 from trainer.engine.state import TrainState
 from trainer.errors import CheckpointError
 from trainer.launch.tune.progress import Progress
-from trainer.launch.tune.trial import WORST, Trial
+from trainer.launch.tune.training import Failed
+from trainer.launch.tune.trial import WORST, Trial, TrialLostError
 from trainer.search import parse_search
 from trainer.search.trial import trial_dir
 from trainer.spec import parse_spec
-from trainer.wire import SearchFile
+from trainer.wire import FailureKind, SearchFile
 
 
 @pytest.fixture(scope="module")
@@ -211,3 +212,18 @@ def test_a_state_of_another_shape_is_refused_with_what_differs(driven: Driven, t
     with pytest.raises(CheckpointError, match="arch differ"):
         clone(source, tmp_path / "other", other)
     assert not (tmp_path / "other").exists()
+
+
+def test_a_lost_worker_costs_only_what_is_trained_again(driven: Driven, monkeypatch: pytest.MonkeyPatch) -> None:
+    trial = driven.trial("t-00000", 1e-3)
+    trial.train()
+    gone = SimpleNamespace(lost=lambda: Failed(FailureKind.WORKER_LOST, "its node died", 0), close=lambda seconds: None)
+    trial._ranks = gone  # type: ignore[assignment]
+    assert trial._training is not None
+    monkeypatch.setattr("trainer.launch.tune.trial.OWN_SECONDS", 0.1)
+    monkeypatch.setattr("trainer.launch.tune.trial.LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(trial._training, "go", lambda: None)  # it hangs in a collective
+    with pytest.raises(TrialLostError, match="its node died"):
+        trial.train()
+    assert Progress.read(trial_dir(driven.folder, "t-00000")).images == 160
+    assert run(driven.trial("t-00000", 1e-3))[-1]["progress"]["images"] == 640

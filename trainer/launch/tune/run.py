@@ -169,15 +169,18 @@ def run(
             )
         shutil.rmtree(folder / "tune", ignore_errors=True)  # a search goes on from the book
     clock.write()
-    for record in book.records:
-        if not record.state.ended:
-            progress = Progress.read(trial_dir(folder, record.id))
-            over = limits.spent is not None and not wishes.pause.is_set()
-            state = TrialState.STOPPED if over else TrialState.PAUSED
-            book.progressed(record.id, progress, state=state, reason=limits.spent or "")
+    _settle(book, folder, None if wishes.pause.is_set() else limits.spent)
     deliveries.close()
     left = [record for record in book.records if not record.state.ended]
     return Found(tuple(book.records), book.best(), not left and not wishes.pause.is_set(), samples.problem)
+
+
+def _settle(book: Book, folder: Path, spent: str | None) -> None:
+    """What Tune left open: over where the budget is spent (Tune tells nobody of those), else to go on with."""
+    state = TrialState.STOPPED if spent else TrialState.PAUSED
+    for record in book.records:
+        if not record.state.ended:
+            book.progressed(record.id, Progress.read(trial_dir(folder, record.id)), state=state, reason=spent or "")
 
 
 def _config(spec: SearchSpec, path: Path, values: Values) -> dict[str, Any]:

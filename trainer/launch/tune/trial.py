@@ -10,6 +10,7 @@ import os
 import queue
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -201,11 +202,12 @@ class Trial(tune.Trainable):  # type: ignore[misc]
     def _own_or(self, lost: Failed) -> Report:
         """What this rank says of what ended another one: the same divergence, seen on all ranks, or that its peer is gone."""
         assert self._training is not None  # noqa: S101 — step() began it
+        here = replace(lost, images=self._images)  # the other rank doesn't say how far this one has counted
         try:
             own = self._training.next(OWN_SECONDS)
         except queue.Empty:
-            return lost
-        return lost if isinstance(own, Failed) and own.kind not in DIVERGED | FINAL else own
+            return here
+        return here if isinstance(own, Failed) and own.kind not in DIVERGED | FINAL else own
 
     def _take_time(self, images: int) -> None:
         """Count what was shown and how long it took since the last look."""
