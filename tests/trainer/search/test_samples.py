@@ -51,6 +51,7 @@ def test_the_same_seed_samples_the_same_specs_and_another_seed_others(algorithm:
     search = a_search(algorithm)
     assert drawn(search, 8) == drawn(search, 8)
     assert drawn(search, 8) != drawn(search.replace(seed=4), 8)
+    assert len({values["optimizers.G.lr"] for values in drawn(search, 8)}) == 8  # and each trial its own
 
 
 def test_a_field_whose_condition_fails_is_not_drawn() -> None:
