@@ -48,6 +48,7 @@ def plan(context: typer.Context) -> None:
     - `agon plan biggan-imagenet128 --gpus 8 --gpu v100`
     - `agon plan job.yaml --gpu h100 --set train.micro_batch=64 --json`
     - `agon plan --calibrate` (measures this machine's CPU, so that its times are its own)
+    - `agon plan dcgan-64 --calibrate` (and each operation of this spec: the closest there is)
     """
     _become("trainer.plan", context.args)
 

@@ -28,6 +28,7 @@ in seconds on a laptop. Exit code 0 also if it does not fit; the verdict says wh
   agon plan biggan-imagenet128 --gpus 8 --gpu v100
   agon plan job.yaml --gpu h100 --set train.micro_batch=64 --json
   agon plan --calibrate                           measure this CPU first: its times are then its own
+  agon plan dcgan-64 --calibrate                  and each of this spec's operations: the closest there is
 
 \b
 GPUs: {", ".join(GPUS)}. `--gpu cpu` plans for CPU workers.
@@ -58,14 +59,17 @@ def main(
     ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
     calibrate: Annotated[
-        bool, typer.Option("--calibrate", help="Measure this machine's CPU (some seconds) and keep the rates.")
+        bool,
+        typer.Option(
+            "--calibrate", help="Measure this machine's CPU, and the spec's operations on it, and keep the rates."
+        ),
     ] = False,
     cache_dir: Annotated[
         Path | None, typer.Option(help="Where calibrations are kept [default: $AGON_HOME/cache].")
     ] = None,
 ) -> None:
     folder = cache_dir or Path(os.environ.get("AGON_HOME", "~/.agon")).expanduser() / "cache"
-    if calibrate:
+    if calibrate and (source is None or not _calibrated(folder)):
         _calibrate(folder)
     if source is None:
         if not calibrate:
@@ -91,6 +95,8 @@ def main(
         spec = placed(spec, world, device)
     except ValidationError as error:
         fail(explain(error), json_)
+    if calibrate:
+        _calibrate_for(spec, world, folder)
     _show(spec, world, device, folder, json_)
 
 
@@ -150,6 +156,31 @@ def _calibrate(folder: Path) -> None:
         rates = ", ".join(f"{size:.0f}: {large(rate, 'FLOP/s')}" for size, rate in points)
         typer.echo(f"{title}: {rates}", err=True)
     typer.echo(f"kept in {path}", err=True)
+
+
+def _calibrated(folder: Path) -> bool:
+    from trainer.plan.calibrate import stored
+
+    return stored(folder) is not None
+
+
+def _calibrate_for(spec: JobSpec, world: int, folder: Path) -> None:
+    """Time each of the spec's operations on this CPU, as one of so many workers runs them, and keep that."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from trainer.plan.build import operations
+    from trainer.plan.calibrate import known, store, stored
+
+    found = stored(folder)
+    if found is None:
+        return
+    step = operations(spec, world=world)
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("timing the spec's operations", total=len(step.calls))
+        after = known(found, step, lambda count: progress.update(task, completed=count))
+    path = store(after, folder)
+    typer.echo(f"{len(step.calls)} operations of this spec timed; kept in {path}", err=True)
 
 
 def fail(errors: list[FieldError], as_json: bool = False) -> NoReturn:

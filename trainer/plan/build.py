@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping
 
 from trainer.objective.phases import Phase
 from trainer.plan.costs import Cost
-from trainer.plan.devices import FRAGMENTED, RUNTIME, Device, placed
+from trainer.plan.devices import FRAGMENTED, RUNTIME, Device, cpu, placed
 from trainer.plan.fit import largest
+from trainer.plan.replay import Operations
 from trainer.plan.result import MemoryPlan, PhasePlan, Plan, PlayerPlan, TimePlan, TrafficPlan, Verdict
-from trainer.plan.roofline import COMPUTE_SHARE, MEMORY_SHARE, Rates, Table, all_reduce, total
+from trainer.plan.roofline import COMPUTE_SHARE, MEMORY_SHARE, Measured, Rates, Table, all_reduce, total
 from trainer.plan.schedule import Kind, Schedule, schedule
 from trainer.plan.study import BACKWARD, FORWARD, UPDATE, Study, Update, studied
 from trainer.plan.words import amount
@@ -25,8 +26,17 @@ def plan(spec: JobSpec, *, world: int, device: Device, rates: Rates | None = Non
     rates: measured ones for the device; by default its data sheet's. Raises ValidationError (see `devices.placed`).
     """
     spec = placed(spec, world, device)
-    with studied(spec, world) as study:
-        return Planner(spec, study, device, rates or Table(device)).plan()
+    rates = rates or Table(device)
+    with studied(spec, world, keep_calls=isinstance(rates, Measured), host=device.kind == "cpu") as study:
+        return Planner(spec, study, device, rates).plan()
+
+
+def operations(spec: JobSpec, *, world: int) -> Operations:
+    """Each distinct operation of the job's step on a CPU worker. Raises as `plan`."""
+    spec = placed(spec, world, cpu())
+    with studied(spec, world, keep_calls=True, host=True) as study:
+        found = Planner(spec, study, cpu(), Table(cpu())).plan()
+        return Operations(dict(study.calls), found.memory.total - found.memory.parts["runtime"])
 
 
 class Planner:

@@ -1,7 +1,8 @@
 """Measures what this machine's CPU computes and moves, in some seconds; `agon plan --calibrate` keeps the result.
 
 Training's operations are not bound by the data sheet: a convolution of four channels reaches a small part of the peak, a tensor
-that was just allocated is slower to write than one in the cache. So rates are measured at several sizes and read off between them.
+that was just allocated is slower to write than one in the cache. So rates are measured at several sizes and read off between them;
+and for a given spec, each of its operations in its very form.
 """
 
 from __future__ import annotations
@@ -9,26 +10,26 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import conv2d, relu
 
+from trainer.plan.replay import Operations, timed, typical
 from trainer.plan.roofline import Calibration, Points
+from trainer.plan.tape import Tape
 
 WIDTHS = (4, 16, 64, 256)
 SIDES = (1, 16, 64, 256, 1024)
 SIZES = (2**16, 2**20, 2**24, 2**27)
-REPEATS = 5
 CONVOLUTION_FLOPS = 4e8
 """Of one convolution that is timed: milliseconds."""
 
 
 def calibrate() -> Calibration:
-    """Measure. Best of some repetitions, as other programs only ever slow one down."""
+    """Measure, each rate several times."""
     torch.manual_seed(0)
     forward, backward = [], []
     for width in WIDTHS:
@@ -43,6 +44,13 @@ def calibrate() -> Calibration:
         memory=tuple((2.0 * size, _stream(size)) for size in SIZES),
         overhead=_overhead(),
     )
+
+
+def known(
+    calibration: Calibration, step: Operations, done: Callable[[int], object] = lambda count: None
+) -> Calibration:
+    """The calibration with a step's operations timed; those that it knows already are timed anew. done: see `timed`."""
+    return calibration.replace(operations={**calibration.operations, **timed(step.calls, step.touched, done)})
 
 
 def stored(folder: Path) -> Calibration | None:
@@ -80,17 +88,6 @@ def key() -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def best(run: Callable[[], object]) -> float:
-    """Least seconds of some runs, after one that warms up."""
-    run()
-    found = []
-    for _ in range(REPEATS):
-        begun = time.perf_counter()
-        run()
-        found.append(time.perf_counter() - begun)
-    return min(found)
-
-
 def _convolution(width: int) -> tuple[float, float]:
     """FLOP/s of a 3 × 3 convolution, forward, and of both its gradients."""
     side = 32
@@ -99,8 +96,8 @@ def _convolution(width: int) -> tuple[float, float]:
     flops = 2 * 9 * width * width * side * side * count
     x, weight = torch.randn(count, width, side, side), torch.randn(width, width, 3, 3)
     y = conv2d(x, weight, padding=1)
-    there = best(lambda: conv2d(x, weight, padding=1))
-    back = best(
+    there = typical(lambda: conv2d(x, weight, padding=1))
+    back = typical(
         lambda: torch.ops.aten.convolution_backward(
             y, x, weight, None, [1, 1], [1, 1], [1, 1], False, [0, 0], 1, [True, True, False]
         )
@@ -112,28 +109,38 @@ def _product(side: int) -> float:
     """FLOP/s of [n, k] × [k, m] whose smallest dimension is `side`."""
     n = max(side, 512)
     a, b = torch.randn(n, n), torch.randn(n, side)
-    return 2 * n * n * side / best(lambda: a @ b)
+    return 2 * n * n * side / typical(lambda: a @ b)
 
 
 def _stream(size: int) -> float:
     """Bytes/s of an operation that reads `size` bytes and makes as many."""
     x: Tensor = torch.randn(size // 4)
-    return 2 * size / best(lambda: relu(x))
+    return 2 * size / typical(lambda: relu(x))
 
 
 def _overhead() -> dict[str, float]:
-    """Seconds of an operation on one number: forward under autograd, and backward."""
-    count, x = 200, torch.ones((), requires_grad=True)
+    """Seconds that an operation of a net takes beside its own: modules, autograd, the interpreter."""
+    layers = [(nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1), nn.LeakyReLU()) for _ in range(20)]
+    net, x = nn.Sequential(*(layer for each in layers for layer in each)), torch.randn(2, 1, 2, 2)
 
-    def chain() -> Tensor:
-        y = x
-        for _ in range(count):
-            y = y * 1.0
-        return y
+    def both() -> None:
+        net.zero_grad(set_to_none=True)
+        net(x).sum().backward()
 
-    there = best(chain)
-    back = best(lambda: chain().backward()) - there  # type: ignore[no-untyped-call]
-    return {"forward": there / count, "backward": max(back, 0.0) / count}
+    with Tape(keep_calls=True) as tape:
+        with tape.section("forward"):
+            total = net(x).sum()
+        with tape.section("backward"):
+            total.backward()
+    own = timed(tape.calls)
+    there, whole = (min(typical(run) for _ in range(5)) for run in (lambda: net(x).sum(), both))
+    spent = {"forward": there, "backward": whole - there}
+    found = {}
+    for section, seconds in spent.items():
+        costs = tape.costs[section]
+        without = sum(own.get(cost.call, 0.0) * count for cost, count in costs.items())
+        found[section] = max(0.0, seconds - without) / costs.total()
+    return found
 
 
 def curve(calibration: Calibration) -> list[tuple[str, Points]]:

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from math import log2
 from typing import Protocol
 
+from pydantic import Field
+
 from trainer.plan.costs import Cost
 from trainer.plan.devices import Device
 from trainer.schema import Frozen
@@ -73,7 +75,9 @@ class Calibration(Frozen):
     memory: Points
     """(bytes moved, bytes/s) of an operation that makes a new tensor."""
     overhead: dict[str, float]
-    """"forward", "backward" → seconds of an operation on almost nothing."""
+    """"forward", "backward" → seconds beside an operation's own: modules, autograd, the interpreter."""
+    operations: Mapping[str, float] = Field(default_factory=dict)
+    """Operations that were timed in their very form → seconds (`trainer.plan.replay`)."""
 
 
 class Measured:
@@ -87,6 +91,8 @@ class Measured:
     def seconds(self, cost: Cost, section: str) -> float:
         """See Rates."""
         found, side = self.calibration, "backward" if section == "backward" else "forward"
+        if (seconds := found.operations.get(cost.call)) is not None:
+            return seconds + found.overhead[side]
         moving = cost.bytes / at(found.memory, cost.bytes)
         arithmetic = 0.0
         if cost.kind == "convolution":

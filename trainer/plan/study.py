@@ -25,6 +25,7 @@ from trainer.engine.step import Rows
 from trainer.families.table import family as find_family
 from trainer.objective.phases import Nets, Phase
 from trainer.plan.costs import Cost
+from trainer.plan.replay import Call
 from trainer.plan.tape import GRADIENTS, Tape
 from trainer.spec import JobSpec
 
@@ -79,8 +80,11 @@ class Update:
 class Study:
     """A worker's state before a step in the middle of the training. Use `studied`."""
 
-    def __init__(self, spec: JobSpec, world: int) -> None:
+    def __init__(self, spec: JobSpec, world: int, *, keep_calls: bool = False, host: bool = False) -> None:
         self.spec, self.world, self.local = spec, world, spec.local_batch(world)
+        self._keep, self._host = keep_calls, host
+        self.calls: dict[str, Call] = {}
+        """Of each distinct operation that was traced one call, if they are kept."""
         self._traces: dict[tuple[str, int, int, bool], Update] = {}
         self.family = find_family(spec.arch.family)
         self.phases = self.family.phases(spec)
@@ -129,7 +133,7 @@ class Study:
         return replace(found, peak={**found.peak, "batch": share})
 
     def _trace(self, phase: Phase, step: int, micro: int) -> Update:
-        tape, rows = Tape(), self._rows(micro)
+        tape, rows = Tape(keep_calls=self._keep, host=self._host), self._rows(micro)
         self._hold(tape, phase, rows, accumulating := micro < self.local)
         stepping = [self.players[name] for name in phase.players]
         nets: Nets = {
@@ -152,6 +156,7 @@ class Study:
             hook.remove()
         for player in self.players.values():
             player.optimizer.zero_grad(set_to_none=True)
+        self.calls |= tape.calls
         return Update(tape.costs, tape.sent, tape.peak)
 
     def _apply(self, tape: Tape, phase: Phase, stepping: list[Player]) -> None:
@@ -206,8 +211,11 @@ class Study:
 
 
 @contextmanager
-def studied(spec: JobSpec, world: int) -> Iterator[Study]:
-    """A study, with the fake process group around it. Raises RuntimeError in a process that has a process group."""
+def studied(spec: JobSpec, world: int, *, keep_calls: bool = False, host: bool = False) -> Iterator[Study]:
+    """A study, with the fake process group around it. keep_calls: so that each operation can be timed. host: on CPUs.
+
+    Raises RuntimeError in a process that has a process group.
+    """
     if world > 1:
         if dist.is_initialized():
             raise RuntimeError("a plan for several workers needs a process without a process group")
@@ -216,7 +224,7 @@ def studied(spec: JobSpec, world: int) -> Iterator[Study]:
         dist.init_process_group("fake", store=FakeStore(), rank=0, world_size=world)
     try:
         with torch.random.fork_rng(devices=[]), FakeTensorMode(allow_non_fake_inputs=True):
-            yield Study(spec, world)
+            yield Study(spec, world, keep_calls=keep_calls, host=host)
     finally:
         if world > 1:
             dist.destroy_process_group()

@@ -10,6 +10,7 @@ import weakref
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -17,7 +18,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from trainer.plan.costs import Cost, cost
+from trainer.plan.costs import Cost, cost, host_workspace
+from trainer.plan.replay import Call, signature
 
 ACTIVATIONS, GRADIENTS = "activations", "gradients"
 
@@ -25,13 +27,17 @@ ACTIVATIONS, GRADIENTS = "activations", "gradients"
 class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Records while it is entered.
 
-    costs: section → operation → how often. sent: section → bytes that this worker gave to collectives, and calls.
-    live, peak: bytes by part now, and at the moment at which their sum was largest. Tensors are of the part `hold` says;
+    costs: section → operation → how often. calls: of each distinct operation one call, if asked for.
+    sent: section → bytes that this worker gave to collectives, and calls. live, peak: bytes by part now, and at the moment
+    at which their sum was largest. Tensors are of the part `hold` says;
     what is made while recording is of part "activations" until `hold` says otherwise.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, keep_calls: bool = False, host: bool = False) -> None:
+        """host: on a CPU, where some operations take memory in passing."""
         super().__init__()  # type: ignore[no-untyped-call]
+        self.calls: dict[str, Call] = {}
+        self._keep, self._host = keep_calls, host
         self.costs: dict[str, Counter[Cost]] = {}
         self.sent: dict[str, Counter[str]] = {}
         self.live: Counter[str] = Counter()
@@ -71,15 +77,30 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run the operator and write it down."""
         kwargs = kwargs or {}
+        call = Call.of(func, args, kwargs) if self._keep else None  # before it changes the shape of what it is given
         result = func(*args, **kwargs)
         inputs = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         outputs = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
         self._allocated(outputs)
+        if self._host and (size := host_workspace(func, args, outputs)):
+            self._pass(size)
         if func.namespace == "c10d":
             self._send(inputs)
         elif _works(func, inputs):
-            self.costs.setdefault(self._section, Counter())[cost(func, args, kwargs, inputs, outputs)] += 1
+            self._count(call, cost(func, args, kwargs, inputs, outputs))
         return result
+
+    def _count(self, call: Call | None, found: Cost) -> None:
+        if call is not None:
+            found = replace(found, call=signature(call))
+            self.calls.setdefault(found.call, call)
+        self.costs.setdefault(self._section, Counter())[found] += 1
+
+    def _pass(self, size: int) -> None:
+        """Count bytes that live as long as one operation."""
+        self.live[ACTIVATIONS] += size
+        self._note()
+        self.live[ACTIVATIONS] -= size
 
     def _allocated(self, outputs: list[Tensor]) -> None:
         grown = False
