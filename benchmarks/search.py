@@ -146,7 +146,7 @@ def measure(report: Report, runs: Runs, quick: bool) -> None:
         chance = runs.run(f"random {seed}", algorithm="random", space=SPACE, samples=trials, seed=seed, budget=spent)
         ratios.append(score(asha) / score(chance))
     population = runs.run("pbt", algorithm="pbt", space=RATE, samples=members)
-    kept = runs.run("pbt's first rates", algorithm="random", space=RATE, samples=members)
+    kept = runs.run("pbt kept", algorithm="random", space=RATE, samples=members)
     grid = {"optimizers.G.lr": {"choice": list(FIXED[:members]), "also": ["optimizers.D.lr"]}}
     fixed = runs.run("fixed rates", algorithm="grid", space=grid, samples=members)
     rows(report, runs)
@@ -175,7 +175,9 @@ def rows(report: Report, runs: Runs) -> None:
             values=json.dumps(found.best.values if found.best else {}),
         )  # fmt: skip
     report.note("best: Fréchet distance, mean of the last two evaluations of the best trial; lower is better")
-    report.note("asha+optuna and random of one seed draw the same first samples; so do pbt and pbt's first rates")
+    report.note(
+        "asha+optuna and random of one seed draw the same first samples; so do pbt and pbt kept, whose members keep their first rates"
+    )
     report.note(
         "trained, between, begin, end: seconds of the slots in which trials run. trained: trainings and evaluations; between: "
         "free while a trial was still to start or to go on; begin: before a slot's first training; end: free from the last "

@@ -42,6 +42,22 @@ class FailureKind(StrEnum):
         """Whether a new attempt may end differently."""
         return self in (FailureKind.WORKER_LOST, FailureKind.START_FAILED)
 
+    @property
+    def diverged(self) -> bool:
+        """Whether the training itself went wrong: in a search, the values are bad and not the machine."""
+        return self in (FailureKind.NON_FINITE, FailureKind.COLLAPSED)
+
+    @property
+    def final(self) -> bool:
+        """Whether starting the same workers again would only repeat it."""
+        return self.diverged or self in (
+            FailureKind.BAD_SPEC,
+            FailureKind.BAD_DATA,
+            FailureKind.OUT_OF_MEMORY,
+            FailureKind.DISK_FULL,
+            FailureKind.PUBLISH_FAILED,
+        )
+
 
 class EventKind(StrEnum):
     """What an event reports; `WireEvent.data` by kind."""

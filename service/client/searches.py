@@ -66,7 +66,7 @@ class SearchCalls(Calls):
         return self._read(Search, "POST", f"/v1/searches/{part(search)}/pause")
 
     def resume(self, search: str) -> Search:
-        """Let a paused search go on. Raises Conflict unless it is paused."""
+        """Let a search that is paused, or has failed, go on. Raises Conflict in another state."""
         return self._read(Search, "POST", f"/v1/searches/{part(search)}/resume")
 
     def extend(self, search: str, samples: int | None = None, *, budget: Mapping[str, Any] | None = None) -> Search:

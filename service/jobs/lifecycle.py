@@ -29,7 +29,7 @@ class State(StrEnum):
 
     @property
     def ended(self) -> bool:
-        """Whether nothing happens to it any more, unless someone extends it."""
+        """Whether nothing happens to it any more, unless someone resumes or extends it."""
         return self in (State.SUCCEEDED, State.FAILED, State.CANCELLED)
 
     @property
@@ -71,7 +71,7 @@ TABLE: dict[State, dict[Trigger, State]] = {
     State.STOPPING: {**_END, **_LEAVE},
     State.PAUSED: {Trigger.RESUME: State.QUEUED, Trigger.EXTEND: State.QUEUED, Trigger.CANCEL: State.CANCELLED},
     State.SUCCEEDED: {Trigger.EXTEND: State.QUEUED},
-    State.FAILED: {},
+    State.FAILED: {Trigger.RESUME: State.QUEUED, Trigger.EXTEND: State.QUEUED},
     State.CANCELLED: {Trigger.EXTEND: State.QUEUED},
 }
 

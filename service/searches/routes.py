@@ -93,13 +93,13 @@ def pause(search_id: SearchId, ctx: Ctx, caller: User) -> SearchReply:
 
 @router.post("/v1/searches/{search_id}/resume", status_code=202)
 def resume(search_id: SearchId, ctx: Ctx, caller: User) -> SearchReply:
-    """Put a paused search back into the queue. 409 unless it is paused."""
+    """Put a search that is paused, or has failed, back into the queue: its trials go on, or its best is registered at last. 409 else."""
     return _changed(ctx, lambda session: store.resume(session, search_id))
 
 
 @router.post("/v1/searches/{search_id}/extend", status_code=202)
 def extend(search_id: SearchId, body: Extension, ctx: Ctx, caller: User) -> SearchReply:
-    """Let a search that has succeeded, was cancelled or is paused go on to so many samples in all, or with another budget."""
+    """Let a search that has ended, or is paused, go on to so many samples in all, or with another budget."""
     return _changed(ctx, lambda session: store.extend(session, search_id, body))
 
 

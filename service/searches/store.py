@@ -13,7 +13,9 @@ from service.searches import draft, trials
 from service.searches.schemas import Extension
 from trainer.search import parse_search
 
-EXTENSIBLE = (State.PAUSED, State.SUCCEEDED, State.CANCELLED)
+EXTENSIBLE = (State.PAUSED, State.SUCCEEDED, State.FAILED, State.CANCELLED)
+RESUMABLE = (State.PAUSED, State.FAILED)
+"""A failed one keeps its trials: what failed it may be mended, a full disk or a registry that was down."""
 
 
 def pause(session: Session, search_id: str) -> Job:
@@ -30,13 +32,13 @@ def pause(session: Session, search_id: str) -> Job:
 
 
 def resume(session: Session, search_id: str) -> Job:
-    """Put a paused search back into the queue. Raises NotFound, Conflict."""
+    """Put a search that is paused, or has failed, back into the queue. Raises NotFound, Conflict."""
     search = runs.get(session, search_id, SEARCH, lock=True)
     state = State(search.state)
-    if state is not State.PAUSED:
+    if state not in RESUMABLE:
         hint = "; it is still saving its trials: try again once it is paused" if search.desired == "pause" else ""
         raise Conflict(
-            f"search {search_id} is {state}; only one that is paused can be resumed{hint or _instead(state)}"
+            f"search {search_id} is {state}; only one that is paused or has failed can be resumed{hint or _instead(state)}"
         )
     runs.put_back(session, search, Trigger.RESUME, "resumed", "run")
     return search
@@ -47,8 +49,7 @@ def extend(session: Session, search_id: str, by: Extension) -> Job:
     search = runs.get(session, search_id, SEARCH, lock=True)
     state = State(search.state)
     if state not in EXTENSIBLE:
-        hint = "; pause it first" if not state.ended else "; start a new one, or train one of its trials for longer"
-        raise Conflict(f"search {search_id} is {state}; {', '.join(EXTENSIBLE)} ones can be extended{hint}")
+        raise Conflict(f"search {search_id} is {state}; {', '.join(EXTENSIBLE)} ones can be extended; pause it first")
     spec = draft.extended(parse_search(search.spec), by)
     search.spec, search.spec_digest = spec.model_dump(mode="json"), spec.digest()
     runs.put_back(session, search, Trigger.EXTEND, f"extended to {spec.samples} trials", "run")
@@ -65,4 +66,6 @@ def stop_trial(session: Session, search_id: str, trial: str) -> Trial:
 
 
 def _instead(state: State) -> str:
+    if state is State.FAILED:
+        return "; resume tries again what failed, extend adds to it"
     return "; extend lets it go on" if state in EXTENSIBLE and state is not State.PAUSED else ""

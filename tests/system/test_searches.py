@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
+import psutil
 import pytest
 import torch
 from test_nodes import Nodes, raylets
@@ -133,13 +134,20 @@ class TestOnOneNode:
     def test_a_short_search_over_rest_finds_a_good_learning_rate_registers_its_model_and_frees_all_it_held(
         self, cluster: Cluster, tmp_path: Path
     ) -> None:
+        """The API is killed in the middle."""
         client = cluster.stack.client()
         base = {**BASE, "publish.model": "searched"}
         asked = client.search(
             {"name": "lr", "base": {"recipe": "gan-digits", "set": base}, "space": LR, "algorithm": "asha+optuna",
              "samples": 8, "max_concurrent": 2, "evaluations": 4, "smooth": 1, "asha": {"grace": 0.25}}
         )  # fmt: skip
+        folder = cluster.stack.layout.home / "jobs" / asked.id
+        wait(lambda: any(trial.results for trial in client.every_trial(asked.id)), 120, "an evaluation")
+        psutil.Process(cluster.stack.record.parts["api"].pid).send_signal(signal.SIGKILL)
+        wait(lambda: any(trial.state.ended for trial in read_trials(folder)), 120, "a trial that ends without the API")
+        cluster.stack.agon("up")
         search = client.wait_search(asked.id)
+        assert search.attempt == 1, "the search never noticed"
         assert search.state == "succeeded", search.reason + client.search_logs(asked.id, tail=40)
         best, trials = search.best, list(client.every_trial(asked.id))
         assert best is not None
@@ -151,7 +159,6 @@ class TestOnOneNode:
         assert sum(search.trials.values()) == 8
         early = [trial for trial in trials if trial.state == "stopped"]
         assert early, "successive halving stopped nobody"
-        folder = cluster.stack.layout.home / "jobs" / asked.id
         for trial in early:  # ended where it was held: nothing trained on, and no half evaluation counts
             events = (trial_dir(folder, trial.id) / "events.jsonl").read_text().splitlines()
             last = client.trial(asked.id, trial.id).results[-1]

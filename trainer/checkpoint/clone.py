@@ -9,17 +9,14 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from trainer.checkpoint.files import clear_leftovers, read, step_path, steps, write
-from trainer.checkpoint.keep import BEST_FILE
-from trainer.checkpoint.rollbacks import ROLLBACKS_FILE
+from trainer.checkpoint.files import read, write
 from trainer.errors import CheckpointError
 from trainer.spec import JobSpec, SpecError, parse_spec
 
 
-def clone(source: Path, directory: Path, spec: JobSpec) -> Path:
-    """Replace all checkpoints in `directory` by that of the folder `source`, as if `spec` had trained it. Returns its folder.
+def stage(source: Path, aside: Path, spec: JobSpec) -> None:
+    """Make `aside` hold the checkpoint in the folder `source` alone, as if `spec` had trained it.
 
-    A crash in between leaves either the old ones or none beside the new one, so it can be done again.
     Raises CheckpointError if the source is damaged, or is of a training whose state `spec` can't go on from.
     """
     tensors, meta = read(source)
@@ -31,14 +28,14 @@ def clone(source: Path, directory: Path, spec: JobSpec) -> Path:
         raise CheckpointError(
             f"{source} can't be taken over: {', '.join(differing)} differ, and the state has their shape"
         )
-    directory.mkdir(parents=True, exist_ok=True)
-    clear_leftovers(directory)
-    step = int(meta["clock"]["step"])
-    for other in steps(directory):
-        shutil.rmtree(step_path(directory, other))
-    for name in (BEST_FILE, ROLLBACKS_FILE):
-        (directory / name).unlink(missing_ok=True)
-    return write(directory, step, tensors, {**meta, "spec": spec.model_dump(mode="json"), "rollbacks": 0})
+    shutil.rmtree(aside, ignore_errors=True)
+    write(aside, int(meta["clock"]["step"]), tensors, {**meta, "spec": spec.model_dump(mode="json"), "rollbacks": 0})
+
+
+def adopt(aside: Path, directory: Path) -> None:
+    """Let what was staged take the place of all checkpoints in `directory`. After a crash in between, do it again."""
+    shutil.rmtree(directory, ignore_errors=True)
+    aside.rename(directory)
 
 
 def _shape(ours: JobSpec, theirs: JobSpec) -> list[tuple[str, object, object]]:

@@ -73,16 +73,25 @@ def _join(address: str, port: int, backend: str) -> None:
     )
 
 
-def store(address: str, port: int, rank: int, world: int, patience: timedelta = COLLECTIVE_TIMEOUT) -> Store:
-    """The key-value store through which the ranks find one another. Rank 0 serves it at its node's address alone; torch by
-    itself listens on all interfaces."""
+def listen(address: str, port: int = 0) -> socket.socket:
+    """Rank 0's end of the store, at its node's address alone; torch by itself listens on all interfaces. Port 0: a free one."""
+    return socket.create_server((address, port), family=socket.AF_INET6 if ":" in address else socket.AF_INET)
+
+
+def store(
+    address: str,
+    port: int,
+    rank: int,
+    world: int,
+    patience: timedelta = COLLECTIVE_TIMEOUT,
+    server: socket.socket | None = None,
+) -> Store:
+    """The key-value store through which the ranks find one another. server: what rank 0 listens on already, if it does."""
     from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
     listening: int | None = None
     if rank == 0:
-        family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        server = socket.create_server((address, port), family=family)
-        listening = server.detach()
+        listening = (server or listen(address, port)).detach()
     return TCPStore(
         address, port, world, rank == 0, timeout=patience, wait_for_workers=False, master_listen_fd=listening
     )

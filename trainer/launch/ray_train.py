@@ -29,19 +29,6 @@ from trainer.wire import JOB_FILE, FailureKind, JobFile
 if TYPE_CHECKING:
     from trainer.engine.events import Listener
 
-FINAL = frozenset(
-    {
-        FailureKind.BAD_SPEC,
-        FailureKind.BAD_DATA,
-        FailureKind.OUT_OF_MEMORY,
-        FailureKind.NON_FINITE,
-        FailureKind.COLLAPSED,
-        FailureKind.DISK_FULL,
-        FailureKind.PUBLISH_FAILED,
-    }
-)
-"""Failures that another try would only repeat."""
-
 # Read by Ray Train in this process; the environment wins.
 SETTINGS = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths in a spec mean the same on every launcher
@@ -158,7 +145,7 @@ class Verdicts(UserCallback):  # type: ignore[misc]
         """Raising here makes Ray Train give up without spending the restarts that are left."""
         kind, reason = blame(worker_exceptions)
         repeats = kind is FailureKind.INTERNAL and reason == self._last
-        if kind in FINAL or repeats:
+        if kind.final or repeats:
             raise WorkerFailedError(kind, reason)
         self._last = reason
         preempted = kind is FailureKind.PREEMPTED
@@ -176,7 +163,7 @@ def blame(failures: dict[int, Exception]) -> tuple[FailureKind, str]:
     """
     causes = {rank: _cause(error) for rank, error in sorted(failures.items())}
     for rank, error in causes.items():
-        if isinstance(error, WorkerFailedError) and error.kind in FINAL:
+        if isinstance(error, WorkerFailedError) and error.kind.final:
             return error.kind, error.reason if len(causes) == 1 else f"worker {rank}: {error.reason}"
     for rank, error in causes.items():
         if isinstance(error, OutOfMemoryError):

@@ -54,7 +54,7 @@ def pause(search: SearchArgument, json_: Json = False) -> None:
 
 
 def resume(search: SearchArgument, json_: Json = False) -> None:
-    """Let a paused search go on: its trials continue from their checkpoints.
+    """Let a paused search go on: its trials continue from their checkpoints. One that failed tries again what failed.
 
     Examples:
 
@@ -70,7 +70,7 @@ def extend(
     time: Annotated[float | None, typer.Option("--seconds", help="Budget: wall time of the search.")] = None,
     json_: Json = False,
 ) -> None:
-    """Let a search that has succeeded, was cancelled or is paused do more. A budget replaces the one it had.
+    """Let a search that has ended, or is paused, do more. A budget replaces the one it had.
 
     Examples:
 

@@ -135,8 +135,9 @@ def _follow(client: Client, search: Search, json_: bool) -> None:
         out.print(f"{ended.id}/{ended.best.id}")
     if ended.best and not json_:
         note(f"train it for longer: agon submit --from-trial {ended.id}/{ended.best.id}")
-    if ended.state == "paused":
-        note(f"let it go on: agon search resume {ended.id}")
+    if ended.state in ("paused", "failed"):
+        again = "let it go on" if ended.state == "paused" else "once what failed it is mended"
+        note(f"{again}: agon search resume {ended.id}")
     if ended.state != "succeeded":
         raise typer.Exit(Exit.FAILED)
 

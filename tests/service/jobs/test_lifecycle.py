@@ -6,9 +6,12 @@ from hypothesis import strategies as st
 
 from service.jobs.lifecycle import TABLE, IllegalTransitionError, State, Trigger, advance
 
+AGAIN = {Trigger.RESUME, Trigger.EXTEND}
+"""What puts a run that has ended, or is paused, back into the queue."""
+
 
 @given(st.lists(st.sampled_from(Trigger), max_size=30))
-def test_any_interleaving_of_triggers_only_takes_steps_of_the_table_and_ended_runs_go_on_only_when_extended(
+def test_any_interleaving_of_triggers_only_takes_steps_of_the_table_and_ended_runs_go_on_only_when_someone_asks(
     triggers: list[Trigger],
 ) -> None:
     state = State.SUBMITTED
@@ -21,23 +24,24 @@ def test_any_interleaving_of_triggers_only_takes_steps_of_the_table_and_ended_ru
             assert state is before
         else:
             assert TABLE[before][trigger] is state
-            assert not before.ended or trigger is Trigger.EXTEND, "something happened to an ended run"
-            assert before is not State.FAILED
-            if trigger in (Trigger.RESUME, Trigger.EXTEND):
+            assert not before.ended or trigger in AGAIN, "something happened to an ended run"
+            if trigger in AGAIN:
                 assert state is State.QUEUED, "it waits for its turn like any other"
                 assert not before.on_ray
 
 
 @pytest.mark.parametrize("state", [State.SUCCEEDED, State.FAILED, State.CANCELLED])
-@pytest.mark.parametrize("trigger", [trigger for trigger in Trigger if trigger is not Trigger.EXTEND])
+@pytest.mark.parametrize("trigger", [trigger for trigger in Trigger if trigger not in AGAIN])
 def test_nothing_moves_what_has_ended(state: State, trigger: Trigger) -> None:
     with pytest.raises(IllegalTransitionError, match=f"is {state}"):
         advance(state, trigger)
 
 
-def test_what_failed_is_not_extended() -> None:
-    with pytest.raises(IllegalTransitionError, match="is failed can't extend"):
-        advance(State.FAILED, Trigger.EXTEND)
+@pytest.mark.parametrize("state", [State.SUCCEEDED, State.CANCELLED])
+def test_what_did_not_fail_is_extended_and_not_resumed(state: State) -> None:
+    assert advance(state, Trigger.EXTEND) is State.QUEUED
+    with pytest.raises(IllegalTransitionError, match="can't resume"):
+        advance(state, Trigger.RESUME)
 
 
 def test_every_state_is_reachable_and_every_live_one_can_still_end() -> None:
@@ -49,12 +53,12 @@ def test_every_state_is_reachable_and_every_live_one_can_still_end() -> None:
                 frontier.append(following)
     assert reached == set(State)
     for state in State:
-        assert state.ended == (set(TABLE[state]) <= {Trigger.EXTEND})
+        assert state.ended == (set(TABLE[state]) <= AGAIN)
         assert state.ended or Trigger.CANCEL in TABLE[state]
 
 
-def test_only_what_is_paused_is_resumed_and_it_is_not_on_the_cluster() -> None:
-    assert [state for state in State if Trigger.RESUME in TABLE[state]] == [State.PAUSED]
+def test_only_what_is_paused_or_has_failed_is_resumed_and_it_is_not_on_the_cluster() -> None:
+    assert [state for state in State if Trigger.RESUME in TABLE[state]] == [State.PAUSED, State.FAILED]
     assert not State.PAUSED.on_ray
     assert not State.PAUSED.ended
 

@@ -187,13 +187,26 @@ def test_only_more_is_an_extension_and_only_where_a_search_rests(world: Any, sea
     assert searches.call(search, "extend", {"budget": {"images": 10**6}}).status_code == 202
 
 
-def test_a_failed_search_stays_failed(world: Any, searches: Any) -> None:
+@pytest.mark.parametrize(("verb", "body"), [("resume", None), ("extend", {"samples": 8})])
+def test_a_failed_search_goes_on_when_asked(world: Any, searches: Any, verb: str, body: Any) -> None:
+    """What failed it may be mended since: the registry was down, the disk full."""
     search = searches.running()
-    world.tell(search, "failed", kind="bad-data", reason="shard 3 is altered")
+    searches.trial(search, 0, score=1.0)
+    world.tell(search, "failed", kind="publish-failed", reason="the registry does not answer")
     world.round()
     assert searches.state(search) == "failed"
-    for verb, body in (("extend", {"samples": 8}), ("resume", None), ("pause", None), ("cancel", None)):
-        assert searches.call(search, verb, body).status_code == 409, verb
+    for other in ("pause", "cancel"):
+        refused = searches.call(search, other)
+        assert refused.status_code == 409, other
+    assert "resume tries again" in searches.call(search, "pause").json()["detail"]
+    shown = searches.call(search, verb, body).json()
+    assert (shown["state"], shown["failure"], shown["finished_at"]) == ("queued", None, None)
+    world.ray.move(f"agon-{search}-1", RayStatus.FAILED)
+    world.round()
+    assert world.ray.starts == [f"agon-{search}-1", f"agon-{search}-2"]
+    searches.begin(search, 2)
+    searches.end(search, 2, "completed")
+    assert (searches.state(search), searches.show(search)["best"]["id"]) == ("succeeded", "t-00000")
 
 
 def test_a_key_makes_one_search_and_none_of_another_body(world: Any, searches: Any) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from trainer.checkpoint.clone import clone
+from trainer.checkpoint.clone import adopt, stage
 from trainer.checkpoint.files import latest, read, steps
 from trainer.engine.distributed import Distributed
 from trainer.engine.state import TrainState
@@ -180,7 +180,8 @@ def test_a_diverged_member_of_a_population_may_be_taken_over_once(tmp_path: Path
     saved = healthy.save(str(tmp_path / "saved"))
     sick.train()
     sick.reset({**driven.config(1e-3, EXPLODES), "__trial_info__": sick._trial_info})
-    clone(saved_step(tmp_path / "saved"), trial_dir(tmp_path, "t-00001") / "checkpoints", sick._job.spec)
+    stage(saved_step(tmp_path / "saved"), tmp_path / "aside", sick._job.spec)
+    adopt(tmp_path / "aside", trial_dir(tmp_path, "t-00001") / "checkpoints")
     first = next(result for _ in range(3) if (result := sick.train())["score"] == WORST)
     assert not first["done"]
     sick.reset({**driven.config(1e-3), "__trial_info__": sick._trial_info})
@@ -200,6 +201,53 @@ def test_a_stop_file_ends_the_trial_within_a_step_and_keeps_its_score(driven: Dr
     trial._training.stop()
     last = trial.train()
     assert (last["done"], last["state"], last["score"]) == (True, "stopped", first["score"])
+    trial.stop()
+    again = driven.trial("t-00000", 1e-3).train()  # asked while it waits for its turn: it trains not one step
+    assert (again["done"], again["state"], again["progress"]["images"]) == (True, "stopped", 160)
+
+
+class CutError(Exception):
+    """The process dies here."""
+
+
+@pytest.mark.parametrize("where", ["before the record", "behind the record", "while the states change places"])
+def test_a_crash_between_a_clone_and_its_record_leaves_the_state_before_or_behind_it(
+    driven: Driven, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    source, target = driven.trial("t-00000", 1e-3), driven.trial("t-00001", 1e-4)
+    source.train()
+    source.train()
+    saved = source.save(str(tmp_path / "saved"))
+    target.train()
+    target.reset({**driven.config(2e-3), "__trial_info__": target._trial_info})
+    own = trial_dir(driven.folder, "t-00001")
+
+    def cut(*arguments: object) -> None:
+        raise CutError
+
+    if where == "before the record":
+        monkeypatch.setattr(Progress, "write", cut)
+    elif where == "behind the record":
+        monkeypatch.setattr("trainer.launch.tune.clones.settle", cut)
+    else:
+        rename = Path.rename
+        monkeypatch.setattr(Path, "rename", lambda path, to: cut() if path.name == "clone-0" else rename(path, to))
+    with pytest.raises(CutError):
+        target.restore(saved)
+    monkeypatch.undo()
+    taken = Progress.read(own).clones
+    assert len(taken) == (0 if where == "before the record" else 1)
+    again = driven.trial("t-00001", 2e-3 if taken else 1e-4)  # with the values that the record says
+    assert again.train()["images"] == (480 if taken else 320)
+    assert not list(own.glob("clone-*"))
+
+
+def test_two_processes_never_train_one_trial_at_once(driven: Driven, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trainer.launch.tune.trial.ALONE_SECONDS", 0.2)
+    trial = driven.trial("t-00000", 1e-3)
+    with trial._alone(), pytest.raises(TrialLostError, match="another process still trains t-00000"):
+        driven.trial("t-00000", 1e-3).train()
+    assert trial.train()["images"] == 160
 
 
 def test_a_state_of_another_shape_is_refused_with_what_differs(driven: Driven, tmp_path: Path) -> None:
@@ -210,7 +258,7 @@ def test_a_state_of_another_shape_is_refused_with_what_differs(driven: Driven, t
     spec = driven.search.base
     other = spec.replace(arch=spec.arch.replace(g_hidden=32))
     with pytest.raises(CheckpointError, match="arch differ"):
-        clone(source, tmp_path / "other", other)
+        stage(source, tmp_path / "other", other)
     assert not (tmp_path / "other").exists()
 
 

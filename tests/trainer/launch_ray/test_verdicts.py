@@ -12,7 +12,7 @@ from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
 
 from trainer.families.table import recipes
 from trainer.launch.capacity import explain
-from trainer.launch.ray_train import FINAL, Verdicts, WorkerFailedError, blame, train_worker, verdict
+from trainer.launch.ray_train import Verdicts, WorkerFailedError, blame, train_worker, verdict
 from trainer.sinks.spool import SpoolReader
 from trainer.spec import Resources, with_overrides
 from trainer.wire import EventKind, FailureKind, JobFile
@@ -48,7 +48,7 @@ def test_an_error_of_the_job_explains_a_death_and_a_death_explains_lost_connecti
     assert blame(failures)[0] is kind
 
 
-@pytest.mark.parametrize("kind", sorted(FINAL))
+@pytest.mark.parametrize("kind", sorted(kind for kind in FailureKind if kind.final))
 def test_what_another_try_would_repeat_ends_the_run(tmp_path: Path, kind: FailureKind) -> None:
     verdicts = Verdicts(str(tmp_path), 1, 3)
     with pytest.raises(WorkerFailedError) as caught:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -98,15 +98,16 @@ class Book:
 class Watcher(Callback):  # type: ignore[misc]
     """Tune's callbacks as changes of the book."""
 
-    def __init__(self, book: Book, stopped: Callable[[str], str]) -> None:
-        """stopped: why a trial that is ending before its length does so."""
-        self._book, self._stopped = book, stopped
+    def __init__(self, book: Book, stopped: Callable[[str], str], asked: Collection[str]) -> None:
+        """stopped: why a trial that is ending before its length does so. asked: trials that someone wants to end."""
+        self._book, self._stopped, self._asked = book, stopped, asked
         self.closed = False
         """Whether the search is being interrupted: what trials say now is said again when it goes on."""
 
     def on_trial_start(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         """It has its resources."""
-        self._book.change(trial.trial_id, state=TrialState.RUNNING)
+        if not self._book.get(trial.trial_id).state.ended:
+            self._book.change(trial.trial_id, state=TrialState.RUNNING)
 
     def on_trial_result(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, result: dict[str, Any], **info: Any
@@ -133,10 +134,14 @@ class Watcher(Callback):  # type: ignore[misc]
             self._book.change(trial.trial_id, state=TrialState.FAILED, reason=_reason(trial))
 
     def on_step_end(self, iteration: int, trials: list[TuneTrial], **info: Any) -> None:
-        """Who waits and who is paused."""
+        """Who waits and who is paused; of these, who was asked to end has ended for all but Tune, which notices at its turn."""
         for trial in trials:
             state = STATUS.get(trial.status)
-            if state is not None and not self.closed and not self._book.get(trial.trial_id).state.ended:
+            if state is None or self.closed or self._book.get(trial.trial_id).state.ended:
+                continue
+            if state is not TrialState.RUNNING and trial.trial_id in self._asked:
+                self._book.change(trial.trial_id, state=TrialState.STOPPED, reason=self._stopped(trial.trial_id))
+            else:
                 self._book.change(trial.trial_id, state=state)
 
 

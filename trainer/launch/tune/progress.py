@@ -67,7 +67,10 @@ class Progress(Frozen):
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Replace a small file in one step."""
+    """Replace a small file in one step; a power cut leaves the old one or the new one, too."""
     aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_text(text)
+    with aside.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
     aside.replace(path)

@@ -14,7 +14,7 @@ import ray
 from ray.util.placement_group import PlacementGroup, get_current_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from trainer.launch.backend import COLLECTIVE_TIMEOUT, store
+from trainer.launch.backend import COLLECTIVE_TIMEOUT, listen, store
 from trainer.launch.tune.training import Ended, Failed, Training
 from trainer.spec import JobSpec
 from trainer.wire import FailureKind, JobFile
@@ -46,7 +46,9 @@ class Ranks:
         self._running: list[Any] = []
         if self._world == 1:
             return
-        address, port = ray.util.get_node_ip_address(), _free_port()
+        address = ray.util.get_node_ip_address()
+        server = listen(address)  # before anyone hears of the port, so that nobody else can take it
+        port = int(server.getsockname()[1])
         resources = job.spec.resources
         worker = ray.remote(num_cpus=resources.cpus_per_worker, num_gpus=resources.gpus_per_worker)(Rank)
         group = get_current_placement_group()
@@ -55,7 +57,7 @@ class Ranks:
             actor = worker.options(scheduling_strategy=where).remote() if where else worker.remote()
             self._actors.append(actor)
             self._running.append(actor.train.remote(job.model_dump_json(), metric, self._world, rank, address, port))
-        join(job.spec, 0, self._world, address, port)
+        join(job.spec, 0, self._world, address, port, server)
 
     def lost(self) -> Failed | None:
         """Why a worker ended before rank 0, if one did."""
@@ -80,8 +82,8 @@ class Ranks:
         self._actors, self._running = [], []
 
 
-def join(spec: JobSpec, rank: int, world: int, address: str, port: int) -> None:
-    """Join the trial's process group, described in the environment as torchrun would."""
+def join(spec: JobSpec, rank: int, world: int, address: str, port: int, server: socket.socket | None = None) -> None:
+    """Join the trial's process group, described in the environment as torchrun would. server: rank 0's, which serves it."""
     import torch
     import torch.distributed as dist
 
@@ -93,7 +95,7 @@ def join(spec: JobSpec, rank: int, world: int, address: str, port: int) -> None:
         os.environ["ACCELERATE_TORCH_DEVICE"] = "cuda:0"
     dist.init_process_group(
         "nccl" if gpu else "gloo",
-        store=store(address, port, rank, world, patience=JOIN),
+        store=store(address, port, rank, world, patience=JOIN, server=server),
         rank=rank,
         world_size=world,
         timeout=COLLECTIVE_TIMEOUT,
@@ -114,9 +116,3 @@ def _bundle(group: PlacementGroup | None, rank: int) -> PlacementGroupScheduling
     if group is None:
         return None  # not in a search: a test
     return PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=rank)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("", 0))
-        return int(probe.getsockname()[1])

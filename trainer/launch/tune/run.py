@@ -9,7 +9,7 @@ import random
 import shutil
 import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from trainer.launch.tune.progress import Progress, replace_text
 from trainer.search import SearchSpec, TrialRecord, TrialState, parse_search
 from trainer.search.space import Values
 from trainer.search.trial import trial_dir
+from trainer.spec import FieldError, SpecError
 from trainer.wire import SEARCH_FILE, SearchFile
 
 if TYPE_CHECKING:
@@ -78,7 +79,8 @@ def search(
     """Search, and return all trials. On the cluster that Ray is connected to (`ray.init` before, else a local one).
 
     `folder` holds everything. A search whose folder has trials already goes on: killed, paused, or with more `samples`.
-    Raises SpecError for a raw spec that isn't valid, ValueError if the folder is of another search.
+    Raises SpecError for a raw spec that isn't valid or whose trials are larger than the cluster, ValueError if the folder
+    is of another search.
     """
     import ray
 
@@ -102,10 +104,28 @@ def search(
         data_roots=tuple(map(str, data_roots)),
         mlflow_uri=mlflow_uri,
     )
-    replace_text(path, file.model_dump_json(indent=1))
     if not ray.is_initialized():
         ray.init(runtime_env={"env_vars": warm.environment()}, logging_level="WARNING")
+    refuse_too_large(parsed, [node["Resources"] for node in ray.nodes() if node["Alive"]])
+    replace_text(path, file.model_dump_json(indent=1))
     return run(file, path)
+
+
+def refuse_too_large(spec: SearchSpec, nodes: Sequence[Mapping[str, float]]) -> None:
+    """Raises SpecError if these nodes, whose resources are given by Ray's names, can't hold one trial even when idle."""
+    resources = spec.base.resources
+    one = {"CPU": float(resources.cpus_per_worker), "GPU": float(resources.gpus_per_worker)}
+    room = sum(
+        int(min(node.get(name, 0.0) / amount + 1e-9 for name, amount in one.items() if amount))
+        if any(one.values())
+        else resources.workers
+        for node in nodes
+    )
+    if room < resources.workers:
+        each = " and ".join(f"{amount:g} {name}{'s' * (amount != 1)}" for name, amount in one.items() if amount)
+        fix = "lower workers, cpus_per_worker or gpus_per_worker, or connect to a larger cluster"
+        message = f"one trial needs {resources.workers} with {each} each, and this cluster has room for {room}"
+        raise SpecError([FieldError(path="base.resources.workers", message=message, fix=fix)])
 
 
 def differs(before: SearchSpec, now: SearchSpec) -> list[str]:
@@ -146,7 +166,7 @@ def run(
     book.catch_up()
     clock, wishes = Clock(folder), wishes or Wishes()
     limits = Limits(book, clock, wishes)
-    watcher = Watcher(book, limits.why)
+    watcher = Watcher(book, limits.why, wishes.stop_trials)
     samples = Samples(spec, book.records, lambda values: _config(spec, path, values), book.add)
     # Trials that ended are not run again, even where nothing is left to do.
     open_ones = any(not record.state.ended for record in book.records)
@@ -221,8 +241,8 @@ class _Looking:
         if self._wishes.pause.is_set():
             self._watcher.closed = True
             os.kill(os.getpid(), PAUSE)
-        elif self._limits.spent is None:
-            ending &= self._wishes.stop_trials
+        elif self._limits.spent is None:  # one that waits for its turn has ended for the book, but Tune will start it
+            ending = {record.id for record in self._book.records} & self._wishes.stop_trials
         for trial in ending:
             self._stop(trial)
         self._clock.write()

@@ -10,7 +10,6 @@ import math
 import queue
 import threading
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from trainer.engine.events import Event, Run, RunStarted, Scored
@@ -75,7 +74,6 @@ class Training:
 
     def start(self) -> None:
         """Begin, from the newest checkpoint in the job's folder or from the start."""
-        stop_file(self._job).unlink(missing_ok=True)
         self._thread.start()
 
     def next(self, timeout: float | None = None) -> Report:
@@ -133,10 +131,3 @@ class Training:
         except Exception as error:
             kind, reason = classify(error)
             self._reports.put(Failed(kind, reason, self._images))
-
-
-def checkpoint_of(job_dir: Path, step: int) -> Path:
-    """Where the checkpoint of an evaluated step is, or will be."""
-    from trainer.checkpoint.files import step_path
-
-    return step_path(job_dir / "checkpoints", step)

@@ -8,57 +8,42 @@ from __future__ import annotations
 
 import os
 import queue
-import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from ray import tune
 from ray.tune import PlacementGroupFactory
 
+from trainer.launch.stop import stop_file
+from trainer.launch.tune import clones
 from trainer.launch.tune.progress import Progress, replace_text
 from trainer.launch.tune.ranks import Ranks
-from trainer.launch.tune.training import Began, Ended, Evaluated, Failed, Report, Training, checkpoint_of
-from trainer.schema import Frozen
-from trainer.search import Clone, SearchSpec, TrialState
+from trainer.launch.tune.training import Began, Ended, Evaluated, Failed, Report, Training
+from trainer.search import SearchSpec, TrialState
 from trainer.search.space import Values, trial_spec
 from trainer.search.trial import trial_dir
 from trainer.spec import dump_spec
-from trainer.wire import JOB_FILE, FailureKind, JobFile, SearchFile
+from trainer.wire import JOB_FILE, JobFile, SearchFile
 
 WORST = 1e12
 """What a scheduler is told of a trial that diverged, in a metric to be minimised: worse than any score, but a number."""
 LOOK_SECONDS = 1.0
 LEAVE_SECONDS = 120.0
 """How long a training may take to end at its next evaluation before its process is ended."""
-CHECKPOINT_SECONDS = 600.0
 OWN_SECONDS = 15.0
 """How much later rank 0 may say what another rank has said: it closes its sinks first."""
-SOURCE_FILE = "source.json"
-DIVERGED = frozenset({FailureKind.NON_FINITE, FailureKind.COLLAPSED})
-FINAL = frozenset(
-    {
-        FailureKind.BAD_SPEC,
-        FailureKind.BAD_DATA,
-        FailureKind.OUT_OF_MEMORY,
-        FailureKind.DISK_FULL,
-        FailureKind.PUBLISH_FAILED,
-    }
-)
-"""Failures that another try would only repeat."""
+LOCK_FILE = "training.lock"
+ALONE_SECONDS = 120.0
+"""How long a trial waits for an older process of its own to end."""
 
 
 class TrialLostError(Exception):
     """A worker died, or something else that another try may survive. Tune starts the trial again, as often as it may."""
-
-
-class Source(Frozen):
-    """Beside the state in one of Tune's checkpoints: whose it is."""
-
-    trial: str
-    step: int
-    progress: Progress
 
 
 class Trial(tune.Trainable):  # type: ignore[misc]
@@ -96,6 +81,12 @@ class Trial(tune.Trainable):  # type: ignore[misc]
         """Train to the next evaluation, or to the end. Raises TrialLostError for what another try may survive."""
         if self._diverged:
             return self._result(TrialState.DIVERGED)  # nobody took this trial over
+        if self._training is None and stop_file(self._job).exists():
+            return self._result(TrialState.STOPPED)  # asked while it waited for its turn
+        with self._alone():
+            return self._train()
+
+    def _train(self) -> dict[str, Any]:
         if self._training is None:
             self._begin()
         else:
@@ -113,38 +104,16 @@ class Trial(tune.Trainable):  # type: ignore[misc]
             return self._over(report)
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """The state at the evaluation where the training is held."""
-        last = self._progress.results[-1]
-        source = checkpoint_of(self._folder, last.step)
-        deadline = time.monotonic() + CHECKPOINT_SECONDS
-        while not (source / "manifest.json").exists():  # a thread of the training writes it
-            if time.monotonic() > deadline:
-                raise TrialLostError(f"{source} was not written within {CHECKPOINT_SECONDS:g} s")
-            time.sleep(0.05)
-        shutil.copytree(source, Path(checkpoint_dir) / source.name, copy_function=_link)
-        whose = Source(trial=self._id, step=last.step, progress=self._progress)
-        (Path(checkpoint_dir) / SOURCE_FILE).write_text(whose.model_dump_json())
+        """The state at the evaluation where the training is held. Raises TimeoutError if it isn't written in time."""
+        clones.give(self._folder, self._id, self._progress, Path(checkpoint_dir))
 
     def load_checkpoint(self, checkpoint: Any) -> None:
         """Take over another trial's state. This trial's own is in its folder already, as new or newer."""
-        from trainer.checkpoint.clone import clone
-        from trainer.checkpoint.files import step_path
-
-        source = Source.model_validate_json((Path(checkpoint) / SOURCE_FILE).read_bytes())
-        values = dict(self._values)
-        known = self._progress.clones[-1] if self._progress.clones else None
-        done = known is not None and (known.source, known.step, known.values) == (source.trial, source.step, values)
-        if source.trial == self._id or done:
-            return
-        own = self._progress
-        clone(step_path(Path(checkpoint), source.step), self._folder / "checkpoints", self._job.spec)
-        images = own.results[-1].images if own.results else 0
-        taken = Clone(source=source.trial, step=source.step, images=images, values=values)
-        self._progress = own.replace(
-            results=source.progress.results, clones=(*own.clones, taken), position=source.progress.position
+        taken = clones.take(
+            Path(checkpoint), self._folder, self._id, self._job.spec, self._progress, dict(self._values)
         )
-        self._progress.write(self._folder)
-        self._diverged = ""
+        if taken is not None:
+            self._progress, self._diverged = taken, ""
 
     def cleanup(self) -> None:
         """End the training and its workers."""
@@ -158,6 +127,7 @@ class Trial(tune.Trainable):  # type: ignore[misc]
         self._folder = trial_dir(Path(self._file.job_dir), self._id)
         self._folder.mkdir(parents=True, exist_ok=True)
         self._progress = Progress.read(self._folder)
+        clones.settle(self._folder, self._progress)
         self._diverged = ""
         number = int(self._id.rpartition("-")[2])
         self._job = JobFile(
@@ -170,6 +140,15 @@ class Trial(tune.Trainable):  # type: ignore[misc]
         )
         replace_text(self._folder / JOB_FILE, self._job.model_dump_json(indent=1))
         replace_text(self._folder / "spec.yaml", dump_spec(self._job.spec))
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """While no other process trains this trial: one of a driver that was killed may end later than that driver."""
+        try:
+            with FileLock(self._folder / LOCK_FILE, timeout=ALONE_SECONDS, thread_local=False):
+                yield
+        except Timeout as error:
+            raise TrialLostError(f"another process still trains {self._id} after {ALONE_SECONDS:g} s") from error
 
     def _begin(self) -> None:
         self._since, self._images = time.monotonic(), self._progress.position
@@ -207,7 +186,7 @@ class Trial(tune.Trainable):  # type: ignore[misc]
             own = self._training.next(OWN_SECONDS)
         except queue.Empty:
             return here
-        return here if isinstance(own, Failed) and own.kind not in DIVERGED | FINAL else own
+        return here if isinstance(own, Failed) and not own.kind.final else own
 
     def _take_time(self, images: int) -> None:
         """Count what was shown and how long it took since the last look."""
@@ -245,9 +224,9 @@ class Trial(tune.Trainable):  # type: ignore[misc]
         if isinstance(report, Ended):
             completed = report.outcome == "completed"
             return self._result(TrialState.COMPLETED if completed else TrialState.STOPPED)
-        if report.kind in DIVERGED:
+        if report.kind.diverged:
             return self._diverge(report.reason)
-        if report.kind in FINAL:
+        if report.kind.final:
             return self._result(TrialState.FAILED, f"{report.kind}: {report.reason}")
         raise TrialLostError(f"{report.kind}: {report.reason}")
 
@@ -283,11 +262,3 @@ def _parent(search_dir: Path) -> str | None:
         return (search_dir / "mlflow.run").read_text() or None
     except FileNotFoundError:
         return None
-
-
-def _link(source: str, target: str) -> None:
-    """A hard link where the two lie on one file system, else a copy: checkpoints are written once and never changed."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)
