@@ -14,6 +14,7 @@ from statistics import median
 
 import torch
 
+from benchmarks.biggan import workers
 from benchmarks.biggan.measure import convolution_peak, flops, peak_memory, ratio, taking_turns
 from benchmarks.biggan.steps import PlainStep, Step, our_step, ours
 from benchmarks.common import Report, arguments
@@ -81,8 +82,22 @@ def measure(report: Report, name: str, repeats: int, peak: float) -> None:
         report.at_least(f"{name}: share of the convolution peak", 0.8, measured=work["ours"] / best / peak)
 
 
+def together(report: Report, repeats: int) -> None:
+    """What several workers cost beside several threads, on the same two cores."""
+    spec = case("32 px", report.quick, channels_last=True)
+    alone, pair = (1, THREADS), (THREADS, 1)
+    seconds = workers.taking_turns(spec, [alone, pair], repeats)
+    for (world, threads), times in seconds.items():
+        words = f"{world} worker{'s' * (world > 1)}, {threads} thread{'s' * (threads > 1)} each"
+        report.row(case="32 px", step=words, milliseconds=median(times) * 1e3, fastest=min(times) * 1e3)
+    report.at_least(
+        f"32 px: DDP, {THREADS} workers × 1 thread against 1 × {THREADS}", 0.85, measured=ratio(seconds[alone], seconds[pair]),
+        unit="×",
+    )  # fmt: skip
+
+
 def main() -> int:
-    """Measure both cases."""
+    """Measure both cases, then workers."""
     parser = arguments("biggan", "BigGAN's step in the plain form and in ours.")
     parser.add_argument("--repeats", type=int, default=None, help="turns that the steps take (default: 15; quick: 2)")
     parser.add_argument("--threads", type=int, default=THREADS, help=f"threads to compute with (default: {THREADS})")
@@ -94,6 +109,7 @@ def main() -> int:
     for name in CASES:
         measure(report, name, options.repeats or (2 if options.quick else 15), peaks[0])
     peaks.append(peak())
+    together(report, options.repeats or (2 if options.quick else 15))
     report.note(f"threads: {torch.get_num_threads()}; convolution peak {peaks[0] / 1e9:.0f} GFLOP/s before, "
                 f"{peaks[1] / 1e9:.0f} after (3 × 3, forward and backward, the fastest of several shapes and layouts)")  # fmt: skip
     report.note("orthogonal regularisation is no part of the steps above: the public code's scripts leave it out, too")

@@ -21,24 +21,34 @@ from trainer.spec import Adam, JobSpec
 Step = Callable[[], object]
 
 
-def real_images(spec: JobSpec) -> RealBatch:
-    """One batch of noise; its content costs nothing."""
+def real_images(spec: JobSpec, count: int | None = None) -> RealBatch:
+    """One batch of noise, or so many rows of one; its content costs nothing."""
+    count = count or spec.train.batch
     source, arch = torch.Generator().manual_seed(0), spec.arch
-    shape = (spec.train.batch, arch.channels, arch.resolution, arch.resolution)
+    shape = (count, arch.channels, arch.resolution, arch.resolution)
     images = torch.randint(256, shape, generator=source, dtype=torch.uint8)
-    return RealBatch(images, torch.randint(arch.classes, (spec.train.batch,), generator=source), 0, 0)
+    return RealBatch(images, torch.randint(arch.classes, (count,), generator=source), 0, 0)
 
 
 def ours(spec: JobSpec) -> tuple[Step, nn.Module]:
     """The product's own step with all that it does beside the nets (latents, metrics, schedules); and its G."""
-    distributed = Distributed.create(spec, world=1)
-    state, batch = TrainState.create(spec, distributed), real_images(spec)
+    stepper = _stepper(spec, Distributed.create(spec, world=1))
+    return stepper.step, stepper.state.players["G"].net
+
+
+def engine_step(spec: JobSpec, distributed: Distributed) -> Step:
+    """Ours, as one of several workers."""
+    return _stepper(spec, distributed).step
+
+
+def _stepper(spec: JobSpec, distributed: Distributed) -> Stepper:
+    batch = real_images(spec, spec.local_batch(distributed.world))
 
     def batches() -> Iterator[RealBatch]:
         while True:
             yield batch
 
-    return Stepper(state, distributed, batches(), Means(), Stopwatch()).step, state.players["G"].net
+    return Stepper(TrainState.create(spec, distributed), distributed, batches(), Means(), Stopwatch())
 
 
 def our_step(spec: JobSpec) -> Step:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import time
 from pathlib import Path
@@ -15,7 +16,7 @@ from embedded import Stack
 from PIL import Image
 
 from service import local
-from service.client import Client, Conflict, Job
+from service.client import Client, Conflict, Invalid, Job
 from service.stack.processes import members
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(600), pytest.mark.xdist_group("stack")]
@@ -123,6 +124,31 @@ def test_from_a_request_to_a_pulled_model_and_the_api_may_die_meanwhile(stack: S
     first = np.asarray(Image.open(grid))
     assert np.array_equal(first, np.asarray(Image.open(again))), "same seed, same images"
     assert first.std() > 0
+
+
+def test_what_cant_fit_the_machine_is_refused_with_the_micro_batch_that_would(stack: Stack) -> None:
+    too_large = TINY | {"train.batch": 1_048_576, "data.lanes": 1, "resources.workers": 1}
+    with stack.client() as client:
+        client.plan(
+            recipe="dcgan-digits", set=too_large
+        )  # imports and files are warm: a submission waits five seconds only
+        try:
+            late = client.submit(recipe="dcgan-digits", set=too_large)
+        except Invalid as refused:
+            (error,) = refused.errors
+            told, fix = f"{error.path}: {error.message}", error.fix
+        else:  # the plan was not ready in time: then the driver refuses before it trains
+            ended = client.wait(late.id)
+            assert ended.failure is not None
+            assert ended.failure.kind == "out-of-memory"
+            told = fix = ended.failure.reason
+        assert "train.micro_batch" in told
+        assert "does not fit CPU" in told
+        found = re.search(r"use (\d+)", fix)
+        assert found, fix
+        fits = client.submit(recipe="dcgan-digits", set=too_large | {"train.micro_batch": int(found[1])})
+        client.cancel(fits.id)
+        client.wait(fits.id)
 
 
 def test_cancel_saves_a_checkpoint_and_frees_the_cluster(stack: Stack) -> None:
