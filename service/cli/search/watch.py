@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 
 from rich.console import Console, Group, RenderableType
-from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from service.cli.output import err, seconds, state
+from service.cli.follow import Drawn, Plain
+from service.cli.output import err, state
 from service.cli.search.view import SearchView, TrialLine, value
-from service.client import Client, Event, Search
+from service.client import Client, Search
 
-PLAIN_SECONDS = 10.0
-"""Between two progress lines where there is no terminal."""
 AROUND = 9
 """Lines of the screen that are not trials."""
 
@@ -25,7 +20,7 @@ AROUND = 9
 def watch(client: Client, search: Search, console: Console = err) -> Search:
     """Follow the search until it has ended or is paused; as it is then. Raises ClientError, and KeyboardInterrupt as it comes."""
     view = SearchView.of(search)
-    show = _Live(view, console) if console.is_terminal else _Plain(view, console)
+    show = _Live(view, console, _style) if console.is_terminal else Plain(view, console, _style, ("progress", "trial"))
     with show:
         for event in client.search_events(search.id):
             show.on_event(event)
@@ -63,62 +58,23 @@ def table(trials: Sequence[TrialLine], metric: str, best: str | None) -> Table:
     return found
 
 
-class _Show:
-    def __init__(self, view: SearchView, console: Console) -> None:
-        self.view, self.console, self.begun = view, console, time.monotonic()
+class _Live(Drawn[SearchView]):
+    """The trials, best first."""
 
-    def __enter__(self) -> None:
-        pass
+    per_second = 4
 
     def __exit__(self, *_: object) -> None:
-        pass
-
-    def on_event(self, event: Event) -> None:
-        for line in self.view.apply(event):
-            stamp = f"{seconds(time.monotonic() - self.begun):>6}  "
-            self.console.print(Text.assemble((stamp, "dim"), (line, _style(line))))
-
-
-class _Plain(_Show):
-    """Lines for logs and pipes."""
-
-    last = float("-inf")
-
-    def on_event(self, event: Event) -> None:
-        super().on_event(event)
-        now = time.monotonic()
-        if event.kind in ("progress", "trial") and now - self.last >= PLAIN_SECONDS:
-            self.last = now
-            self.console.print(Text(f"{self.view.share:>6.0%}  {self.view.numbers()}"))
-
-
-class _Live(_Show):
-    """The trials, best first, redrawn in place."""
-
-    def __init__(self, view: SearchView, console: Console) -> None:
-        super().__init__(view, console)
-        self.spinner = Spinner("dots", style="cyan")
-        self.live = Live(console=console, refresh_per_second=4, transient=True, get_renderable=self.render)
-
-    def __enter__(self) -> None:
-        self.live.start()
-
-    def __exit__(self, *_: object) -> None:
-        self.live.stop()
+        super().__exit__()
         if self.view.trials:  # what stays on the screen
             self.console.print(self.trials(len(self.view.trials)))
 
     def render(self) -> RenderableType:
         view = self.view
-        head = Table.grid(padding=(0, 1))
-        head.add_row(
-            self.spinner, Text(view.name, "bold"), Text(view.id, "dim"), state(view.state), Text(view.reason, "yellow")
-        )
+        head = self.head(view.reason)
         if not view.trials:
             return head
-        bar = Table.grid(padding=(0, 1))
-        bar.add_row(ProgressBar(total=1.0, completed=view.share, width=40), Text(f"{view.share:>4.0%}"))
-        return Group(head, bar, Text(view.numbers()), "", self.trials(max(3, self.console.size.height - AROUND)))
+        trials = self.trials(max(3, self.console.size.height - AROUND))
+        return Group(head, self.bar(), Text(view.numbers()), "", trials)
 
     def trials(self, most: int) -> RenderableType:
         ranked, best = self.view.ranked, self.view.best

@@ -267,7 +267,7 @@ def test_on_a_terminal_the_table_is_redrawn_and_its_last_state_stays(file: str) 
     view = SearchView("rates", "s-1", search.metric, search.minimises, search.samples)
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, width=100, height=30)
-    show = watching._Live(view, console)
+    show = watching._Live(view, console, watching._style)
     events = [{"kind": "state", "data": {"state": "running"}}, *STORY]
     with show:
         for item in events:
