@@ -107,6 +107,8 @@ class EventReply(Frozen):
     """What is wanted of the job. `stop`: checkpoint, then end."""
     stop_trials: tuple[str, ...] = ()
     """Of a search: trials that shall end now."""
+    hold: bool = False
+    """Of a search: others wait for the cluster, so it starts no further trial; those that train go on."""
 
 
 class RunFile(Frozen):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import select
 from sqlalchemy.dialects import postgresql, sqlite
@@ -45,8 +45,11 @@ def accept(
 def reply(session: Session, job: Job, attempt: int) -> EventReply:
     """What is wanted of that attempt. It hears of a pause as of a stop."""
     stop = job.desired != "run" or State(job.state).ended or attempt < job.attempt
-    stopped = trials.to_stop(session, job) if kind_of(job).has_trials else ()
-    return EventReply(acked=job.acked, desired="stop" if stop else "run", stop_trials=tuple(stopped))
+    wanted: Literal["stop", "run"] = "stop" if stop else "run"
+    if not kind_of(job).has_trials:
+        return EventReply(acked=job.acked, desired=wanted)
+    stopped, hold = trials.to_stop(session, job), store.others_wait(session, job)
+    return EventReply(acked=job.acked, desired=wanted, stop_trials=tuple(stopped), hold=hold)
 
 
 def take(session: Session, job: Job, events: Iterable[WireEvent]) -> bool:

@@ -17,6 +17,7 @@ from service.db.tables import Job, JobChange, JobEvent
 from service.errors import Conflict, NotFound
 from service.jobs.kinds import JOB, KINDS, Kind
 from service.jobs.lifecycle import State, Trigger, advance
+from service.reconciler.admission import WAITS
 from trainer.search import SearchSpec
 from trainer.spec import JobSpec
 
@@ -111,6 +112,14 @@ def cancel(session: Session, run_id: str, kind: Kind = JOB) -> Job:
 def want(job: Job, desired: str) -> None:
     """Write what is wanted of a run that the reconciler looks after, and have it look."""
     job.desired, job.revision, job.due_at = desired, job.revision + 1, datetime.now(UTC)
+
+
+def others_wait(session: Session, job: Job) -> bool:
+    """Whether another run waits for what this one would take next; one that no cluster of this size can hold doesn't count."""
+    waiting = select(Job.number).where(
+        Job.state == State.QUEUED, Job.desired == "run", Job.number != job.number, Job.reason.startswith(WAITS)
+    )
+    return session.scalar(waiting.limit(1)) is not None
 
 
 def put_back(session: Session, job: Job, trigger: Trigger, reason: str, desired: str) -> None:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 
 from service.gateway.ray_jobs import Node
 
+WAITS = "waits for "
+"""How the reason of a run begins that this cluster can hold, but not now."""
 NEVER_FIX = "it starts once such nodes are there; or cancel it and lower resources.workers or resources.cpus_per_worker"
 
 
@@ -48,7 +50,7 @@ def why_wait(nodes: Sequence[Node], active: Sequence[Need], ahead: Sequence[Need
     nodes: what Ray reports, which lags behind. active: our jobs on the cluster. ahead: jobs that wait and came earlier.
     """
     if not nodes:
-        return f"waits for {mine.words}; the cluster has no nodes"
+        return f"{WAITS}{mine.words}; the cluster has no nodes"
     if (reason := why_never(nodes, mine)) is not None:
         return f"{reason}; {NEVER_FIX}"
     empty = _idle(nodes)
@@ -61,7 +63,7 @@ def why_wait(nodes: Sequence[Node], active: Sequence[Need], ahead: Sequence[Need
     if _place(left, mine) is not None:
         return None
     if waiting and _place(free, mine) is not None:
-        return f"waits for {mine.words}, which {_count(waiting, 'earlier job')} will take first"
+        return f"{WAITS}{mine.words}, which {_count(waiting, 'earlier job')} will take first"
     return _later(nodes, free, mine)
 
 
@@ -88,7 +90,7 @@ def _later(nodes: Sequence[Node], free: Sequence[Node], mine: Need) -> str:
     if mine.total_gpus > gpus:
         parts.append(f"{_amount(gpus)} of {_amount(sum(node.gpus for node in nodes))} GPUs free")
     spread = ", but not on the same nodes" if mine.total_cpus <= cpus and mine.total_gpus <= gpus else ""
-    return f"waits for {mine.words}; {', '.join(parts)}{spread}"
+    return f"{WAITS}{mine.words}; {', '.join(parts)}{spread}"
 
 
 def _minus_unseen(nodes: list[Node], active: Sequence[Need]) -> list[Node]:

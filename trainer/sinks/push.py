@@ -32,6 +32,8 @@ class Pusher(Forwarder):
         """What was wanted of the job when the control plane last answered."""
         self.stop_trials: tuple[str, ...] = ()
         """Of a search: trials that shall end, as of that answer."""
+        self.hold = False
+        """Of a search: whether it starts no further trial, as of that answer."""
         self._job = job
         self._client: httpx.Client | None = None
         self._heard = 0.0
@@ -72,5 +74,5 @@ class Pusher(Forwarder):
         except ValueError as error:
             raise UnavailableError(f"{self._job.api_url} gave no event reply") from error
         self._heard = time.monotonic()
-        self.desired, self.stop_trials = reply.desired, reply.stop_trials
+        self.desired, self.stop_trials, self.hold = reply.desired, reply.stop_trials, reply.hold
         return reply

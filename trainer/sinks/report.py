@@ -44,6 +44,11 @@ class Reporter:
         """Trials that shall end, as the control plane said when it last answered."""
         return self._pusher.stop_trials if self._pusher else ()
 
+    @property
+    def hold(self) -> bool:
+        """Whether a search shall start no further trial, as the control plane said when it last answered."""
+        return self._pusher.hold if self._pusher else False
+
     def say(
         self,
         event: EventKind,

@@ -131,6 +131,26 @@ def test_one_trial_is_shown_with_its_spec_and_newest_checkpoint(searches: Any, w
     assert (missing.status_code, "t-00009" in missing.json()["detail"]) == (404, True)
 
 
+def test_a_search_starts_no_further_trial_while_another_run_waits_for_what_it_would_take(
+    searches: Any, world: Any
+) -> None:
+    search = searches.running()
+    assert "hold" not in searches.trial(search, 0)
+    never = world.submit(resources={"workers": 8})  # no cluster of this size will ever hold it
+    world.round()
+    assert world.job(never)["state"] == "queued"
+    assert "hold" not in searches.trial(search, 0, score=3.0)
+    large = world.submit(resources={"workers": 4})
+    world.round()
+    assert world.job(large)["reason"].startswith("waits for 4 CPUs")
+    assert searches.trial(search, 1)["hold"] is True
+    headers = {"Authorization": f"Bearer {world.token(search)}"}
+    assert world.client.get(f"/v1/jobs/{search}/desired", headers=headers).json()["hold"] is True
+    world.client.post(f"/v1/jobs/{large}/cancel")
+    world.round()
+    assert "hold" not in searches.trial(search, 1, score=2.0)
+
+
 def test_a_trial_that_shall_stop_is_told_to_the_driver_until_it_has_ended(searches: Any, world: Any) -> None:
     search = searches.running()
     for number in range(3):

@@ -17,7 +17,7 @@ from trainer.launch.tune.book import Book
 from trainer.launch.tune.limits import Limits
 from trainer.launch.tune.progress import Progress
 from trainer.launch.tune.run import Wishes
-from trainer.launch.tune.samples import Drawer, NoValidSampleError, score_told
+from trainer.launch.tune.samples import Drawer, NoValidSampleError, Samples, score_told
 from trainer.launch.tune.schedulers import bounded, domain, scheduler_of
 from trainer.search import Result, SearchSpec, TrialRecord, TrialState, parse_search
 from trainer.search.space import Values
@@ -266,3 +266,31 @@ def test_evaluations_that_a_killed_driver_never_heard_of_are_told_one_by_one(tmp
     assert [record.results[-1].step for record in told] == [20, 30, 30]
     assert told[-1].state is TrialState.PENDING
     assert (told[-1].images, told[-1].results) == (1920, progress.results)
+
+
+@pytest.mark.parametrize(("algorithm", "live"), [("random", [1, 1, 4]), ("pbt", [12, 12, 12])])
+def test_a_held_search_keeps_one_trial_going_and_a_population_together(
+    monkeypatch: pytest.MonkeyPatch, algorithm: str, live: list[int]
+) -> None:
+    """After being held from the start, after one trial has ended, and after others no longer wait."""
+    held = True
+    space = {"optimizers.G.lr": SPACE["optimizers.G.lr"]}
+    samples = Samples(a_search(algorithm, space=space), [], lambda values: {}, lambda number, values: None, lambda: held)
+
+    def started(self: Samples, number: int, values: Values) -> str:
+        self._live.add(trial_id(number))
+        return trial_id(number)
+
+    monkeypatch.setattr(Samples, "_trial", started)
+
+    def fill() -> int:
+        while samples.next_trial() is not None:
+            continue
+        return len(samples._live)
+
+    found = [fill()]
+    if algorithm == "random":
+        samples.on_trial_complete("t-00000", {"score": 1.0, "state": "completed", "progress": {"results": []}})
+    found.append(fill())
+    held = False
+    assert [*found, fill()] == live

@@ -136,6 +136,15 @@ class Drive:
                 self._reporter.say(EventKind.REPORT, path=path.name, seconds=round(time.monotonic() - began, 1))
         return time.monotonic() - began
 
+    def _hold(self, hold: bool) -> None:
+        self._wishes.hold = hold
+        said = (
+            "other runs wait for the cluster: no further trial starts until they have it"
+            if hold
+            else "trials start again"
+        )
+        print(said, flush=True)  # noqa: T201 — the search's log
+
     def _listen(self) -> None:
         told, drawn, pause = 0.0, time.monotonic(), REPORT_SECONDS
         self._reporter.wake()
@@ -143,6 +152,8 @@ class Drive:
             if self._reporter.desired == "stop":
                 self._wishes.pause.set()
             self._wishes.stop_trials.update(self._reporter.stop_trials)
+            if self._reporter.hold != self._wishes.hold:
+                self._hold(self._reporter.hold)
             now = time.monotonic()
             with suppress(OSError):  # a full disk: told at the next look
                 if self._changed and now - told >= TELL_SECONDS:

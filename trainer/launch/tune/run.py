@@ -66,6 +66,8 @@ class Wishes:
         """Let every trial save and end; the search can go on later."""
         self.stop_trials: set[str] = set()
         """Trials that shall end now and keep their score."""
+        self.hold = False
+        """Whether no further trial starts, as long as any trains: others wait for the cluster."""
 
 
 def search(
@@ -167,7 +169,8 @@ def run(
     clock, wishes = Clock(folder), wishes or Wishes()
     limits = Limits(book, clock, wishes)
     watcher = Watcher(book, limits.why, wishes.stop_trials)
-    samples = Samples(spec, book.records, lambda values: _config(spec, path, values), book.add)
+    wished = wishes
+    samples = Samples(spec, book.records, lambda values: _config(spec, path, values), book.add, lambda: wished.hold)
     # Trials that ended are not run again, even where nothing is left to do.
     open_ones = any(not record.state.ended for record in book.records)
     if not limits.stop_all() and (open_ones or not samples.is_finished()):

@@ -219,9 +219,11 @@ class Samples(SearchAlgorithm):  # type: ignore[misc]
         known: Sequence[TrialRecord],
         config: Callable[[Values], dict[str, Any]],
         sampled: Callable[[int, Values], None],
+        held: Callable[[], bool] = lambda: False,
     ) -> None:
-        """config: a trial's values as Tune's config. sampled: told of each new trial before it starts."""
-        self._search, self._config, self._sampled = search, config, sampled
+        """config: a trial's values as Tune's config. sampled: told of each new trial before it starts. held: whether none
+        starts while any trains; not asked for a population, whose members need one another."""
+        self._search, self._config, self._sampled, self._held = search, config, sampled, held
         self._drawer = Drawer(search, known)
         self._unfinished = [record for record in known if not record.state.ended]
         self._next = max((record.number + 1 for record in known), default=0)
@@ -252,7 +254,8 @@ class Samples(SearchAlgorithm):  # type: ignore[misc]
     def next_trial(self) -> Trial | None:
         """The next trial; None if it isn't time yet, or there is none."""
         # A population trains side by side or by turns, so all of its members have to be there.
-        crowd = self._search.samples if self._search.scheduler == "pbt" else self._search.max_concurrent
+        population = self._search.scheduler == "pbt"
+        crowd = self._search.samples if population else 1 if self._held() else self._search.max_concurrent
         if self._finished or len(self._live) >= crowd:
             return None
         if self._unfinished:
