@@ -112,11 +112,11 @@ class Demo:
         )
 
     def _child(self, module: str, *arguments: str, registry: str | None = None) -> None:
-        """Run `python -m module`; it dies with this process's terminal, and is waited for."""
+        """Run `python -m module`. A terminal's Ctrl-C doesn't reach it, or it would print a traceback of its own; this process ends it."""
         env = (
             os.environ | {"AGON_HOME": str(self.layout.home)} | ({"MLFLOW_TRACKING_URI": registry} if registry else {})
         )
-        child = subprocess.Popen([sys.executable, "-m", module, *arguments], env=env)
+        child = subprocess.Popen([sys.executable, "-m", module, *arguments], env=env, start_new_session=True)
         try:
             status = child.wait()
         finally:
