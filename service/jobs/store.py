@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import and_, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -115,11 +115,15 @@ def want(job: Job, desired: str) -> None:
 
 
 def others_wait(session: Session, job: Job) -> bool:
-    """Whether another run waits for what this one would take next; one that no cluster of this size can hold doesn't count."""
-    waiting = select(Job.number).where(
-        Job.state == State.QUEUED, Job.desired == "run", Job.number != job.number, Job.reason.startswith(WAITS)
+    """Whether another run waits for what this one would take next, or was admitted and hasn't taken its place yet.
+
+    One that no cluster of this size can hold doesn't count.
+    """
+    waits = and_(Job.state == State.QUEUED, Job.reason.startswith(WAITS))
+    others = select(Job.number).where(
+        Job.number != job.number, Job.desired == "run", or_(waits, Job.state == State.STARTING)
     )
-    return session.scalar(waiting.limit(1)) is not None
+    return session.scalar(others.limit(1)) is not None
 
 
 def put_back(session: Session, job: Job, trigger: Trigger, reason: str, desired: str) -> None:

@@ -13,6 +13,7 @@ from sqlalchemy import delete
 
 from service.db.session import Database
 from service.db.tables import Job, Trial
+from service.gateway.ray_jobs import Node, RayStatus
 from service.jobs import ingest
 from trainer.wire import EventKind, WireEvent
 
@@ -146,7 +147,12 @@ def test_a_search_starts_no_further_trial_while_another_run_waits_for_what_it_wo
     assert searches.trial(search, 1)["hold"] is True
     headers = {"Authorization": f"Bearer {world.token(search)}"}
     assert world.client.get(f"/v1/jobs/{search}/desired", headers=headers).json()["hold"] is True
-    world.client.post(f"/v1/jobs/{large}/cancel")
+    world.ray.cluster = [Node("n", 6, 5)]
+    world.round()
+    assert world.job(large)["state"] == "starting"
+    assert searches.trial(search, 1)["hold"] is True, "it has not taken its place yet"
+    world.ray.move(f"agon-{large}-1", RayStatus.RUNNING)
+    world.tell(large, "started", total_images=1000, workers=4)
     world.round()
     assert "hold" not in searches.trial(search, 1, score=2.0)
 

@@ -275,7 +275,9 @@ def test_a_held_search_keeps_one_trial_going_and_a_population_together(
     """After being held from the start, after one trial has ended, and after others no longer wait."""
     held = True
     space = {"optimizers.G.lr": SPACE["optimizers.G.lr"]}
-    samples = Samples(a_search(algorithm, space=space), [], lambda values: {}, lambda number, values: None, lambda: held)
+    samples = Samples(
+        a_search(algorithm, space=space), [], lambda values: {}, lambda number, values: None, lambda: held
+    )
 
     def started(self: Samples, number: int, values: Values) -> str:
         self._live.add(trial_id(number))
