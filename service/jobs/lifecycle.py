@@ -5,8 +5,8 @@ submitted ──► queued ──► starting ──► running ──► succee
                             ▼  └ queued ┘◄─┘  └─► stopping ──► cancelled, paused
                 cancelled, paused    (retry)
 
-A search that is paused goes back to queued when it is resumed; one that has succeeded, was cancelled or is paused when it is extended.
-A failed one stays so: what broke it would break it again.
+A search that is paused, or has failed, goes back to queued when it is resumed; one that has ended or is paused when it is extended.
+Jobs know neither: what broke one would break it again.
 """
 
 from __future__ import annotations

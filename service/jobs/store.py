@@ -13,12 +13,12 @@ from sqlalchemy.orm import Session
 
 from service import paging
 from service.db.session import Database
-from service.db.tables import Job, JobChange, JobEvent
+from service.db.tables import Job, JobChange, JobEvent, Trial
 from service.errors import Conflict, NotFound
-from service.jobs.kinds import JOB, KINDS, Kind
+from service.jobs.kinds import JOB, KINDS, SEARCH, Kind, kind_of
 from service.jobs.lifecycle import State, Trigger, advance
-from service.reconciler.admission import WAITS
-from trainer.search import SearchSpec
+from service.reconciler.admission import WAITS, Need
+from trainer.search import SearchSpec, TrialState
 from trainer.spec import JobSpec
 
 
@@ -120,10 +120,21 @@ def others_wait(session: Session, job: Job) -> bool:
     One that no cluster of this size can hold doesn't count.
     """
     waits = and_(Job.state == State.QUEUED, Job.reason.startswith(WAITS))
-    others = select(Job.number).where(
-        Job.number != job.number, Job.desired == "run", or_(waits, Job.state == State.STARTING)
+    began = select(Trial.id).where(Trial.job_number == Job.number, Trial.state != TrialState.PENDING).exists()
+    fresh = and_(
+        Job.state == State.RUNNING, Job.kind == SEARCH.name, ~began
+    )  # a search runs before its first trial does
+    others = select(Job).where(
+        Job.number != job.number, Job.desired == "run", or_(waits, fresh, Job.state == State.STARTING)
     )
-    return session.scalar(others.limit(1)) is not None
+    need = kind_of(job).need(job.spec)
+    return any(_competes(other.reason, need) for other in session.scalars(others))
+
+
+def _competes(reason: str, need: Need) -> bool:
+    """Whether what that reason says is lacking is what `need` takes. It may not say: then it may be anything."""
+    lacking = [amount for words, amount in (("CPUs free", need.cpus), ("GPUs free", need.gpus)) if words in reason]
+    return any(lacking) if lacking else True
 
 
 def put_back(session: Session, job: Job, trigger: Trigger, reason: str, desired: str) -> None:

@@ -15,7 +15,7 @@ from trainer.search import parse_search
 
 EXTENSIBLE = (State.PAUSED, State.SUCCEEDED, State.FAILED, State.CANCELLED)
 RESUMABLE = (State.PAUSED, State.FAILED)
-"""A failed one keeps its trials: what failed it may be mended, a full disk or a registry that was down."""
+"""A failed one keeps its trials, and what failed it may be mended: a registry that was down. Trials that failed stay so."""
 
 
 def pause(session: Session, search_id: str) -> Job:

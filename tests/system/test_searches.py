@@ -184,6 +184,26 @@ class TestOnOneNode:
         assert version.tags["agon.trial"] == f"{search.id}/{best.id}"
         assert search.model.name == "searched"
 
+    def test_one_trial_is_stopped_keeps_its_score_and_is_not_trained_again(self, cluster: Cluster) -> None:
+        client = cluster.stack.client()
+        base = {**BASE, "train.images": 10_000_000, "evaluation.every_steps": 100}
+        asked = client.search(
+            {"name": "stop", "base": {"recipe": "gan-digits", "set": base}, "space": LR, "algorithm": "random",
+             "samples": 3, "max_concurrent": 1}
+        )  # fmt: skip
+        wait(lambda: any(trial.results for trial in client.every_trial(asked.id)), 120, "an evaluation")
+        client.stop_trial(asked.id, "t-00000")
+        wait(lambda: client.trial(asked.id, "t-00000").state != "running", 30, "the trial's end")
+        wait(lambda: client.trial(asked.id, "t-00001").results, 60, "an evaluation of the next one, in its place")
+        stopped = client.trial(asked.id, "t-00000")
+        assert (stopped.state, stopped.reason) == ("stopped", "stopped as asked")
+        assert stopped.score == stopped.results[-1].score
+        client.cancel_search(asked.id)
+        ended = client.wait_search(asked.id)
+        assert ended.state == "cancelled"
+        assert client.trial(asked.id, "t-00000") == stopped
+        assert left_behind(cluster) == []
+
     def test_killed_paused_and_extended_it_ends_as_if_nothing_had_happened(
         self, cluster: Cluster, tmp_path: Path
     ) -> None:

@@ -23,8 +23,8 @@ REPEATS, ENOUGH = 9, 0.3
 COLD = 1 / 3
 """Share of an operation's time as with empty caches; what fits the cases of `benchmarks.plan` best."""
 CACHES = 2**25
-"""Bytes that are enough to empty a processor's caches."""
-LARGEST = 2**32
+"""Bytes that are taken to empty a processor's caches; servers with more of them are a little faster than planned."""
+LARGEST = 2**31
 """Bytes of tensors with which an operation is still tried."""
 
 

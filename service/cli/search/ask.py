@@ -54,7 +54,8 @@ def pause(search: SearchArgument, json_: Json = False) -> None:
 
 
 def resume(search: SearchArgument, json_: Json = False) -> None:
-    """Let a paused search go on: its trials continue from their checkpoints. One that failed tries again what failed.
+    """Let a paused search go on: its trials continue from their checkpoints. One that failed tries again
+    what failed the search, a registry that was down say; trials that failed stay so.
 
     Examples:
 

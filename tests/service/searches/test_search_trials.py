@@ -147,14 +147,27 @@ def test_a_search_starts_no_further_trial_while_another_run_waits_for_what_it_wo
     assert searches.trial(search, 1)["hold"] is True
     headers = {"Authorization": f"Bearer {world.token(search)}"}
     assert world.client.get(f"/v1/jobs/{search}/desired", headers=headers).json()["hold"] is True
-    world.ray.cluster = [Node("n", 6, 5)]
+    gpu = world.submit(resources={"workers": 1, "gpus_per_worker": 1})
+    world.ray.cluster = [Node("n", 7, 6, 1, 0)]
     world.round()
     assert world.job(large)["state"] == "starting"
     assert searches.trial(search, 1)["hold"] is True, "it has not taken its place yet"
     world.ray.move(f"agon-{large}-1", RayStatus.RUNNING)
     world.tell(large, "started", total_images=1000, workers=4)
     world.round()
-    assert "hold" not in searches.trial(search, 1, score=2.0)
+    assert world.job(gpu)["reason"] == "waits for 1 CPU and 1 GPU; 0 of 1 GPUs free"
+    assert "hold" not in searches.trial(search, 1, score=2.0), "it waits for a GPU, which no trial of this search takes"
+
+
+def test_a_search_waits_until_the_first_trial_of_another_one_has_its_place(searches: Any, world: Any) -> None:
+    search = searches.running()
+    searches.trial(search, 0)
+    other = searches.running(name="other")
+    assert searches.trial(search, 1)["hold"] is True
+    searches.trial(other, 0, state="pending")
+    assert searches.trial(search, 1)["hold"] is True
+    searches.trial(other, 0, state="running")
+    assert "hold" not in searches.trial(search, 1)
 
 
 def test_a_trial_that_shall_stop_is_told_to_the_driver_until_it_has_ended(searches: Any, world: Any) -> None:

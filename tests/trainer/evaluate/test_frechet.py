@@ -93,7 +93,7 @@ def test_moments_of_pieces_are_the_moments_of_the_whole(sizes, seed, offset):
         merged = merged.merge(Moments.of(piece))
     assert merged.count == len(whole)
     if len(whole) > 1:
-        np.testing.assert_allclose(merged.mean, whole.mean(0), rtol=1e-12)
+        np.testing.assert_allclose(merged.mean, whole.mean(0), rtol=1e-12, atol=1e-14)
         np.testing.assert_allclose(merged.covariance, np.cov(whole, rowvar=False), rtol=1e-6, atol=1e-8)
 
 

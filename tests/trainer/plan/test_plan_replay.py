@@ -12,11 +12,12 @@ from torch import Tensor
 from torch.nn.functional import conv2d
 
 from trainer.families.table import recipes
-from trainer.plan.build import operations, plan
+from trainer.plan.build import Planner, operations
 from trainer.plan.calibrate import key, known, stored
 from trainer.plan.devices import cpu
 from trainer.plan.replay import Call, Like, signature, timed
-from trainer.plan.roofline import Calibration, Measured
+from trainer.plan.roofline import Calibration, Measured, total
+from trainer.plan.study import studied
 from trainer.plan.tape import Tape
 
 aten = torch.ops.aten
@@ -79,9 +80,13 @@ def test_every_operation_of_a_step_can_be_timed_and_the_plan_is_their_sum(recipe
     spec = recipes()[recipe]()
     step = operations(spec, world=1)
     assert known(bare(), step).operations.keys() == step.calls.keys()
-    found = plan(spec, world=1, device=cpu(), rates=Measured(bare(**dict.fromkeys(step.calls, 1e-6))))
-    calls = round(found.time.computation * 1e6)  # a microsecond each; the moving average is not one of them
-    assert len(step.calls) < calls % 10**6 < 50_000
+    rates = Measured(bare(**dict.fromkeys(step.calls, 1e-6)))
+    with studied(spec, 1, keep_calls=True, host=True) as study:
+        planner = Planner(spec, study, cpu(), rates)
+        planner.plan()
+        for kind in planner.schedule.updates:
+            for section, costs in planner.update(kind, planner.micro(kind.phase)).costs.items():
+                assert total({section: costs}, rates, (section,)) == pytest.approx(1e-6 * costs.total())
 
 
 def test_an_operation_that_was_not_timed_is_planned_by_its_rates() -> None:

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ray.tune.schedulers import TrialScheduler
+from ray.tune.utils import flatten_dict
 
 from trainer.launch.tune.book import Book
 from trainer.launch.tune.limits import Limits
@@ -292,7 +293,10 @@ def test_a_held_search_keeps_one_trial_going_and_a_population_together(
 
     found = [fill()]
     if algorithm == "random":
-        samples.on_trial_complete("t-00000", {"score": 1.0, "state": "completed", "progress": {"results": []}})
+        assert samples.is_finished(), "Tune keeps no actor for a trial that won't come now"
+        result = {"score": 1.0, "state": "stopped", "progress": {"results": [{"step": 5}]}}
+        samples.on_trial_complete("t-00000", flatten_dict(result))
+        assert not samples.is_finished(), "the next one comes"
     found.append(fill())
     held = False
     assert [*found, fill()] == live

@@ -116,10 +116,11 @@ class Watcher(Callback):  # type: ignore[misc]
         if self.closed:
             return
         state = TrialState(result["state"])
-        changes: dict[str, Any] = {"reason": result["reason"]}
-        if state.ended:
+        ended = self._book.get(trial.trial_id).state.ended  # asked to while it waited; it says so late
+        changes: dict[str, Any] = {} if ended else {"reason": result["reason"]}
+        if state.ended and not ended:
             changes["state"] = state
-        if state is TrialState.STOPPED:
+        if state is TrialState.STOPPED and not ended:
             changes["reason"] = self._stopped(trial.trial_id)
         self._book.progressed(trial.trial_id, Progress.model_validate(result["progress"]), **changes)
 
@@ -130,7 +131,7 @@ class Watcher(Callback):  # type: ignore[misc]
 
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         """It failed more often than it may."""
-        if not self.closed:
+        if not self.closed and not self._book.get(trial.trial_id).state.ended:
             self._book.change(trial.trial_id, state=TrialState.FAILED, reason=_reason(trial))
 
     def on_step_end(self, iteration: int, trials: list[TuneTrial], **info: Any) -> None:

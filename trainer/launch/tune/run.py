@@ -159,9 +159,12 @@ def run(
     np.random.seed(spec.seed + file.attempt)
     deliveries = Deliveries(folder)
 
+    over: set[str] = set()
+
     def told(record: TrialRecord) -> None:
         say(record)
-        if record.state.ended:
+        if record.state.ended and record.id not in over:
+            over.add(record.id)
             deliveries.ended(record)
 
     book = Book(spec, folder, told)

@@ -285,15 +285,15 @@ class Samples(SearchAlgorithm):  # type: ignore[misc]
         )
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Its place is free; the searcher learns of it."""
+        """Its place is free; the searcher learns of it. result: as Tune flattens it, `a/b` for what is nested."""
         self._live.discard(trial_id)
         failed = error or result is None or result.get("state") == TrialState.FAILED
         if result is not None and result.get("state") == TrialState.STOPPED:
-            failed = failed or not result["progress"]["results"]  # before its first score: nothing is known of it
+            failed = failed or not result["progress/results"]  # before its first score: nothing is known of it
         self._drawer.complete(trial_id, None if failed or result is None else float(result[SCORE]))
 
     def is_finished(self) -> bool:
-        """Whether no new trial will come."""
+        """Whether no new trial will come; in a held search, for now: else Tune keeps the actor, and the place, of one that ended."""
         if not self._unfinished and self._next >= self._search.samples:
             self._finished = True
-        return self._finished
+        return self._finished or (self._search.scheduler != "pbt" and bool(self._live) and self._held())

@@ -88,6 +88,7 @@ class Trial(tune.Trainable):  # type: ignore[misc]
 
     def _train(self) -> dict[str, Any]:
         if self._training is None:
+            self._look()
             self._begin()
         else:
             self._training.go()
@@ -109,9 +110,11 @@ class Trial(tune.Trainable):  # type: ignore[misc]
 
     def load_checkpoint(self, checkpoint: Any) -> None:
         """Take over another trial's state. This trial's own is in its folder already, as new or newer."""
-        taken = clones.take(
-            Path(checkpoint), self._folder, self._id, self._job.spec, self._progress, dict(self._values)
-        )
+        with self._alone():
+            self._look()
+            taken = clones.take(
+                Path(checkpoint), self._folder, self._id, self._job.spec, self._progress, dict(self._values)
+            )
         if taken is not None:
             self._progress, self._diverged = taken, ""
 
@@ -127,7 +130,6 @@ class Trial(tune.Trainable):  # type: ignore[misc]
         self._folder = trial_dir(Path(self._file.job_dir), self._id)
         self._folder.mkdir(parents=True, exist_ok=True)
         self._progress = Progress.read(self._folder)
-        clones.settle(self._folder, self._progress)
         self._diverged = ""
         number = int(self._id.rpartition("-")[2])
         self._job = JobFile(
@@ -140,6 +142,11 @@ class Trial(tune.Trainable):  # type: ignore[misc]
         )
         replace_text(self._folder / JOB_FILE, self._job.model_dump_json(indent=1))
         replace_text(self._folder / "spec.yaml", dump_spec(self._job.spec))
+
+    def _look(self) -> None:
+        """What the folder says, once no other process changes it."""
+        self._progress = Progress.read(self._folder)
+        clones.settle(self._folder, self._progress)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
