@@ -121,9 +121,8 @@ def others_wait(session: Session, job: Job) -> bool:
     """
     waits = and_(Job.state == State.QUEUED, Job.reason.startswith(WAITS))
     began = select(Trial.id).where(Trial.job_number == Job.number, Trial.state != TrialState.PENDING).exists()
-    fresh = and_(
-        Job.state == State.RUNNING, Job.kind == SEARCH.name, ~began
-    )  # a search runs before its first trial does
+    # A search runs before its first trial does.
+    fresh = and_(Job.state == State.RUNNING, Job.kind == SEARCH.name, ~began)
     others = select(Job).where(
         Job.number != job.number, Job.desired == "run", or_(waits, fresh, Job.state == State.STARTING)
     )

@@ -21,10 +21,13 @@ class Deliveries:
         self._folder = search_dir
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="deliveries")
         self._away = False
+        self._over: set[str] = set()
 
     def ended(self, record: TrialRecord) -> None:
-        """A trial has ended; returns at once."""
-        self._thread.submit(self._deliver, record)
+        """A trial has ended; returns at once. Told again of the same one, it does nothing."""
+        if record.id not in self._over:
+            self._over.add(record.id)
+            self._thread.submit(self._deliver, record)
 
     def close(self) -> None:
         """Wait for what is under way."""

@@ -110,23 +110,19 @@ def search(
         ray.init(runtime_env={"env_vars": warm.environment()}, logging_level="WARNING")
     refuse_too_large(parsed, [node["Resources"] for node in ray.nodes() if node["Alive"]])
     replace_text(path, file.model_dump_json(indent=1))
-    return run(file, path)
+    return run(file, path, Wishes())
 
 
 def refuse_too_large(spec: SearchSpec, nodes: Sequence[Mapping[str, float]]) -> None:
     """Raises SpecError if these nodes, whose resources are given by Ray's names, can't hold one trial even when idle."""
     resources = spec.base.resources
-    one = {"CPU": float(resources.cpus_per_worker), "GPU": float(resources.gpus_per_worker)}
-    room = sum(
-        int(min(node.get(name, 0.0) / amount + 1e-9 for name, amount in one.items() if amount))
-        if any(one.values())
-        else resources.workers
-        for node in nodes
-    )
+    needs = {"CPU": resources.cpus_per_worker, "GPU": resources.gpus_per_worker}
+    one = {name: amount for name, amount in needs.items() if amount}
+    room = sum(int(min(node.get(name, 0.0) / amount + 1e-9 for name, amount in one.items())) for node in nodes)
     if room < resources.workers:
-        each = " and ".join(f"{amount:g} {name}{'s' * (amount != 1)}" for name, amount in one.items() if amount)
+        each = " and ".join(f"{amount:g} {name}{'s' * (amount != 1)}" for name, amount in one.items())
         fix = "lower workers, cpus_per_worker or gpus_per_worker, or connect to a larger cluster"
-        message = f"one trial needs {resources.workers} with {each} each, and this cluster has room for {room}"
+        message = f"one trial needs {resources.workers} workers with {each} each, and this cluster has room for {room}"
         raise SpecError([FieldError(path="base.resources.workers", message=message, fix=fix)])
 
 
@@ -139,7 +135,7 @@ def differs(before: SearchSpec, now: SearchSpec) -> list[str]:
 
 
 def run(
-    file: SearchFile, path: Path, wishes: Wishes | None = None, say: Callable[[TrialRecord], None] = lambda record: None
+    file: SearchFile, path: Path, wishes: Wishes, say: Callable[[TrialRecord], None] = lambda record: None
 ) -> Found:
     """Run until all trials have ended, the budget is spent, or a pause is wished for. `path`: where `file` lies."""
     for name, value in SETTINGS.items():
@@ -159,21 +155,17 @@ def run(
     np.random.seed(spec.seed + file.attempt)
     deliveries = Deliveries(folder)
 
-    over: set[str] = set()
-
     def told(record: TrialRecord) -> None:
         say(record)
-        if record.state.ended and record.id not in over:
-            over.add(record.id)
+        if record.state.ended:
             deliveries.ended(record)
 
     book = Book(spec, folder, told)
     book.catch_up()
-    clock, wishes = Clock(folder), wishes or Wishes()
+    clock = Clock(folder)
     limits = Limits(book, clock, wishes)
     watcher = Watcher(book, limits.why, wishes.stop_trials)
-    wished = wishes
-    samples = Samples(spec, book.records, lambda values: _config(spec, path, values), book.add, lambda: wished.hold)
+    samples = Samples(spec, book.records, lambda values: _config(spec, path, values), book.add, lambda: wishes.hold)
     # Trials that ended are not run again, even where nothing is left to do.
     open_ones = any(not record.state.ended for record in book.records)
     if not limits.stop_all() and (open_ones or not samples.is_finished()):
