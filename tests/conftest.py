@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,14 +38,48 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """One start of Ray, MLflow and the API for all tests that are marked `xdist_group("stack")`."""
     from embedded import Stack
 
-    from service import local
-
     stack = Stack(tmp_path_factory.mktemp("home"))
+    _RUNNING.append(stack)
     try:
         stack.start()
         yield stack
     finally:
-        local.down(stack.layout)
+        _stop_stack()
+
+
+_RUNNING: list[Stack] = []
+
+
+def _stop_stack() -> None:
+    from service import local
+
+    while _RUNNING:
+        local.down(_RUNNING.pop().layout)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Stop the stack with the last test of it: pytest would keep it for the session, and the tests after it, which have
+    clusters of their own, want its memory and its share of the cores."""
+    if _turn(item) == 1 and (nextitem is None or _turn(nextitem) != 1):
+        _stop_stack()
+
+
+LOG_TAIL = 6000
+"""Characters of each log that a failed test shows."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failed test shows what the processes that it started had to say: the ends of the logs in its folder."""
+    report = yield
+    folder = getattr(item, "funcargs", {}).get("tmp_path")
+    if report.when == "call" and report.failed and folder is not None:
+        logs = sorted(Path(folder).rglob("*.log")) + sorted(Path(folder).rglob("events.jsonl"))
+        report.sections += [(str(log), log.read_text(errors="replace")[-LOG_TAIL:]) for log in logs]
+    return report
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -14,7 +14,7 @@ from typing import Any
 
 import psutil
 import pytest
-from test_ray_train import Run, title, wait
+from test_ray_train import Run, title
 
 from trainer.launch.leave import WORKER
 from trainer.wire import EventKind
@@ -119,13 +119,13 @@ def test_two_workers_then_one_then_two_end_with_the_score_of_an_undisturbed_run(
     nodes.ask(do="add")
     lost = nodes.ask(do="add")
     run = Run(nodes, tmp_path / "disturbed", *ELASTIC)
-    wait(lambda: trains(run, 2) and run.step() >= 60, 120, "a group of two")
+    run.wait(lambda: trains(run, 2) and run.step() >= 60, 120, "a group of two")
     before = len(started(run))
     nodes.ask(do="lose", node=lost["node"])
-    wait(lambda: trains(run, 1), 120, "a group of one")
+    run.wait(lambda: trains(run, 1), 120, "a group of one")
     nodes.ask(do="add")
-    wait(lambda: trains(run, 2), 120, "a group of two again")
-    wait(lambda: any(event.step > started(run)[-1][1] for event in run.events(EventKind.SCORES)), 200, "its score")
+    run.wait(lambda: trains(run, 2), 120, "a group of two again")
+    run.wait(lambda: any(event.step > started(run)[-1][1] for event in run.events(EventKind.SCORES)), 200, "its score")
     stop(run)
     assert [workers for workers, _ in started(run)[before - 1 :]] == [2, 1, 2]
     restarts = [event.data["reason"] for event in run.events(EventKind.RESTARTED)]
@@ -146,16 +146,17 @@ def test_a_worker_that_gets_sigterm_and_a_node_that_is_taken_away_cost_no_step_a
     # what is kept is kept because of the notice
     never = ["checkpoint.every_steps=1000000", "evaluation.every_steps=1000000", "retry.worker_failures=0"]
     run = Run(nodes, tmp_path / "preempted", *ELASTIC, *never)
-    wait(lambda: trains(run, 2) and run.step() >= 60, 120, "a group of two")
+    run.wait(lambda: trains(run, 2) and run.step() >= 60, 120, "a group of two")
     before = len(started(run))
     nodes.workers(staying["raylet"])[0].send_signal(signal.SIGTERM)
-    wait(lambda: len(started(run)) > before and trains(run, 2), 120, "a group of two after SIGTERM")
-    leave = subprocess.Popen(
-        [sys.executable, "-m", "trainer.launch.leave", "--node", leaving["node"], "--seconds", "30",
-         "--address", nodes.environment()["RAY_ADDRESS"]],
-        env=nodes.environment(),
-    )  # fmt: skip
-    wait(lambda: trains(run, 1), 120, "a group of one")
+    run.wait(lambda: len(started(run)) > before and trains(run, 2), 120, "a group of two after SIGTERM")
+    with (tmp_path / "leave.log").open("wb") as log:
+        leave = subprocess.Popen(
+            [sys.executable, "-m", "trainer.launch.leave", "--node", leaving["node"], "--seconds", "30",
+             "--address", nodes.environment()["RAY_ADDRESS"]],
+            env=nodes.environment(), stdout=log, stderr=log,
+        )  # fmt: skip
+    run.wait(lambda: trains(run, 1), 120, "a group of one")
     stop(run)
     assert leave.wait(60) == 0
     after = started(run)[before:]

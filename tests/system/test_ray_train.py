@@ -70,7 +70,8 @@ class Run:
     """A driver, started as Ray's job agent starts it."""
 
     def __init__(self, cluster: Cluster, folder: Path, *overrides: str) -> None:
-        self.folder = folder
+        self.folder, self._reader = folder, SpoolReader(folder)
+        self._read: list[WireEvent] = []
         folder.mkdir()
         spec = with_overrides(recipes()["gan-digits"](), [*TINY, *overrides])
         job = JobFile(job_id="j", attempt=1, spec=spec, job_dir=str(folder), cache_dir=str(cluster.cache))
@@ -85,8 +86,13 @@ class Run:
             )
 
     def events(self, kind: EventKind | None = None) -> list[WireEvent]:
-        events = SpoolReader(self.folder).after(0, 10_000)
-        return [event for event in events if kind is None or event.kind is kind]
+        self._read += self._reader.after(self._read[-1].seq if self._read else 0, 10_000)  # never the same ones again
+        return [event for event in self._read if kind is None or event.kind is kind]
+
+    def wait(self, condition: Callable[[], object], seconds: float, what: str) -> None:
+        """While the driver is there."""
+        wait(lambda: condition() or self.process.poll() is not None, seconds, what)
+        assert condition(), f"the driver ended before {what} came\n{self.log.read_text()[-4000:]}"
 
     def step(self) -> int:
         return max((event.step for event in self.events(EventKind.PROGRESS)), default=0)
@@ -128,7 +134,7 @@ def test_a_worker_killed_in_the_middle_changes_nothing_in_the_end(
     cluster: Cluster, undisturbed: Run, tmp_path: Path
 ) -> None:
     run = Run(cluster, tmp_path / "killed")
-    wait(lambda: run.step() >= 40, 120, "step 40")
+    run.wait(lambda: run.step() >= 40, 120, "step 40")
     cluster.workers()[-1].send_signal(signal.SIGKILL)
     assert run.end() == 0, run.log.read_text()[-4000:]
     assert run.weights() == undisturbed.weights()
@@ -152,7 +158,7 @@ def test_an_elastic_job_that_finds_too_few_places_says_what_its_smallest_group_n
     cluster: Cluster, tmp_path: Path
 ) -> None:
     run = Run(cluster, tmp_path / "elastic", "resources.workers=8", "resources.min_workers=4")
-    wait(lambda: run.events(EventKind.WAITING), 120, "word of waiting")
+    run.wait(lambda: run.events(EventKind.WAITING), 120, "word of waiting")
     run.process.send_signal(signal.SIGTERM)
     assert run.end(60) == 0, run.log.read_text()[-4000:]
     assert [event.data["reason"] for event in run.events(EventKind.WAITING)] == [
@@ -193,7 +199,7 @@ def test_a_signal_to_the_driver_stops_all_workers_at_one_step_with_a_checkpoint(
     cluster: Cluster, undisturbed: Run, tmp_path: Path
 ) -> None:
     run = Run(cluster, tmp_path / "stopped", "train.images=1600000")
-    wait(lambda: run.step() >= 10, 120, "step 10")
+    run.wait(lambda: run.step() >= 10, 120, "step 10")
     run.process.send_signal(signal.SIGINT)
     assert run.end(60) == 0, run.log.read_text()[-4000:]
     assert run.events()[-1].data == {"outcome": "stopped"}

@@ -12,7 +12,6 @@ import socket
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from ray.train._internal.utils import get_address_and_port
 from ray.train.backend import Backend, BackendConfig
 
 from trainer.launch.preempt import catch_sigterm
@@ -37,12 +36,25 @@ class _ProcessGroupBackend(Backend):  # type: ignore[misc]
 
     def on_start(self, worker_group: Any, backend_config: BackendConfig) -> None:
         gpus = worker_group.get_resources_per_worker().get("GPU", 0)
-        address, port = worker_group.execute_single(0, get_address_and_port)
+        address, port = worker_group.execute_single(0, _open)
         worker_group.execute(catch_sigterm)
         worker_group.execute(_join, address, port, "nccl" if gpus else "gloo")
 
     def on_shutdown(self, worker_group: Any, backend_config: BackendConfig) -> None:
         """Nothing to do: the workers are processes and end; leaving a group whose peer has died would only hang."""
+
+
+_SERVER: list[socket.socket] = []
+"""On rank 0: what it listens on until the store takes it over."""
+
+
+def _open() -> tuple[str, int]:
+    """On rank 0: listen, before anyone hears of the port, so that nobody else can take it. Returns address and port."""
+    import ray.util
+
+    address: str = ray.util.get_node_ip_address()
+    _SERVER[:] = [listen(address)]
+    return address, _SERVER[0].getsockname()[1]
 
 
 def _join(address: str, port: int, backend: str) -> None:
@@ -68,9 +80,8 @@ def _join(address: str, port: int, backend: str) -> None:
         torch.cuda.set_device(device)
         os.environ["ACCELERATE_TORCH_DEVICE"] = str(device)
     rank, world = place.get_world_rank(), place.get_world_size()
-    dist.init_process_group(
-        backend, store=store(address, port, rank, world), rank=rank, world_size=world, timeout=COLLECTIVE_TIMEOUT
-    )
+    found = store(address, port, rank, world, server=_SERVER.pop() if rank == 0 else None)
+    dist.init_process_group(backend, store=found, rank=rank, world_size=world, timeout=COLLECTIVE_TIMEOUT)
 
 
 def listen(address: str, port: int = 0) -> socket.socket:
