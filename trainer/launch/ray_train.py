@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ray.train
-from ray.exceptions import OutOfMemoryError, RayActorError
+from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
 from ray.train import FailureConfig, RunConfig, UserCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
 
+from trainer.errors import BadSpecError, PreemptedError, classify
 from trainer.launch import warm
 from trainer.launch.backend import ProcessGroup
 from trainer.launch.elastic import LanePolicy, scaling
@@ -102,8 +103,6 @@ def _trainer(job: JobFile) -> Trainer:
 
 def train_worker(config: dict[str, Any]) -> str:
     """On each worker: train. Raises WorkerFailedError for every failure."""
-    from trainer.errors import BadSpecError, PreemptedError, classify
-
     try:
         from trainer.engine.distributed import Distributed
         from trainer.launch.compose import train
@@ -194,6 +193,9 @@ def verdict(error: Exception) -> tuple[FailureKind, str]:
         return FailureKind.NO_CAPACITY, _first_line(inner)
     if type(inner).__name__ == "WorkerGroupStartupFailedError":
         return FailureKind.WORKER_LOST, f"the workers died while they started: {_first_line(inner)}"
+    if isinstance(inner, RayTaskError) and inner.cause is not None:  # its own text is a coloured traceback
+        kind, reason = classify(inner.cause)
+        return kind, f"a worker failed while it started: {reason}"
     return FailureKind.INTERNAL, f"{type(inner).__name__}: {inner}"
 
 

@@ -3,8 +3,10 @@
 import socket
 
 import psutil
+import pytest
 
-from trainer.launch.backend import store
+from trainer.launch import backend
+from trainer.launch.backend import listen, store
 
 
 def test_rank_0_serves_the_store_at_its_own_address_alone() -> None:
@@ -20,3 +22,12 @@ def test_rank_0_serves_the_store_at_its_own_address_alone() -> None:
         if each.status == "LISTEN" and each.laddr.port == port
     ]
     assert at == ["127.0.0.1"]
+
+
+def test_nobody_can_take_rank_0s_port_between_hearing_of_it_and_serving_the_store() -> None:
+    address, port = backend._open()
+    with pytest.raises(OSError, match="in use"):
+        listen(address, port)
+    served = store(address, port, rank=0, world=1, server=backend._SERVER.pop())
+    served.set("word", "heard")
+    assert served.get("word") == b"heard"

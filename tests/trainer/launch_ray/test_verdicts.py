@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import ray.train
-from ray.exceptions import OutOfMemoryError, RayActorError
+from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
 from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
 from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
 
@@ -28,6 +28,15 @@ DATA = WorkerFailedError("bad-data", "shard 3 was altered")
 def test_kind_and_reason_survive_pickling_inside_rays_own_error() -> None:
     wrapped = pickle.loads(pickle.dumps(ControllerError(DATA)))
     assert verdict(wrapped) == (FailureKind.BAD_DATA, "shard 3 was altered")
+
+
+def test_what_failed_while_a_worker_started_is_named_without_its_traceback() -> None:
+    full = RayTaskError(
+        "_join", "\x1b[36mray::execute\x1b[39m\n  File …", OSError(28, "No space left on device", "/data/x")
+    )
+    kind, reason = verdict(ControllerError(full.as_instanceof_cause()))
+    assert kind is FailureKind.DISK_FULL
+    assert reason == "a worker failed while it started: no space left on the device: /data/x"
 
 
 @pytest.mark.parametrize(
