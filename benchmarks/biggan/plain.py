@@ -132,7 +132,11 @@ class ToPixels(nn.Module):
         self.conv = Conv(inputs, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        scaled = self.norm(x) * self.gain.view(1, -1, 1, 1) + self.bias.view(1, -1, 1, 1)
+        norm = self.norm
+        momentum = 0.0 if norm.momentum is None else norm.momentum
+        scaled = F.batch_norm(
+            x, norm.running_mean, norm.running_var, self.gain, self.bias, norm.training, momentum, norm.eps
+        )
         return torch.tanh(self.conv(F.relu(scaled)))
 
 

@@ -88,10 +88,10 @@ def test_a_quick_run_writes_rows_and_targets(tmp_path: Path, monkeypatch: pytest
     written = json.loads((tmp_path / "biggan.json").read_text())
     rows = {row["step"]: row for row in written["rows"]}
     assert list(rows) == [
-        "plain", "ours, contiguous", "ours", "orthogonal regularisation", "1 worker, 2 threads each", "2 workers, 1 thread each",
+        "plain", "ours, contiguous", "ours", "ours, bf16", "orthogonal regularisation", "1 worker, 2 threads each", "2 workers, 1 thread each",
     ]  # fmt: skip
     assert rows["ours"]["gflop"] < 0.7 * rows["plain"]["gflop"]
-    assert rows["ours"]["gflop"] == rows["ours, contiguous"]["gflop"]
+    assert rows["ours"]["gflop"] < rows["ours, contiguous"]["gflop"]  # boxes, where maps are channels last
     targets = [target["target"] for target in written["targets"]]
     assert targets == ["≥ 2 ×", "≤ 1 of plain", "≤ 0.03 of a step", "≥ 0.8", "≥ 0.85 ×"]
     assert written["targets"][-1]["measured"] == 0.8

@@ -47,11 +47,38 @@ class CrossReplicaNorm(_BatchNorm):
         """Raises RuntimeError in training if the ranks have different numbers of rows, on those whose shape is new."""
         if not self.training or not self.across_ranks or replicas() == 1:
             return super().forward(x)
-        y, mean_C, var_C, moments = _Normalise.apply(x, self.eps)  # type: ignore[no-untyped-call]
-        self._check(x, moments[-2:])
-        self._track(mean_C, var_C, moments[-2])
+        y, mean_C, var_C, counts = _Normalise.apply(x, self.eps)  # type: ignore[no-untyped-call]
+        self._check(x, counts)
+        self._track(mean_C, var_C, counts[0])
         normalised: Tensor = y
         return normalised
+
+    def scaled(self, x: Tensor, gain: Tensor, bias: Tensor) -> Tensor:
+        """gain · normalised x + bias. gain and bias: [C], or [B, C] for one of each row's own.
+
+        Where no gradient is wanted and x has float32 at least, gain, mean and variance become one factor and one summand,
+        so the map is read and written once after its statistics. (In half precision they would round too coarsely: that
+        of x less its mean is what keeps a channel whose mean is large.)
+        """
+        ones = [1] * (x.dim() - 2)
+        gain, bias = gain.view(*gain.shape, *ones), bias.view(*bias.shape, *ones)
+        if torch.is_grad_enabled() or x.dtype not in (torch.float32, torch.float64):
+            return torch.addcmul(bias, self(x), gain)
+        mean_C, var_C = self._statistics(x)
+        factor = gain * (var_C + self.eps).rsqrt().view(-1, *ones)
+        return torch.addcmul(bias - mean_C.view(-1, *ones) * factor, x, factor)
+
+    def _statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """mean_C and variance_C to normalise by; those of a training pass are tracked."""
+        if not self.training:
+            return self.running_mean, self.running_var
+        mean_C, var_C = _of_this_rank(x)
+        counts = torch.full((1,), x.numel() // x.shape[1], dtype=torch.float64, device=x.device)
+        if self.across_ranks and replicas() > 1:
+            mean_C, var_C, counts = _of_all_ranks(x, mean_C, var_C)
+            self._check(x, counts)
+        self._track(mean_C, var_C, counts[0])
+        return mean_C, var_C
 
     @torch.no_grad()
     def _track(self, mean_C: Tensor, var_C: Tensor, count: Tensor) -> None:
@@ -88,26 +115,48 @@ def replicas() -> int:
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
+def _shapes(
+    x: Tensor, running_mean: Tensor | None, running_var: Tensor | None, momentum: float
+) -> tuple[Tensor, Tensor]:
+    exact = torch.promote_types(x.dtype, torch.float32)
+    return x.new_empty(x.shape[1], dtype=exact), x.new_empty(x.shape[1], dtype=exact)
+
+
+if not torch._C._dispatch_has_kernel_for_dispatch_key("aten::batch_norm_update_stats", "Meta"):
+    # Without it fake tensors compute real statistics of zeros, which takes a plan of large maps a minute, and their memory.
+    torch.library.register_fake("aten::batch_norm_update_stats")(_shapes)
+
+
+def _of_this_rank(x: Tensor) -> tuple[Tensor, Tensor]:
+    """mean_C and biased variance_C, float32 at least: what F.batch_norm computes its statistics with."""
+    # The running statistics say in which dtype, and momentum 0 leaves them.
+    zeros_C = torch.zeros(x.shape[1], dtype=torch.promote_types(x.dtype, torch.float32), device=x.device)
+    mean_C, var_C = torch.batch_norm_update_stats(x, zeros_C, torch.ones_like(zeros_C), 0.0)
+    return mean_C, var_C
+
+
+def _of_all_ranks(x: Tensor, mean_C: Tensor, var_C: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """This rank's statistics → those of all ranks' rows, and float64 counts: N, and the sum of the ranks' squared n."""
+    # Sums of squares would lose the variance of a channel whose mean is large, but not in float64.
+    count, mean64_C, var64_C = x.numel() // x.shape[1], mean_C.double(), var_C.double()
+    counts = torch.tensor([count, count**2], dtype=torch.float64, device=x.device)
+    moments = torch.cat([mean64_C * count, (var64_C + mean64_C.square()) * count, counts])
+    dist.all_reduce(moments)
+    sums, squares = moments[:-2].div(moments[-2]).chunk(2)
+    variance = (squares - sums.square()).clamp_(min=0.0)
+    return sums.to(mean_C.dtype), variance.to(mean_C.dtype), moments[-2:]
+
+
 class _Normalise(torch.autograd.Function):
     """Training-mode normalisation by the statistics of all ranks."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """y, mean_C, biased variance_C, and [2C + 2] moments whose last two are N and the sum of the ranks' squared n."""
-        exact = torch.promote_types(x.dtype, torch.float32)
-        zeros_C = torch.zeros(x.shape[1], dtype=exact, device=x.device)
-        # What F.batch_norm computes its statistics with; the running ones say in which dtype, and momentum 0 leaves them.
-        mean_C, var_C = torch.batch_norm_update_stats(x, zeros_C, torch.ones_like(zeros_C), 0.0)
-        # Sums of squares would lose the variance of a channel whose mean is large, but not in float64.
-        count, mean64_C, var64_C = x.numel() // x.shape[1], mean_C.double(), var_C.double()
-        counts = torch.tensor([count, count**2], dtype=torch.float64, device=x.device)
-        moments = torch.cat([mean64_C * count, (var64_C + mean64_C.square()) * count, counts])
-        dist.all_reduce(moments)
-        sums, squares = moments[:-2].div(moments[-2]).chunk(2)
-        mean_C, var_C = sums.to(exact), (squares - sums.square()).clamp_(min=0.0).to(exact)
-        ctx.save_for_backward(x, mean_C, (var_C + eps).rsqrt(), moments[-2])
-        ctx.mark_non_differentiable(mean_C, var_C, moments)
-        return batch_norm(x, mean_C, var_C, eps=eps), mean_C, var_C, moments
+        """y, mean_C, biased variance_C, and counts."""
+        mean_C, var_C, counts = _of_all_ranks(x, *_of_this_rank(x))
+        ctx.save_for_backward(x, mean_C, (var_C + eps).rsqrt(), counts[0])
+        ctx.mark_non_differentiable(mean_C, var_C, counts)
+        return batch_norm(x, mean_C, var_C, eps=eps), mean_C, var_C, counts
 
     @staticmethod
     @torch.autograd.function.once_differentiable

@@ -55,22 +55,45 @@ class Spectral(nn.Module):
     def iterate(self) -> None:
         """One power iteration."""
         with _exact(self.weight):
-            matrix = self.weight.flatten(1)
-            self.v.copy_(normalize(torch.mv(matrix.T, self.u), dim=0))
-            product = torch.mv(matrix, self.v)
+            matrix = _matrix(self.weight)
+            v = normalize(torch.mv(matrix.T, self.u), dim=0)
+            product = torch.mv(matrix, v)
+            self.v.copy_(_in_order(v, self.weight))
             self.u.copy_(normalize(product, dim=0))
             self.sigma.copy_(torch.dot(self.u, product))
 
     def norm(self) -> Tensor:
         """σ̂(W), a scalar above 0, differentiable in W."""
         with _exact(self.weight):
-            norm: Tensor = torch.dot(self.u, torch.mv(self.weight.flatten(1), self.v))
+            norm: Tensor = torch.dot(self.u, torch.mv(_matrix(self.weight), _as_stored(self.v, self.weight)))
             return norm
 
     def normalised(self) -> Tensor:
         """W / σ̂(W), in W's shape and precision."""
         weight: Tensor = self.weight / self.norm()
         return weight
+
+
+def _channels_last(weight: Tensor) -> bool:
+    return weight.dim() == 4 and not weight.is_contiguous() and weight.is_contiguous(memory_format=torch.channels_last)
+
+
+def _matrix(weight: Tensor) -> Tensor:
+    """W as [O, F], a view: the columns of a kernel that is channels last are in the order in which they are stored."""
+    return (weight.permute(0, 2, 3, 1) if _channels_last(weight) else weight).flatten(1)
+
+
+def _as_stored(v: Tensor, weight: Tensor) -> Tensor:
+    """v [F] in the order of `_matrix`'s columns."""
+    return v.view(weight.shape[1:]).permute(1, 2, 0).flatten() if _channels_last(weight) else v
+
+
+def _in_order(v: Tensor, weight: Tensor) -> Tensor:
+    """v [F] of `_matrix`'s columns in the order of W's own, which checkpoints have whatever the format."""
+    if not _channels_last(weight):
+        return v
+    inputs, height, width = weight.shape[1:]
+    return v.view(height, width, inputs).permute(2, 0, 1).flatten()
 
 
 class _Convolution(Spectral, nn.Conv2d):

@@ -49,10 +49,18 @@ def measure(rank: int, world: int, *, autocast: bool = False) -> dict[str, Any]:
         with torch.no_grad():
             net(x * 0.5)
         y = called(x)
+    apart, (gain, bias) = (
+        CrossReplicaNorm(CHANNELS),
+        torch.randn(2, ROWS, CHANNELS, generator=torch.Generator().manual_seed(3)),
+    )
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        scaled = apart.scaled(x, gain[rows], bias[rows])
     (y.float() * target).mean().backward()
     assert x.grad is not None
     return {
         "y": y.detach(),
+        "scaled": scaled,
+        "scaled by": torch.cat([apart.running_mean, apart.running_var]),
         "dx": x.grad / world,  # the mean over this rank's rows is `world` times their share of the whole mean
         "weight": net.mix.weight.grad,
         "mean": net.first.running_mean.clone(),
@@ -105,12 +113,12 @@ def together(found: list[dict[str, Any]], name: str, run: int = 0) -> Tensor:
 def test_ranks_together_compute_what_one_process_does_with_the_whole_batch(
     measured: dict[int, list[dict[str, Any]]], world: int
 ) -> None:
-    for name in ("y", "dx", "evaluated"):
+    for name in ("y", "dx", "scaled", "evaluated"):
         one, several = together(measured[1], name), together(measured[world], name)
         torch.testing.assert_close(several, one, rtol=1e-5, atol=1e-5 * float(one.abs().max()))
     one = measured[1][0]["found"][0]
     for rank in measured[world]:
-        for name in ("weight", "mean", "var"):
+        for name in ("weight", "mean", "var", "scaled by"):
             torch.testing.assert_close(rank["found"][0][name], one[name], rtol=1e-5, atol=1e-5)
             assert torch.equal(rank["found"][0][name], measured[world][0]["found"][0][name])  # the same on all ranks
         assert rank["found"][0]["seen"] == 2  # the frozen pass and the one with a gradient
@@ -139,6 +147,25 @@ def test_one_process_is_batch_norm_without_an_affine_part() -> None:
     assert list(ours.state_dict()) == list(torchs.state_dict())
     assert list(ours.parameters()) == []
     assert uses_batch_statistics(ours)
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["of all rows", "of each row"])
+@pytest.mark.parametrize("gradient", [False, True])
+@pytest.mark.parametrize("momentum", [0.3, None])
+def test_scaled_is_gain_times_the_normalised_map_plus_bias(own: bool, gradient: bool, momentum: float | None) -> None:
+    ours = CrossReplicaNorm(CHANNELS, momentum).double()
+    torchs = nn.BatchNorm2d(CHANNELS, 1e-5, momentum, affine=False).double()
+    gain, bias = torch.randn(2, *((ROWS, CHANNELS) if own else (1, CHANNELS)), dtype=torch.float64)
+    x = batch().double()
+    with torch.set_grad_enabled(gradient):
+        for shift in (0.0, 5.0, -3.0):  # training passes, then evaluation
+            if shift < 0:
+                ours, torchs = ours.eval(), torchs.eval()
+            found = ours.scaled(x + shift, *((gain, bias) if own else (gain[0], bias[0])))
+            wanted = gain[:, :, None, None] * torchs(x + shift) + bias[:, :, None, None]
+            torch.testing.assert_close(found, wanted, rtol=0.0, atol=1e-10)
+    for name, buffer in torchs.named_buffers():
+        torch.testing.assert_close(ours.get_buffer(name), buffer, rtol=1e-12, atol=0.0)
 
 
 def test_half_precision_maps_are_normalised_by_float32_statistics() -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, conv2d
 
 from trainer.nets import resample
-from trainer.nets.resample import ConvPool3, UpConv3, nearest2
+from trainer.nets.resample import ConvPool3, UpConv3, add_nearest2, box, nearest2
 
 
 def up_then_conv(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -54,9 +54,9 @@ def test_fused_layers_compute_the_plain_form_and_its_gradients_edges_included(
 
 
 def test_the_4x4_kernel_is_taken_apart_on_a_cpu_where_there_are_many_channels() -> None:
-    wide, narrow = torch.zeros(128, 64, 3, 3), torch.zeros(64, 32, 3, 3)
+    wide, narrow = torch.zeros(128, 64, 3, 3), torch.zeros(32, 16, 3, 3)
     assert resample.box_pays(torch.zeros(1, 64, 4, 4).to(memory_format=torch.channels_last), wide)
-    assert not resample.box_pays(torch.zeros(1, 32, 4, 4).to(memory_format=torch.channels_last), narrow)
+    assert not resample.box_pays(torch.zeros(1, 16, 4, 4).to(memory_format=torch.channels_last), narrow)
     assert not resample.box_pays(torch.zeros(1, 64, 4, 4, device="meta"), wide)
 
 
@@ -65,6 +65,26 @@ def test_parameters_are_those_of_the_3x3_convolution(kind: type[nn.Conv2d], plai
     layer, convolution = kind(3, 4), nn.Conv2d(3, 4, 3)
     layer.load_state_dict(convolution.state_dict())
     assert torch.equal(layer.weight, convolution.weight)
+
+
+@pytest.mark.parametrize(("grows", "scale"), [(True, 0.25), (False, 1.0)])
+def test_the_gradient_of_a_box_is_that_of_pooling_and_so_are_further_ones(grows: bool, scale: float) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(2, 3, 4, 5, dtype=torch.float64, requires_grad=True)
+    wanted = avg_pool2d(x, 2, stride=1, padding=int(grows), divisor_override=round(1 / scale))
+    torch.testing.assert_close(box(x, grows=grows, scale=scale), wanted, rtol=0.0, atol=0.0)
+    assert torch.autograd.gradcheck(lambda x: box(x, grows=grows, scale=scale), x)
+    assert torch.autograd.gradgradcheck(lambda x: box(x, grows=grows, scale=scale).pow(3), x)
+
+
+def test_a_doubled_map_is_added_with_and_without_gradients() -> None:
+    x, half = torch.randn(2, 3, 4, 6), torch.randn(2, 3, 2, 3)
+    for layout in (torch.contiguous_format, torch.channels_last):
+        x, half = x.to(memory_format=layout), half.to(memory_format=layout)
+        with torch.no_grad():
+            changed = add_nearest2(x.clone(), half)
+        assert torch.equal(changed, x + nearest2(half))
+        assert torch.equal(add_nearest2(x.requires_grad_(), half), changed)
 
 
 def test_nearest2_shows_each_pixel_four_times() -> None:

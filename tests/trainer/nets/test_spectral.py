@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from copy import deepcopy
 
 import pytest
@@ -150,3 +151,18 @@ def test_parameters_keep_their_names_and_a_meta_layer_its_shapes() -> None:
 def test_a_layer_of_an_unknown_kind_is_refused() -> None:
     with pytest.raises(TypeError, match="ConvTranspose2d"):
         spectral(nn.ConvTranspose2d(1, 1, 3))
+
+
+def test_a_channels_last_kernel_has_the_norm_and_the_vectors_of_a_contiguous_one() -> None:
+    torch.manual_seed(0)
+    layer = spectral(Conv3(3, 5).double())
+    last = copy.deepcopy(layer).to(memory_format=torch.channels_last)
+    last.v.copy_(layer.v)
+    for _ in range(3):
+        layer.iterate()
+        last.iterate()
+        for name in ("u", "v", "sigma"):
+            torch.testing.assert_close(getattr(last, name), getattr(layer, name), rtol=0.0, atol=1e-12)
+    x = torch.randn(2, 3, 4, 4, dtype=torch.float64)
+    (slope,), (slope_last,) = (torch.autograd.grad(each(x).pow(2).sum(), [each.weight]) for each in (layer, last))
+    torch.testing.assert_close(slope_last, slope, rtol=0.0, atol=1e-10)

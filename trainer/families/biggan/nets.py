@@ -15,7 +15,7 @@ from torch.nn.functional import avg_pool2d, relu
 
 from trainer.families.biggan.arch import BigganArch
 from trainer.families.biggan.parts import BigganFamily, ConditionalNorm, Conditioning, Judgement, Layers, ToPixels
-from trainer.nets.resample import Conv3, ConvPool3, UpConv3, nearest2
+from trainer.nets.resample import Conv3, ConvPool3, UpConv3, add_nearest2
 
 
 class UpBlock(nn.Module):
@@ -33,7 +33,7 @@ class UpBlock(nn.Module):
     def forward(self, x_BCRR: Tensor, condition: Tensor) -> Tensor:
         hidden = self.conv1(self.norm1(x_BCRR, condition))
         changed: Tensor = self.conv2(self.norm2(hidden, condition))
-        return changed + nearest2(self.shortcut(x_BCRR))
+        return add_nearest2(changed, self.shortcut(x_BCRR))
 
 
 class Generator(nn.Module):

@@ -80,8 +80,7 @@ class ConditionalNorm(nn.Module):
         self.bias = conditioning.project(channels)
 
     def forward(self, x_BCRR: Tensor, condition: Tensor) -> Tensor:
-        gain, bias = 1.0 + self.gain(condition), self.bias(condition)
-        return torch.addcmul(bias[:, :, None, None], self.norm(x_BCRR), gain[:, :, None, None]).relu_()
+        return self.norm.scaled(x_BCRR, 1.0 + self.gain(condition), self.bias(condition)).relu_()
 
 
 class ToPixels(nn.Module):
@@ -95,8 +94,7 @@ class ToPixels(nn.Module):
         self.conv = make(Conv3(inputs, channels))
 
     def forward(self, x_BCRR: Tensor) -> Tensor:
-        scaled = torch.addcmul(self.bias[:, None, None], self.norm(x_BCRR), self.gain[:, None, None])
-        pixels: Tensor = self.conv(scaled.relu_())
+        pixels: Tensor = self.conv(self.norm.scaled(x_BCRR, self.gain, self.bias).relu_())
         return pixels.tanh()
 
 

@@ -14,7 +14,7 @@ from torch.nn.functional import avg_pool2d, relu
 
 from trainer.families.biggan.parts import BigganFamily, ConditionalNorm, Conditioning, Judgement, Layers, ToPixels
 from trainer.families.biggan_deep.arch import BigganDeepArch
-from trainer.nets.resample import Conv3, UpConv3, nearest2
+from trainer.nets.resample import Conv3, UpConv3, add_nearest2
 
 BOTTLENECK = 4
 """How many times fewer channels the inner convolutions have."""
@@ -42,7 +42,7 @@ class UpBlock(nn.Module):
         h = self.conv3(self.norm3(h, condition))
         changed: Tensor = self.conv4(self.norm4(h, condition))
         kept = x_BCRR[:, : self.outputs]
-        return changed + (nearest2(kept) if self.doubles else kept)
+        return add_nearest2(changed, kept) if self.doubles else changed + kept
 
 
 class Generator(nn.Module):
