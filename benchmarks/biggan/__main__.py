@@ -59,7 +59,7 @@ def measure(report: Report, name: str, repeats: int, peak: float) -> None:
         "plain": PlainStep(contiguous), "ours, contiguous": ours(contiguous)[0], "ours": step, BF16: ours(half)[0],
         "orthogonal regularisation": partial(regularise_, generator, 1e-4),
     }  # fmt: skip
-    seconds = taking_turns(steps, repeats)
+    seconds, system = taking_turns(steps, repeats)
     work = {way: flops(step) for way, step in steps.items()}
     memory = {
         "plain": peak_memory(PlainStep, contiguous), "ours, contiguous": peak_memory(our_step, contiguous),
@@ -69,7 +69,7 @@ def measure(report: Report, name: str, repeats: int, peak: float) -> None:
         took = median(times)
         faster = ratio(seconds["plain"], times)
         report.row(
-            case=name, step=way, milliseconds=took * 1e3, fastest=min(times) * 1e3, gflop=work[way] / 1e9,
+            case=name, step=way, milliseconds=took * 1e3, fastest=min(times) * 1e3, system_ms=system[way] * 1e3, gflop=work[way] / 1e9,
             gflop_per_s=work[way] / took / 1e9, share_of_peak=None if way == BF16 else work[way] / took / peak,
             peak_mib=memory.get(way), faster=None if way.startswith("orth") else faster,
         )  # fmt: skip
@@ -118,6 +118,8 @@ def main() -> int:
     report.note(
         "targets are those of ours in float32, as the plain form is; bf16 is what the ImageNet recipes train in"
     )
+    report.note("system_ms: what the operating system computes in a step, on all threads: it hands out and zeroes the pages of "
+                "temporaries above 32 MiB anew, which depends on the machine's other guests and is much of the plain form at 128 px")  # fmt: skip
     report.note("a share of the peak counts each way's own FLOPs, of convolutions, matrix products and attention")
     report.note("ours: channels last, as the recipes have it; memory is resident memory beyond that of an idle process")
     return report.finish()
