@@ -53,33 +53,45 @@ _RUNNING: list[Stack] = []
 def _stop_stack() -> None:
     from service import local
 
-    while _RUNNING:
-        local.down(_RUNNING.pop().layout)
+    for stack in list(_RUNNING):
+        local.down(stack.layout)
+        _RUNNING.remove(stack)
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+def pytest_runtest_teardown(item: pytest.Item) -> None:
     """Stop the stack with the last test of it: pytest would keep it for the session, and the tests after it, which have
     clusters of their own, want its memory and its share of the cores."""
-    if _turn(item) == 1 and (nextitem is None or _turn(nextitem) != 1):
+    items = item.session.items
+    if _RUNNING and not any(_turn(later) == 1 for later in items[items.index(item) + 1 :]):
         _stop_stack()
 
 
 LOG_TAIL = 6000
-"""Characters of each log that a failed test shows."""
+"""Bytes of each log that a failed test shows."""
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """A failed test shows what the processes that it started had to say: the ends of the logs in its folder."""
+    """A test that failed in its body shows what the processes that it started had to say: the ends of the logs in its folder."""
     report = yield
     folder = getattr(item, "funcargs", {}).get("tmp_path")
     if report.when == "call" and report.failed and folder is not None:
-        logs = sorted(Path(folder).rglob("*.log")) + sorted(Path(folder).rglob("events.jsonl"))
-        report.sections += [(str(log), log.read_text(errors="replace")[-LOG_TAIL:]) for log in logs]
+        for place, _, names in os.walk(folder):  # folders may come and go: its processes may still be at work
+            logs = [Path(place, name) for name in sorted(names) if name.endswith(".log") or name == "events.jsonl"]
+            report.sections += [(str(log), tail) for log in logs if (tail := _end(log))]
     return report
+
+
+def _end(log: Path) -> str:
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - LOG_TAIL))
+            return file.read().decode(errors="replace")
+    except OSError:
+        return ""
 
 
 @pytest.hookimpl(tryfirst=True)

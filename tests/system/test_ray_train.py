@@ -91,8 +91,14 @@ class Run:
 
     def wait(self, condition: Callable[[], object], seconds: float, what: str) -> None:
         """While the driver is there."""
-        wait(lambda: condition() or self.process.poll() is not None, seconds, what)
-        assert condition(), f"the driver ended before {what} came\n{self.log.read_text()[-4000:]}"
+
+        def holds() -> object:
+            ended = self.process.poll() is not None
+            found = condition()
+            assert found or not ended, f"the driver ended before {what} came\n{self.log.read_text()[-4000:]}"
+            return found
+
+        wait(holds, seconds, what)
 
     def step(self) -> int:
         return max((event.step for event in self.events(EventKind.PROGRESS)), default=0)

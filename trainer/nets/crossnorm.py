@@ -56,25 +56,27 @@ class CrossReplicaNorm(_BatchNorm):
     def scaled(self, x: Tensor, gain: Tensor, bias: Tensor) -> Tensor:
         """gain · normalised x + bias. gain and bias: [C], or [B, C] for one of each row's own.
 
-        Where no gradient is wanted and x has float32 at least, gain, mean and variance become one factor and one summand,
-        so the map is read and written once after its statistics. (In half precision they would round too coarsely: that
-        of x less its mean is what keeps a channel whose mean is large.)
+        In a training pass without gradients, and if x has float32 at least, gain, mean and variance become one factor and
+        one summand, so the map is read and written once after its statistics. Not in half precision, where they would round
+        too coarsely (x less its mean is what keeps a channel whose mean is large); nor in evaluation, whose bits are to be
+        those of an exported program, which is traced with gradients. Raises ValueError in training for a single value a channel.
         """
         ones = [1] * (x.dim() - 2)
         gain, bias = gain.view(*gain.shape, *ones), bias.view(*bias.shape, *ones)
-        if torch.is_grad_enabled() or x.dtype not in (torch.float32, torch.float64):
+        if not self.training or torch.is_grad_enabled() or x.dtype not in (torch.float32, torch.float64):
             return torch.addcmul(bias, self(x), gain)
         mean_C, var_C = self._statistics(x)
         factor = gain * (var_C + self.eps).rsqrt().view(-1, *ones)
         return torch.addcmul(bias - mean_C.view(-1, *ones) * factor, x, factor)
 
     def _statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """mean_C and variance_C to normalise by; those of a training pass are tracked."""
-        if not self.training:
-            return self.running_mean, self.running_var
+        """mean_C and variance_C of a training pass, tracked."""
+        values, several = x.numel() // x.shape[1], self.across_ranks and replicas() > 1
+        if values < 2 and not several:
+            raise ValueError(f"batch norm in training needs more than one value a channel, got {list(x.shape)}")
         mean_C, var_C = _of_this_rank(x)
-        counts = torch.full((1,), x.numel() // x.shape[1], dtype=torch.float64, device=x.device)
-        if self.across_ranks and replicas() > 1:
+        counts = torch.full((1,), values, dtype=torch.float64, device=x.device)
+        if several:
             mean_C, var_C, counts = _of_all_ranks(x, mean_C, var_C)
             self._check(x, counts)
         self._track(mean_C, var_C, counts[0])

@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 from forked import context
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.parallel import DistributedDataParallel
 
 from trainer.nets.norm import CrossReplicaNorm, uses_batch_statistics
@@ -166,6 +167,34 @@ def test_scaled_is_gain_times_the_normalised_map_plus_bias(own: bool, gradient: 
             torch.testing.assert_close(found, wanted, rtol=0.0, atol=1e-10)
     for name, buffer in torchs.named_buffers():
         torch.testing.assert_close(ours.get_buffer(name), buffer, rtol=1e-12, atol=0.0)
+
+
+def test_evaluation_without_gradients_has_the_bits_of_what_is_exported_with_them() -> None:
+    norm, (gain, bias) = CrossReplicaNorm(CHANNELS), torch.randn(2, CHANNELS)
+    norm(batch())
+    norm.eval()
+    traced = norm.scaled(batch(), gain, bias)
+    with torch.inference_mode():
+        assert torch.equal(norm.scaled(batch(), gain, bias), traced)
+
+
+def test_a_single_value_a_channel_has_no_variance() -> None:
+    norm = CrossReplicaNorm(3)
+    with torch.no_grad(), pytest.raises(ValueError, match="more than one value"):
+        norm.scaled(torch.randn(1, 3, 1, 1), torch.ones(3), torch.zeros(3))
+    assert norm.running_var.isfinite().all()
+
+
+def test_statistics_of_fake_maps_are_not_computed() -> None:
+    with FakeTensorMode(allow_fallback_kernels=False):
+        norm = CrossReplicaNorm(3)
+        with torch.no_grad():
+            y = norm.scaled(torch.randn(4, 3, 2, 2), torch.ones(3), torch.zeros(3))
+        mean, var = torch.batch_norm_update_stats(
+            torch.randn(4, 3, 2, 2).bfloat16(), torch.zeros(3), torch.ones(3), 0.0
+        )
+    assert y.shape == (4, 3, 2, 2)
+    assert (mean.shape, mean.dtype, var.shape, var.dtype) == ((3,), torch.float32, (3,), torch.float32)
 
 
 def test_half_precision_maps_are_normalised_by_float32_statistics() -> None:
