@@ -133,9 +133,8 @@ class ToPixels(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         norm = self.norm
-        momentum = 0.0 if norm.momentum is None else norm.momentum
         scaled = F.batch_norm(
-            x, norm.running_mean, norm.running_var, self.gain, self.bias, norm.training, momentum, norm.eps
+            x, norm.running_mean, norm.running_var, self.gain, self.bias, norm.training, norm.momentum or 0.0, norm.eps
         )
         return torch.tanh(self.conv(F.relu(scaled)))
 

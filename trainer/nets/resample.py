@@ -69,31 +69,25 @@ def box_pays(input: Tensor, weight_OI33: Tensor) -> bool:
     return input.is_contiguous(memory_format=torch.channels_last)
 
 
-def box(x_BCHW: Tensor, *, grows: bool, scale: float) -> Tensor:
-    """`scale` times the sums of 2 × 2 neighbours: [B, C, H, W] → [B, C, H + 1, W + 1] with zeros outside if it grows, else
+def box(x_BCHW: Tensor, *, grows: bool, divisor: int) -> Tensor:
+    """The sums of 2 × 2 neighbours over `divisor`: [B, C, H, W] → [B, C, H + 1, W + 1] with zeros outside if it grows, else
     [B, C, H − 1, W − 1]."""
-    if not torch.is_grad_enabled():
-        return _box(x_BCHW, grows, scale)
-    boxed: Tensor = _Box.apply(x_BCHW, grows, scale)  # type: ignore[no-untyped-call]
+    boxed: Tensor = _Box.apply(x_BCHW, grows, divisor)  # type: ignore[no-untyped-call]
     return boxed
 
 
-def _box(x_BCHW: Tensor, grows: bool, scale: float) -> Tensor:
-    return avg_pool2d(x_BCHW, 2, stride=1, padding=int(grows), divisor_override=round(1 / scale))
-
-
 class _Box(torch.autograd.Function):
-    """A box that grows and one that shrinks are each other's transpose; torch's own gradient of pooling knows no such
-    thing, takes half as long again, and keeps the map."""
+    """A box that grows and one that shrinks are each other's transpose, which needs no map; torch's own gradient of pooling
+    keeps it."""
 
     @staticmethod
-    def forward(ctx: Any, x_BCHW: Tensor, grows: bool, scale: float) -> Tensor:
-        ctx.grows, ctx.scale = grows, scale
-        return _box(x_BCHW, grows, scale)
+    def forward(ctx: Any, x_BCHW: Tensor, grows: bool, divisor: int) -> Tensor:
+        ctx.grows, ctx.divisor = grows, divisor
+        return avg_pool2d(x_BCHW, 2, stride=1, padding=int(grows), divisor_override=divisor)
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, None, None]:
-        return box(dy, grows=not ctx.grows, scale=ctx.scale), None, None
+        return box(dy, grows=not ctx.grows, divisor=ctx.divisor), None, None
 
 
 class Conv3(nn.Conv2d):
@@ -112,11 +106,11 @@ class UpConv3(Conv3):
     """
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        # The bias is added by itself: oneDNN's transposed convolution with one takes 2.5 times as long, in bfloat16 9 times.
+        # The bias is added by itself: with one, oneDNN's transposed convolution takes another, far slower way.
         if box_pays(input, weight):
             kernel = weight.flip(2, 3).transpose(0, 1)
             wider = conv_transpose2d(input, kernel, stride=2)  # [B, O, 2H + 1, 2W + 1]
-            output = box(wider, grows=False, scale=1.0)
+            output = box(wider, grows=False, divisor=1)
         else:
             kernel = shifted_sum(weight.flip(2, 3)).transpose(0, 1)
             output = conv_transpose2d(input, kernel, stride=2, padding=1)
@@ -132,5 +126,5 @@ class ConvPool3(Conv3):
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if box_pays(input, weight):
-            return conv2d(box(input, grows=True, scale=0.25), weight, bias, stride=2)
+            return conv2d(box(input, grows=True, divisor=4), weight, bias, stride=2)
         return conv2d(input, 0.25 * shifted_sum(weight), bias, stride=2, padding=1)

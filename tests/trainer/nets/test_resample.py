@@ -67,14 +67,14 @@ def test_parameters_are_those_of_the_3x3_convolution(kind: type[nn.Conv2d], plai
     assert torch.equal(layer.weight, convolution.weight)
 
 
-@pytest.mark.parametrize(("grows", "scale"), [(True, 0.25), (False, 1.0)])
-def test_the_gradient_of_a_box_is_that_of_pooling_and_so_are_further_ones(grows: bool, scale: float) -> None:
+@pytest.mark.parametrize(("grows", "divisor"), [(True, 4), (False, 1)])
+def test_the_gradient_of_a_box_is_that_of_pooling_and_so_are_further_ones(grows: bool, divisor: int) -> None:
     torch.manual_seed(0)
     x = torch.randn(2, 3, 4, 5, dtype=torch.float64, requires_grad=True)
-    wanted = avg_pool2d(x, 2, stride=1, padding=int(grows), divisor_override=round(1 / scale))
-    torch.testing.assert_close(box(x, grows=grows, scale=scale), wanted, rtol=0.0, atol=0.0)
-    assert torch.autograd.gradcheck(lambda x: box(x, grows=grows, scale=scale), x)
-    assert torch.autograd.gradgradcheck(lambda x: box(x, grows=grows, scale=scale).pow(3), x)
+    wanted = avg_pool2d(x, 2, stride=1, padding=int(grows), divisor_override=divisor)
+    torch.testing.assert_close(box(x, grows=grows, divisor=divisor), wanted, rtol=0.0, atol=0.0)
+    assert torch.autograd.gradcheck(lambda x: box(x, grows=grows, divisor=divisor), x)
+    assert torch.autograd.gradgradcheck(lambda x: box(x, grows=grows, divisor=divisor).pow(3), x)
 
 
 def test_a_doubled_map_is_added_with_and_without_gradients() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from copy import deepcopy
 
 import pytest
@@ -156,7 +155,7 @@ def test_a_layer_of_an_unknown_kind_is_refused() -> None:
 def test_a_channels_last_kernel_has_the_norm_and_the_vectors_of_a_contiguous_one() -> None:
     torch.manual_seed(0)
     layer = spectral(Conv3(3, 5).double())
-    last = copy.deepcopy(layer).to(memory_format=torch.channels_last)
+    last = deepcopy(layer).to(memory_format=torch.channels_last)
     last.v.copy_(layer.v)
     for _ in range(3):
         layer.iterate()
