@@ -26,6 +26,7 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor, nn
 
+from trainer.engine.memory import give_back, keep_freed_memory
 from trainer.errors import BadSpecError, TrainingError
 from trainer.spec import JobSpec
 
@@ -69,6 +70,8 @@ class Distributed:
         if gpu and not torch.cuda.is_available():
             raise BadSpecError("resources.gpus_per_worker is 1 but this machine has no usable GPU; set it to 0")
         _use_threads(spec, several=world > 1 and not gpu)
+        if not gpu:
+            keep_freed_memory()
         AcceleratorState._reset_state(reset_partial_state=True)  # a second training in this process may differ
         found = cls(
             Accelerator(
@@ -142,6 +145,7 @@ class Distributed:
     def forget(self) -> None:
         """Let go of the nets that were prepared, so that another training in this process finds their memory free."""
         self._accelerator.free_memory()
+        give_back()
 
     def barrier(self) -> None:
         """Wait until every rank is here."""

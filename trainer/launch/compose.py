@@ -12,6 +12,7 @@ from trainer.data.stream import Dataset, open_dataset
 from trainer.engine.distributed import Distributed
 from trainer.engine.events import Listener, Outcome
 from trainer.engine.loop import Loop
+from trainer.engine.memory import give_back
 from trainer.engine.state import TrainState
 from trainer.errors import CollapsedError, NonFiniteError
 from trainer.evaluate import Evaluator
@@ -35,17 +36,20 @@ def train(job: JobFile, distributed: Distributed, extra: Sequence[Listener] = ()
     with distributed.main_first():
         dataset = open_dataset(spec, cache_dir=Path(job.cache_dir), roots=job.data_roots)
     lasting = sinks.for_job(job, distributed)
-    with closing([*lasting, *extra]):
-        while True:
-            sentinel = Sentinel(spec, spec.sentinel) if spec.sentinel else None
-            record = rollback.shared(job, distributed)
-            try:
-                return _run(job, dataset, distributed, record, sentinel, lasting, extra)
-            except (CollapsedError, NonFiniteError) as error:
-                if sentinel is None or not rollback.wanted(spec):
-                    raise
-                rollback.give_up(job, distributed, record, sentinel, error)
-            distributed.forget()
+    try:
+        with closing([*lasting, *extra]):
+            while True:
+                sentinel = Sentinel(spec, spec.sentinel) if spec.sentinel else None
+                record = rollback.shared(job, distributed)
+                try:
+                    return _run(job, dataset, distributed, record, sentinel, lasting, extra)
+                except (CollapsedError, NonFiniteError) as error:
+                    if sentinel is None or not rollback.wanted(spec):
+                        raise
+                    rollback.give_up(job, distributed, record, sentinel, error)
+                distributed.forget()
+    finally:
+        give_back()  # a search's processes live on, and train other trials
 
 
 def _run(

@@ -42,10 +42,10 @@ def nearest2(x_BCHW: Tensor) -> Tensor:
 
 
 def add_nearest2(x_BCHW: Tensor, half: Tensor) -> Tensor:
-    """x + nearest2(half), half [B, C, H/2, W/2]. Where no gradient is wanted, x itself is changed, and the doubled map is
-    never written."""
+    """x + nearest2(half), half [B, C, H/2, W/2]; x itself is changed. Where no gradient is wanted, the doubled map is never
+    written."""
     if torch.is_grad_enabled():
-        return x_BCHW + nearest2(half)
+        return x_BCHW.add_(nearest2(half))
     batch, channels, height, width = half.shape
     x_BCHW.view(batch, channels, height, 2, width, 2).add_(half[:, :, :, None, :, None])
     return x_BCHW

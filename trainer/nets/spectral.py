@@ -41,6 +41,8 @@ class Spectral(nn.Module):
     u: Tensor
     v: Tensor
     sigma: Tensor
+    _iterated: tuple[Tensor, int] | None = None
+    """The weight of the last iteration and its version then: while it has both, `sigma` is σ̂ of W as it is."""
 
     def start(self) -> None:
         """Make the buffers for the weights as they are; u begins at random, from torch's global generator."""
@@ -50,6 +52,15 @@ class Spectral(nn.Module):
         self.register_buffer("sigma", torch.zeros_like(matrix[0, 0]))
         for _ in range(0 if matrix.is_meta else FIRST_ITERATIONS):
             self.iterate()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy has: its weight counts versions of its own."""
+        return {name: value for name, value in self.__dict__.items() if name != "_iterated"}
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        """What `to`, `double` and their like do, which no version tells of."""
+        self._iterated = None
+        return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
 
     @torch.no_grad()
     def iterate(self) -> None:
@@ -61,6 +72,7 @@ class Spectral(nn.Module):
             self.v.copy_(_in_order(v, self.weight))
             self.u.copy_(normalize(product, dim=0))
             self.sigma.copy_(torch.dot(self.u, product))
+        self._iterated = (self.weight, self.weight._version)
 
     def norm(self) -> Tensor:
         """σ̂(W), a scalar above 0, differentiable in W."""
@@ -69,9 +81,50 @@ class Spectral(nn.Module):
             return norm
 
     def normalised(self) -> Tensor:
-        """W / σ̂(W), in W's shape and precision."""
-        weight: Tensor = self.weight / self.norm()
-        return weight
+        """W / σ̂(W), in W's shape and precision.
+
+        In training, where each iteration follows the update that it belongs to, σ̂ is the one that it found, if it can be.
+        """
+        if not self.training:
+            return self.weight / self.norm()
+        sigma = self.sigma if self._is_current() else self.norm().detach()
+        if torch.is_grad_enabled() and self.weight.requires_grad:
+            divided: Tensor = _Divided.apply(self.weight, self.u, self.v, sigma)  # type: ignore[no-untyped-call]
+            return divided
+        return self.weight / sigma
+
+    def _is_current(self) -> bool:
+        """Whether the weights are those of the last iteration."""
+        return (
+            self._iterated is not None
+            and self._iterated[0] is self.weight
+            and self._iterated[1] == self.weight._version
+        )
+
+
+class _Divided(torch.autograd.Function):
+    """W / σ with σ = uᵀWv known."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, u: Tensor, v: Tensor, sigma: Tensor) -> Tensor:
+        divided = weight / sigma
+        ctx.save_for_backward(divided, u, v, sigma)
+        return divided
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, None, None, None]:
+        """∂/∂W of ⟨dy, W / uᵀWv⟩ = (dy − ⟨dy, W / σ⟩ u vᵀ) / σ."""
+        divided, u, v, sigma = ctx.saved_tensors
+        dy = dy.to(divided.dtype)
+        if _channels_last(divided):
+            dy = dy.contiguous(memory_format=torch.channels_last)
+        with _exact(divided):
+            slope = -torch.dot(_matrix(dy).flatten(), _matrix(divided).flatten())
+            rows = torch.addr(_matrix(dy), u * slope, _as_stored(v, divided)).div_(sigma)
+        if not _channels_last(divided):
+            return rows.view(divided.shape), None, None, None
+        outputs, inputs, height, width = divided.shape
+        return rows.view(outputs, height, width, inputs).permute(0, 3, 1, 2), None, None, None
 
 
 def _channels_last(weight: Tensor) -> bool:

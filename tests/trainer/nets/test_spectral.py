@@ -139,6 +139,31 @@ def test_evaluation_exports_and_computes_the_same(case: tuple[nn.Module, Tensor]
     torch.testing.assert_close(program(x), layer(x))
 
 
+@pytest.mark.parametrize("change", ["written", "replaced", "converted", "copied", "loaded"])
+def test_the_norm_of_an_iteration_is_used_only_for_the_weights_that_it_saw(
+    case: tuple[nn.Module, Tensor], change: str
+) -> None:
+    layer, _ = case
+    iterate_(layer)
+    assert torch.equal(layer.norm(), layer.sigma)
+    if change == "written":
+        with torch.no_grad():
+            layer.weight.mul_(2.0)
+    elif change == "replaced":
+        layer.weight = nn.Parameter(2.0 * layer.weight.detach())
+    elif change == "converted":
+        layer._apply(lambda tensor: 2.0 * tensor if tensor.shape == layer.weight.shape else tensor)
+    elif change == "copied":
+        layer = deepcopy(layer)
+        with torch.no_grad():
+            torch._foreach_lerp_([layer.weight], [3.0 * layer.weight], 0.5)  # as the moving average does
+    else:
+        layer.load_state_dict(layer.state_dict() | {"weight": 2.0 * layer.weight.detach()})
+    layer.train()
+    torch.testing.assert_close(layer.normalised(), layer.weight / layer.norm(), rtol=1e-12, atol=0.0)
+    assert layer.norm().item() == pytest.approx(2.0 * layer.sigma.item(), rel=1e-9)
+
+
 def test_parameters_keep_their_names_and_a_meta_layer_its_shapes() -> None:
     layer = spectral(Conv3(3, 5))
     assert dict(layer.named_parameters()).keys() == {"weight", "bias"}

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, relu
+from torch.nn.functional import avg_pool2d
 
 from trainer.families.biggan.arch import BigganArch
 from trainer.families.biggan.parts import BigganFamily, ConditionalNorm, Conditioning, Judgement, Layers, ToPixels
+from trainer.nets.relu import relu_for_conv
 from trainer.nets.resample import Conv3, ConvPool3, UpConv3, add_nearest2
 
 
@@ -88,9 +89,10 @@ class DownBlock(nn.Module):
         self.shortcut = make(nn.Conv2d(inputs, outputs, 1)) if learned else nn.Identity()
 
     def forward(self, x_BCRR: Tensor) -> Tensor:
-        hidden = self.conv1(x_BCRR if self.first else relu(x_BCRR))
-        changed: Tensor = self.conv2(hidden.relu_()) + self.shortcut(avg_pool2d(x_BCRR, 2) if self.halves else x_BCRR)
-        return changed
+        hidden = self.conv1(x_BCRR if self.first else relu_for_conv(x_BCRR))
+        changed: Tensor = self.conv2(relu_for_conv(hidden, inplace=True))
+        # In place: no gradient of a convolution needs its result.
+        return changed.add_(self.shortcut(avg_pool2d(x_BCRR, 2) if self.halves else x_BCRR))
 
 
 class Discriminator(nn.Module):

@@ -17,6 +17,7 @@ from trainer.families.base import Family
 from trainer.families.biggan.arch import BigganBase
 from trainer.nets.attention import SelfAttention
 from trainer.nets.norm import CrossReplicaNorm
+from trainer.nets.relu import relu_for_conv
 from trainer.nets.resample import Conv3
 from trainer.nets.spectral import iterate_, spectral
 from trainer.objective.phases import Phase, adversarial
@@ -80,7 +81,8 @@ class ConditionalNorm(nn.Module):
         self.bias = conditioning.project(channels)
 
     def forward(self, x_BCRR: Tensor, condition: Tensor) -> Tensor:
-        return self.norm.scaled(x_BCRR, 1.0 + self.gain(condition), self.bias(condition)).relu_()
+        scaled = self.norm.scaled(x_BCRR, 1.0 + self.gain(condition), self.bias(condition))
+        return relu_for_conv(scaled, inplace=True)
 
 
 class ToPixels(nn.Module):
@@ -94,7 +96,8 @@ class ToPixels(nn.Module):
         self.conv = make(Conv3(inputs, channels))
 
     def forward(self, x_BCRR: Tensor) -> Tensor:
-        pixels: Tensor = self.conv(self.norm.scaled(x_BCRR, self.gain, self.bias).relu_())
+        scaled = self.norm.scaled(x_BCRR, self.gain, self.bias)
+        pixels: Tensor = self.conv(relu_for_conv(scaled, inplace=True))
         return pixels.tanh()
 
 

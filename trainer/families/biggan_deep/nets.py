@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, relu
+from torch.nn.functional import avg_pool2d
 
 from trainer.families.biggan.parts import BigganFamily, ConditionalNorm, Conditioning, Judgement, Layers, ToPixels
 from trainer.families.biggan_deep.arch import BigganDeepArch
+from trainer.nets.relu import relu_for_conv
 from trainer.nets.resample import Conv3, UpConv3, add_nearest2
 
 BOTTLENECK = 4
@@ -99,11 +100,13 @@ class DownBlock(nn.Module):
         self.missing = make(nn.Conv2d(inputs, outputs - inputs, 1)) if outputs > inputs else None
 
     def forward(self, x_BCRR: Tensor) -> Tensor:
-        h = self.conv1(relu(x_BCRR))
-        h = self.conv3(self.conv2(h.relu_()).relu_()).relu_()
+        h = self.conv1(relu_for_conv(x_BCRR))
+        for conv in (self.conv2, self.conv3):
+            h = conv(relu_for_conv(h, inplace=True))
+        h = relu_for_conv(h, inplace=True)
         changed: Tensor = self.conv4(avg_pool2d(h, 2) if self.halves else h)
         x = avg_pool2d(x_BCRR, 2) if self.halves else x_BCRR
-        return changed + (x if self.missing is None else torch.cat([x, self.missing(x)], dim=1))
+        return changed.add_(x if self.missing is None else torch.cat([x, self.missing(x)], dim=1))
 
 
 class Discriminator(nn.Module):
