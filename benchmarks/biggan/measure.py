@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from statistics import median
@@ -46,25 +46,6 @@ def convolution_peak(seconds: float, shapes: Sequence[tuple[int, int, int]] = SH
                 if done > ends:
                     break
     return best
-
-
-def taking_turns(
-    steps: Mapping[str, Callable[[], object]], repeats: int
-) -> tuple[dict[str, list[float]], dict[str, float]]:
-    """Seconds of each repeat of each step, and the mean of those that the operating system computed in it (over all
-    threads): it zeroes the pages of large temporaries anew each time. They take turns, so that the machine's moods meet
-    all alike."""
-    for step in steps.values():
-        step()  # warms up: optimisers get their state
-    found: dict[str, list[float]] = {name: [] for name in steps}
-    system = dict.fromkeys(steps, 0.0)
-    for _ in range(repeats):
-        for name, step in steps.items():
-            begun, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF).ru_stime
-            step()
-            found[name].append(time.perf_counter() - begun)
-            system[name] += (resource.getrusage(resource.RUSAGE_SELF).ru_stime - before) / repeats
-    return found, system
 
 
 def ratio(slower: Sequence[float], faster: Sequence[float]) -> float:

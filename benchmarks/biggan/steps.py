@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -12,10 +13,12 @@ from torch import Tensor, nn
 from benchmarks.biggan import plain
 from trainer.data.stream import RealBatch
 from trainer.engine.distributed import Distributed
+from trainer.engine.memory import keep_freed_memory
 from trainer.engine.metrics import Means, Stopwatch
 from trainer.engine.state import TrainState
 from trainer.engine.step import Stepper
 from trainer.families.biggan.arch import BigganArch
+from trainer.objective.orthogonal import regularise_
 from trainer.spec import Adam, JobSpec
 
 Step = Callable[[], object]
@@ -36,9 +39,14 @@ def ours(spec: JobSpec) -> tuple[Step, nn.Module]:
     return stepper.step, stepper.state.players["G"].net
 
 
-def engine_step(spec: JobSpec, distributed: Distributed) -> Step:
-    """Ours, as one of several workers."""
-    return _stepper(spec, distributed).step
+def our_step(spec: JobSpec, world: int = 1) -> Step:
+    """Ours alone, or as one of several workers."""
+    return _stepper(spec, Distributed.create(spec, world=world)).step
+
+
+def regularisation(spec: JobSpec) -> Step:
+    """The gradient of orthogonal regularisation of our G, added to its own."""
+    return partial(regularise_, ours(spec)[1], 1e-4)
 
 
 def _stepper(spec: JobSpec, distributed: Distributed) -> Stepper:
@@ -51,9 +59,10 @@ def _stepper(spec: JobSpec, distributed: Distributed) -> Stepper:
     return Stepper(TrainState.create(spec, distributed), distributed, batches(), Means(), Stopwatch())
 
 
-def our_step(spec: JobSpec) -> Step:
-    """Ours alone, for a process of its own, which must find this function by its name."""
-    return ours(spec)[0]
+def plain_with_memory_kept(spec: JobSpec) -> Step:
+    """The plain form in a process that is told what ours is told: to keep freed memory."""
+    keep_freed_memory()
+    return PlainStep(spec)
 
 
 class PlainStep:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ from torch import nn
 from benchmarks.biggan import __main__ as benchmark
 from benchmarks.biggan import plain
 from benchmarks.biggan.measure import convolution_peak, flops, ratio
+from benchmarks.biggan.processes import WARM, Member, Times, group, taking_turns
 from trainer.families.arch import Latent
 from trainer.families.biggan.arch import BigganArch
 from trainer.families.biggan.nets import FAMILY
@@ -75,10 +79,13 @@ def test_a_ratio_is_the_median_over_the_turns() -> None:
 def test_a_quick_run_writes_rows_and_targets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     threads = torch.get_num_threads()
     monkeypatch.setattr(benchmark, "CASES", {"32 px": benchmark.CASES["32 px"]})
-    # Processes of their own: in the real run.
+    # Processes of their own: below, and in the real run.
     monkeypatch.setattr(benchmark, "peak_memory", lambda make, spec: 2.0)
+    slow = {"plain": 4.0, (2, 1): 1.25}
     monkeypatch.setattr(
-        benchmark.workers, "taking_turns", lambda spec, groups, repeats: {(1, 2): [1.0], (2, 1): [1.25]}
+        benchmark.processes,
+        "taking_turns",
+        lambda ways, repeats: {way: Times([slow.get(way, 1.0)], [0.5]) for way in ways},
     )
     monkeypatch.setattr(
         "sys.argv", ["biggan", "--quick", "--repeats", "1", "--threads", "1", "--out", str(tmp_path / "biggan.json")]
@@ -88,10 +95,45 @@ def test_a_quick_run_writes_rows_and_targets(tmp_path: Path, monkeypatch: pytest
     written = json.loads((tmp_path / "biggan.json").read_text())
     rows = {row["step"]: row for row in written["rows"]}
     assert list(rows) == [
-        "plain", "ours, contiguous", "ours", "ours, bf16", "orthogonal regularisation", "1 worker, 2 threads each", "2 workers, 1 thread each",
+        "plain", "plain, freed memory kept", "ours, contiguous", "ours", "ours, bf16", "orthogonal regularisation",
+        "1 worker, 2 threads each", "2 workers, 1 thread each",
     ]  # fmt: skip
     assert rows["ours"]["gflop"] < 0.7 * rows["plain"]["gflop"]
     assert rows["ours"]["gflop"] < rows["ours, contiguous"]["gflop"]  # boxes, where maps are channels last
     targets = [target["target"] for target in written["targets"]]
-    assert targets == ["≥ 2 ×", "≤ 1 of plain", "≤ 0.03 of a step", "≥ 0.8", "≥ 0.85 ×"]
+    assert targets == ["≥ 2 ×", "≤ 1 of plain", "≤ 0.03 of a step", "≥ 0.8", "≥ 0.8", "≥ 0.85 ×"]
+    assert rows["ours"]["faster"] == written["targets"][0]["measured"] == 4.0
+    assert rows["plain"]["gflop"] == rows["plain, freed memory kept"]["gflop"]
     assert written["targets"][-1]["measured"] == 0.8
+
+
+def counting(start: int) -> Callable[[], object]:
+    """A step that lasts, and fails if it is taken too often."""
+    taken = iter(range(start))
+
+    def step() -> None:
+        next(taken)
+        time.sleep(0.05)
+
+    return step
+
+
+def summing(world: int) -> Callable[[], object]:
+    """A step that the members of a group take together."""
+    torch.distributed.init_process_group("gloo", world_size=world, rank=int(os.environ["RANK"]))
+    return lambda: torch.distributed.all_reduce(torch.ones(1))
+
+
+def test_steps_take_turns_in_processes_of_their_own_and_the_members_of_a_group_step_together() -> None:
+    ways = {"one": [Member(counting, (WARM + 3,), 1)], "two": group(summing, (), 2, 1)}
+    times = taking_turns(ways, 3)
+    assert all(len(found.seconds) == len(found.system) == 3 for found in times.values())
+    assert all(seconds > 0.05 for seconds in times["one"].seconds)
+    assert all(
+        0.0 <= system < seconds for seconds, system in zip(times["one"].seconds, times["one"].system, strict=True)
+    )
+
+
+def test_a_step_that_fails_ends_the_measurement() -> None:
+    with pytest.raises(RuntimeError, match=f"'one' failed in turn {WARM + 1}"):
+        taking_turns({"one": [Member(counting, (WARM,), 1)]}, 1)
