@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from embedded import Stack
 
 STACK = "stack"
+# As `make test` says: how sums are rounded, and so what a short training comes to, depends on the number of threads.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_configure() -> None:

@@ -19,7 +19,7 @@ import torch
 from benchmarks.biggan import processes
 from benchmarks.biggan.measure import convolution_peak, flops, peak_memory, ratio
 from benchmarks.biggan.processes import Member
-from benchmarks.biggan.steps import PlainStep, Step, our_step, plain_with_memory_kept, regularisation
+from benchmarks.biggan.steps import REGULARISATIONS, PlainStep, Step, our_step, plain_with_memory_kept, regularisations
 from benchmarks.common import Report, arguments
 from trainer.families.table import recipes
 from trainer.spec import JobSpec, with_overrides
@@ -28,7 +28,7 @@ THREADS = 2
 PLAIN, KEPT, CONTIGUOUS, OURS, BF16 = (
     "plain", "plain, freed memory kept", "ours, contiguous", "ours", "ours, bf16",
 )  # fmt: skip
-REGULARISATION = "orthogonal regularisation"
+REGULARISATION = f"orthogonal regularisation × {REGULARISATIONS}"
 ALONE = [
     "data.lanes=4", "resources.workers=1", "resources.gpus_per_worker=0", "train.micro_batch=null", "train.precision=fp32",
     "objective.penalties=[]",
@@ -60,7 +60,7 @@ def measure(report: Report, name: str, repeats: int, peak: float) -> None:
     contiguous, last = (case(name, report.quick, channels_last=value) for value in (False, True))
     ways: dict[str, tuple[Callable[[JobSpec], Step], JobSpec]] = {
         PLAIN: (PlainStep, contiguous), KEPT: (plain_with_memory_kept, contiguous), CONTIGUOUS: (our_step, contiguous), OURS: (our_step, last),
-        BF16: (our_step, with_overrides(last, ["train.precision=bf16"])), REGULARISATION: (regularisation, last),
+        BF16: (our_step, with_overrides(last, ["train.precision=bf16"])), REGULARISATION: (regularisations, last),
     }  # fmt: skip
     threads = torch.get_num_threads()
     times = processes.taking_turns(
@@ -79,7 +79,7 @@ def measure(report: Report, name: str, repeats: int, peak: float) -> None:
         )  # fmt: skip
     report.at_least(f"{name}: ours against plain", CASES[name][2], measured=faster[OURS], unit="×")
     report.at_most(f"{name}: peak memory of ours", 1.0, measured=memory[OURS] / memory[PLAIN], unit="of plain")
-    share = seconds[REGULARISATION] / seconds[OURS]
+    share = seconds[REGULARISATION] / REGULARISATIONS / seconds[OURS]
     report.at_most(f"{name}: orthogonal regularisation", 0.03, measured=share, unit="of a step")
     if name == "32 px":
         shares = {way: work[way] / seconds[OURS] / peak for way in (OURS, CONTIGUOUS)}

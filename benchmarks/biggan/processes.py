@@ -104,7 +104,7 @@ def group(
 
 
 def _serve(pipe: Connection, member: Member) -> None:
-    os.environ.update(member.environment)
+    os.environ.update(member.environment, OMP_NUM_THREADS=str(member.threads))  # which the engine goes by
     torch.set_num_threads(member.threads)
     step = member.make(*member.arguments)
     while pipe.recv():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
-from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -44,9 +43,19 @@ def our_step(spec: JobSpec, world: int = 1) -> Step:
     return _stepper(spec, Distributed.create(spec, world=world)).step
 
 
-def regularisation(spec: JobSpec) -> Step:
-    """The gradient of orthogonal regularisation of our G, added to its own."""
-    return partial(regularise_, ours(spec)[1], 1e-4)
+REGULARISATIONS = 5
+
+
+def regularisations(spec: JobSpec) -> Step:
+    """The gradient of orthogonal regularisation of our G, added to its own, so many times: alone it would begin with cold
+    caches and threads asleep, while in a step it follows a gradient."""
+    generator = ours(spec)[1]
+
+    def repeated() -> None:
+        for _ in range(REGULARISATIONS):
+            regularise_(generator, 1e-4)
+
+    return repeated
 
 
 def _stepper(spec: JobSpec, distributed: Distributed) -> Stepper:

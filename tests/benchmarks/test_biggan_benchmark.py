@@ -95,7 +95,7 @@ def test_a_quick_run_writes_rows_and_targets(tmp_path: Path, monkeypatch: pytest
     written = json.loads((tmp_path / "biggan.json").read_text())
     rows = {row["step"]: row for row in written["rows"]}
     assert list(rows) == [
-        "plain", "plain, freed memory kept", "ours, contiguous", "ours", "ours, bf16", "orthogonal regularisation",
+        "plain", "plain, freed memory kept", "ours, contiguous", "ours", "ours, bf16", "orthogonal regularisation × 5",
         "1 worker, 2 threads each", "2 workers, 1 thread each",
     ]  # fmt: skip
     assert rows["ours"]["gflop"] < 0.7 * rows["plain"]["gflop"]

@@ -77,6 +77,30 @@ def test_the_gradient_of_a_box_is_that_of_pooling_and_so_are_further_ones(grows:
     assert torch.autograd.gradgradcheck(lambda x: box(x, grows=grows, divisor=divisor).pow(3), x)
 
 
+@pytest.mark.parametrize("bias", [True, False])
+def test_few_outputs_of_many_inputs_are_the_sum_of_their_taps_with_the_same_gradients(bias: bool) -> None:
+    torch.manual_seed(0)
+    layer = resample.Conv3(96, 3, bias=bias)
+    found = []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        layer.zero_grad()
+        x = (
+            torch.randn(2, 96, 5, 7, generator=torch.Generator().manual_seed(1))
+            .to(memory_format=layout)
+            .requires_grad_()
+        )
+        assert resample.taps_pay(x, layer.weight) == (layout is torch.channels_last)
+        y = layer(x)
+        y.square().sum().backward()
+        found.append([y.detach(), x.grad, *(parameter.grad for parameter in layer.parameters())])
+    for plain, taps in zip(*found, strict=True):
+        torch.testing.assert_close(taps, plain, rtol=1e-4, atol=1e-4)
+    few, last = torch.zeros(3, 64, 3, 3), torch.channels_last
+    assert not resample.taps_pay(torch.zeros(1, 64, 4, 4).to(memory_format=last), few)
+    assert not resample.taps_pay(torch.zeros(1, 96, 4, 4, dtype=torch.bfloat16).to(memory_format=last), layer.weight)
+    assert not resample.taps_pay(torch.zeros(1, 96, 4, 4).to(memory_format=last), torch.zeros(8, 96, 3, 3))
+
+
 def test_a_doubled_map_is_added_with_and_without_gradients() -> None:
     x, half = torch.randn(2, 3, 4, 6), torch.randn(2, 3, 2, 3)
     for layout in (torch.contiguous_format, torch.channels_last):
