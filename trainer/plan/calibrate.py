@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, relu
 
+from trainer.engine.memory import keep_freed_memory
 from trainer.plan.replay import Operations, timed, typical
 from trainer.plan.roofline import Calibration, Points
 from trainer.plan.tape import Tape
@@ -29,7 +30,8 @@ CONVOLUTION_FLOPS = 4e8
 
 
 def calibrate() -> Calibration:
-    """Measure, each rate several times."""
+    """Measure, each rate several times. The process keeps freed memory from now on, as a worker does."""
+    keep_freed_memory()
     torch.manual_seed(0)
     forward, backward = [], []
     for width in WIDTHS:
@@ -78,13 +80,13 @@ def path(folder: Path) -> Path:
 
 
 def key() -> str:
-    """Of the processor, torch, the number of threads and the meaning of the rates (2): what they depend on."""
+    """Of the processor, torch, the number of threads and the meaning of the rates (3): what they depend on."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         model = next((line for line in lines if line.startswith("model name")), "")
     except OSError:
         model = platform.processor()
-    text = f"2/{model}/{platform.machine()}/{torch.__version__}/{torch.get_num_threads()}"
+    text = f"3/{model}/{platform.machine()}/{torch.__version__}/{torch.get_num_threads()}"
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

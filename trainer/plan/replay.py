@@ -18,6 +18,8 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map
 
+from trainer.engine.memory import keep_freed_memory
+
 REPEATS, ENOUGH = 9, 0.3
 """Runs, and seconds after which no more are made."""
 COLD = 1 / 3
@@ -100,8 +102,10 @@ def timed(
     """Seconds of each call by its signature; without those that can't be run on their own.
 
     touched: bytes that the training touches between two uses of a tensor: some operands were made just before and lie in the
-    caches, others have left them (`COLD`). done: told how many calls are over.
+    caches, others have left them (`COLD`). done: told how many calls are over. The process keeps freed memory from now on, as a
+    worker does.
     """
+    keep_freed_memory()
     found = {}
     others = torch.empty(min(touched, CACHES) // 4)
     with torch.random.fork_rng(devices=[]), torch.no_grad():
