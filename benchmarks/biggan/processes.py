@@ -80,6 +80,7 @@ def running(members: Sequence[Member]) -> Iterator[list[Connection]]:
                 pipe.send(False)
         for process in processes:
             process.join(60)
+            process.terminate()  # it waits for a member that failed
 
 
 def group(

@@ -17,25 +17,27 @@ M_MMAP_MAX = -4
 """Parameters of mallopt(3), as <malloc.h> numbers them."""
 
 
-def keep_freed_memory() -> bool:
-    """Tell the allocator to keep freed memory for later allocations of this process. Returns whether it does.
+OWN = ("MALLOC_MMAP_MAX_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_TOP_PAD_")
+"""Variables by which a person sets the same; each wins. So does GLIBC_TUNABLES if it names `glibc.malloc`."""
 
-    Not without glibc, nor where the environment sets the allocator already (MALLOC_…, GLIBC_TUNABLES): that wins. The
-    process's memory then stays at its peak until `give_back` or its end.
+
+def keep_freed_memory() -> bool:
+    """Tell the allocator to keep freed memory for later allocations of this process, from now on. Returns whether it does.
+
+    Not without glibc, nor where the environment sets the same (`OWN`). The process's memory stays near its peak until
+    `give_back` or its end. In a thread, as Ray's workers train in one, glibc keeps heaps of 64 MiB: what is larger is still
+    handed back.
     """
     libc = _glibc()
-    if (
-        libc is None
-        or any(name.startswith("MALLOC_") for name in os.environ)
-        or "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", "")
-    ):
+    tuned = "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", "") or any(name in os.environ for name in OWN)
+    if libc is None or tuned:
         return False
     # No mapping of its own for a large block, and no trimming of the heap's top (-1 is the largest threshold).
     return bool(libc.mallopt(M_MMAP_MAX, 0)) and bool(libc.mallopt(M_TRIM_THRESHOLD, -1))
 
 
 def give_back() -> None:
-    """Hand all freed memory of this process to the operating system."""
+    """Hand all memory that is free now to the operating system. What is freed later is kept as before."""
     libc = _glibc()
     if libc is not None:
         libc.malloc_trim(0)

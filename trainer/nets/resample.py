@@ -96,9 +96,12 @@ run over outputs, and a picture's three leave them all but empty. With 64 inputs
 
 
 def taps_pay(input: Tensor, weight_OI33: Tensor) -> bool:
-    """Whether a 3 × 3 convolution is to be taken apart into nine products and the sum of their shifts."""
+    """Whether a 3 × 3 convolution of input [B, I, H, W] is to be taken apart into nine products and the sum of their shifts.
+    Not in half precision, where the products would be rounded before they are added up."""
     outputs, inputs = weight_OI33.shape[:2]
-    if input.device.type != "cpu" or input.dtype != torch.float32 or outputs > TAPS_OUTPUTS or inputs < TAPS_INPUTS:
+    if input.device.type != "cpu" or torch.is_autocast_enabled("cpu") or input.dtype != torch.float32:
+        return False
+    if outputs > TAPS_OUTPUTS or inputs < TAPS_INPUTS:
         return False
     return input.is_contiguous(memory_format=torch.channels_last)
 

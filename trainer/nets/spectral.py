@@ -8,8 +8,9 @@ nowhere else. So u and v belong to the weights as they are, one iteration for ea
 algorithm asks for; a forward pass changes nothing, in training or in evaluation. All passes over the same weights
 compute the same function: D's on real and on fake images, those of penalties, those of the other player's phase, and
 those of an update's micro-batches, as one large batch would. Implementations that iterate in each training pass have a σ̂
-that converges a little further for weights that did not change. (The passes can't find out by themselves whether W
-changed: torch's fused optimisers don't count as writes in a parameter's version.)
+that converges a little further for weights that did not change. (The passes can't find out by themselves whether an
+optimiser changed W: torch's fused ones don't count as writes in a parameter's version. An update that no iteration
+follows leaves training passes with the σ̂ of the weights before it.)
 
 u and v depend on the weights and on each other alone, so DDP's ranks, which start equal, stay equal, and a restored
 training goes on with the same bits. The norm is in the weights' precision: autocast is off in it.
@@ -41,8 +42,9 @@ class Spectral(nn.Module):
     u: Tensor
     v: Tensor
     sigma: Tensor
-    _iterated: tuple[Tensor, int] | None = None
-    """The weight of the last iteration and its version then: while it has both, `sigma` is σ̂ of W as it is."""
+    _iterated: tuple[Tensor, tuple[int, ...]] | None = None
+    """The weight of the last iteration and the versions of weight and buffers after it: while they have these, `sigma` is σ̂
+    of W as it is, but for a fused optimiser's update, which counts as no version; so an iteration has to follow it."""
 
     def start(self) -> None:
         """Make the buffers for the weights as they are; u begins at random, from torch's global generator."""
@@ -72,7 +74,7 @@ class Spectral(nn.Module):
             self.v.copy_(_in_order(v, self.weight))
             self.u.copy_(normalize(product, dim=0))
             self.sigma.copy_(torch.dot(self.u, product))
-        self._iterated = (self.weight, self.weight._version)
+        self._iterated = None if self.weight.is_inference() else (self.weight, self._versions())
 
     def norm(self) -> Tensor:
         """σ̂(W), a scalar above 0, differentiable in W."""
@@ -95,15 +97,18 @@ class Spectral(nn.Module):
 
     def _is_current(self) -> bool:
         """Whether the weights are those of the last iteration."""
-        return (
-            self._iterated is not None
-            and self._iterated[0] is self.weight
-            and self._iterated[1] == self.weight._version
-        )
+        if self._iterated is None or self.weight.is_inference():
+            return False
+        weight, versions = self._iterated
+        return weight is self.weight and versions == self._versions()
+
+    def _versions(self) -> tuple[int, ...]:
+        return tuple(tensor._version for tensor in (self.weight, self.u, self.v, self.sigma))
 
 
 class _Divided(torch.autograd.Function):
-    """W / σ with σ = uᵀWv known."""
+    """W / σ, W's shape, with the scalar σ = uᵀWv known; u [O], v [F] in the order of W's own columns. Its gradient has no
+    gradient in W: σ's part of it would be missing. Penalties of D's gradient by its images don't ask for that."""
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, u: Tensor, v: Tensor, sigma: Tensor) -> Tensor:
@@ -112,6 +117,7 @@ class _Divided(torch.autograd.Function):
         return divided
 
     @staticmethod
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, None, None, None]:
         """∂/∂W of ⟨dy, W / uᵀWv⟩ = (dy − ⟨dy, W / σ⟩ u vᵀ) / σ."""
         divided, u, v, sigma = ctx.saved_tensors

@@ -99,6 +99,8 @@ def test_few_outputs_of_many_inputs_are_the_sum_of_their_taps_with_the_same_grad
     assert not resample.taps_pay(torch.zeros(1, 64, 4, 4).to(memory_format=last), few)
     assert not resample.taps_pay(torch.zeros(1, 96, 4, 4, dtype=torch.bfloat16).to(memory_format=last), layer.weight)
     assert not resample.taps_pay(torch.zeros(1, 96, 4, 4).to(memory_format=last), torch.zeros(8, 96, 3, 3))
+    with torch.autocast("cpu", torch.bfloat16):  # the map may still be float32, the products would not be
+        assert not resample.taps_pay(torch.zeros(1, 96, 4, 4).to(memory_format=last), layer.weight)
 
 
 def test_a_doubled_map_is_added_with_and_without_gradients() -> None:

@@ -139,7 +139,28 @@ def test_evaluation_exports_and_computes_the_same(case: tuple[nn.Module, Tensor]
     torch.testing.assert_close(program(x), layer(x))
 
 
-@pytest.mark.parametrize("change", ["written", "replaced", "converted", "copied", "loaded"])
+def test_the_gradient_in_training_is_the_numerical_one_and_has_no_gradient(case: tuple[nn.Module, Tensor]) -> None:
+    layer, _ = case
+    iterate_(layer)
+    u, v, weight = layer.u, layer.v, layer.weight.detach()
+    direction = torch.randn(weight.shape, dtype=torch.float64)
+
+    def value(moved: Tensor) -> Tensor:  # u and v held fixed
+        return (direction * moved / (u @ moved.flatten(1) @ v)).sum()
+
+    (found,) = torch.autograd.grad((direction * layer.normalised()).sum(), layer.weight)
+    step = 1e-6
+    for place in [(0,) * weight.dim(), tuple(size - 1 for size in weight.shape)]:
+        moved = torch.zeros_like(weight)
+        moved[place] = step
+        numerical = (value(weight + moved) - value(weight - moved)) / (2 * step)
+        assert found[place].item() == pytest.approx(numerical.item(), rel=1e-6, abs=1e-8)
+    (again,) = torch.autograd.grad((direction * layer.normalised()).square().sum(), layer.weight, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        again.square().sum().backward()
+
+
+@pytest.mark.parametrize("change", ["written", "replaced", "converted", "copied", "loaded", "vectors"])
 def test_the_norm_of_an_iteration_is_used_only_for_the_weights_that_it_saw(
     case: tuple[nn.Module, Tensor], change: str
 ) -> None:
@@ -157,6 +178,8 @@ def test_the_norm_of_an_iteration_is_used_only_for_the_weights_that_it_saw(
         layer = deepcopy(layer)
         with torch.no_grad():
             torch._foreach_lerp_([layer.weight], [3.0 * layer.weight], 0.5)  # as the moving average does
+    elif change == "vectors":
+        layer.load_state_dict({"u": 2.0 * layer.u, "v": layer.v}, strict=False)
     else:
         layer.load_state_dict(layer.state_dict() | {"weight": 2.0 * layer.weight.detach()})
     layer.train()
