@@ -1,0 +1,69 @@
+"""`make test` runs every part of the check, whichever failed before it, and its end names all that failed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+CHECK = Path(__file__).parents[2] / ".ci" / "check.sh"
+LINT = ["ruff check", "ruff format", "types", "import rules"]
+ALL = [*LINT, "fast tests", "system tests"]
+PART = """#!/bin/sh
+case "$(basename "$0") $*" in
+  "ruff check"*) part="ruff check" ;;
+  "ruff format"*) part="ruff format" ;;
+  mypy*) part="types" ;;
+  lint-imports*) part="import rules" ;;
+  *"not system"*) part="fast tests" ;;
+  pytest*"-m system"*) part="system tests" ;;
+esac
+echo "$part" >> "$RAN"
+[ "$part" != "$INTERRUPTED" ] || kill -INT "$PPID"
+case "$FAILING" in *"[$part]"*) exit 3 ;; esac
+"""
+
+
+@pytest.fixture
+def check(tmp_path):
+    """Runs the check with parts that only say that they ran → (its result, the parts that ran)."""
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for name in ("ruff", "mypy", "lint-imports", "pytest"):
+        (tools / name).write_text(PART)
+        (tools / name).chmod(0o755)
+
+    def run(what: str, *failing: str, interrupted: str = ""):
+        ran = tmp_path / "ran"
+        ran.write_text("")
+        said = {"BIN": str(tools), "RAN": str(ran), "INTERRUPTED": interrupted}
+        said["FAILING"] = "".join(f"[{part}]" for part in failing)
+        found = subprocess.run([CHECK, what], env={**os.environ, **said}, capture_output=True, text=True, timeout=60)
+        return found, ran.read_text().splitlines()
+
+    return run
+
+
+@pytest.mark.parametrize(("what", "parts"), [("all", ALL), ("lint", LINT)])
+def test_all_parts_run_in_their_order_and_the_end_says_that_all_passed(check, what, parts):
+    found, ran = check(what)
+    assert (found.returncode, ran) == (0, parts)
+    assert "all passed" in found.stdout.splitlines()[-1]
+
+
+@pytest.mark.parametrize("failing", [["fast tests"], ["system tests"], ["types", "fast tests"], ALL])
+def test_what_fails_hides_no_later_part_and_is_named_at_the_end(check, failing):
+    found, ran = check("all", *failing)
+    assert (found.returncode, ran) == (1, ALL)
+    assert f"FAILED: {', '.join(failing)}" in found.stderr.splitlines()[-1]
+    assert "all passed" not in found.stdout
+
+
+def test_an_interrupt_ends_the_check_and_not_only_the_part_that_runs(check):
+    found, ran = check("all", interrupted="fast tests")
+    assert found.returncode in (130, -signal.SIGINT)
+    assert ran == ALL[:5]
+    assert "all passed" not in found.stdout
