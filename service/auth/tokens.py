@@ -42,7 +42,9 @@ def digest(token: str) -> str:
 def read_or_create(path: Path) -> str:
     """The token in `path`; a missing file is created for its owner alone. Safe when several processes start at once.
 
-    Raises ValueError for a file with less than 32 characters, PermissionError for one that others can read.
+    Raises ValueError for a file with less than 32 characters, PermissionError for one of ours that everyone can read. The
+    mode of somebody else's file is not ours to mend: a container's runtime mounts secrets so, and keeps others away by the
+    folder that they lie in.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists():
@@ -56,7 +58,8 @@ def read_or_create(path: Path) -> str:
             pass
         finally:
             draft.unlink()
-    if path.stat().st_mode & 0o004:
+    found = path.stat()
+    if found.st_mode & 0o004 and found.st_uid == os.geteuid():
         raise PermissionError(f"{path} can be read by everyone; run `chmod 600 {path}`")
     token = path.read_text().strip()
     if len(token) < 32:
