@@ -3,6 +3,7 @@
 TrainingError
 ├── BadSpecError        the spec does not fit the data or the build
 ├── BadDataError        missing, corrupt or altered data; names the shard
+├── DataAwayError       the data's server is away, fails or is too slow; another try may end well
 ├── NonFiniteError      NaN or infinity in a loss; names the metric and the steps
 ├── CollapsedError      the training collapsed; names the symptom, the step and what to change
 ├── PreemptedError      a node is taken away; all ranks stopped at one step with a checkpoint
@@ -32,6 +33,12 @@ class BadDataError(TrainingError):
     """Data is missing, corrupt or altered."""
 
     kind = FailureKind.BAD_DATA
+
+
+class DataAwayError(TrainingError):
+    """The data can't be reached now: nothing is known to be wrong with them, so this is no BadDataError."""
+
+    kind = FailureKind.DATA_AWAY
 
 
 class NonFiniteError(TrainingError):

@@ -26,6 +26,7 @@ class FailureKind(StrEnum):
 
     BAD_SPEC = "bad-spec"  # refused by the trainer though the API accepted it (e.g. classes do not match the data)
     BAD_DATA = "bad-data"  # missing, corrupt or altered shards; digest mismatch
+    DATA_AWAY = "data-away"  # the data's server is away, refuses connections, fails or is too slow
     OUT_OF_MEMORY = "out-of-memory"
     NON_FINITE = "non-finite"  # NaN or infinity in a loss
     COLLAPSED = "collapsed"  # the sentinel's policy ended the training, or its roll backs are used up
@@ -40,7 +41,7 @@ class FailureKind(StrEnum):
     @property
     def retryable(self) -> bool:
         """Whether a new attempt may end differently."""
-        return self in (FailureKind.WORKER_LOST, FailureKind.START_FAILED)
+        return self in (FailureKind.WORKER_LOST, FailureKind.START_FAILED, FailureKind.DATA_AWAY)
 
     @property
     def diverged(self) -> bool:

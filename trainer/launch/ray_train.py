@@ -157,8 +157,8 @@ def blame(failures: dict[int, Exception]) -> tuple[FailureKind, str]:
     """The failure that explains the others.
 
     An error of the job comes first, then a worker that Ray's memory monitor ended: it needs more than the node has. Then a
-    group that ended itself because a node is taken away. Any other death comes before errors of the workers that live,
-    which lost their peer.
+    group that ended itself because a node is taken away, then data that are out of reach. Any other death comes before
+    errors of the workers that live, which lost their peer.
     """
     causes = {rank: _cause(error) for rank, error in sorted(failures.items())}
     for rank, error in causes.items():
@@ -171,6 +171,9 @@ def blame(failures: dict[int, Exception]) -> tuple[FailureKind, str]:
     for error in causes.values():
         if isinstance(error, WorkerFailedError) and error.kind is FailureKind.PREEMPTED:
             return error.kind, error.reason
+    for rank, error in causes.items():  # never an echo: a lost peer makes no server fail
+        if isinstance(error, WorkerFailedError) and error.kind is FailureKind.DATA_AWAY:
+            return error.kind, error.reason if len(causes) == 1 else f"worker {rank}: {error.reason}"
     for rank, error in causes.items():
         if not isinstance(error, WorkerFailedError):
             return FailureKind.WORKER_LOST, f"worker {rank} was lost: {_first_line(error)}"

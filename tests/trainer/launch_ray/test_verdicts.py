@@ -23,6 +23,7 @@ FULL = WorkerHealthCheckFailedError(
 )
 ECHO = WorkerFailedError("internal", "RuntimeError: Connection closed by peer [127.0.0.1]:41")
 DATA = WorkerFailedError("bad-data", "shard 3 was altered")
+AWAY = WorkerFailedError("data-away", "shard 3: the server is away (HTTP 503)")
 
 
 def test_kind_and_reason_survive_pickling_inside_rays_own_error() -> None:
@@ -48,6 +49,8 @@ def test_what_failed_while_a_worker_started_is_named_without_its_traceback() -> 
         ({0: ECHO, 1: FULL, 2: DEAD}, FailureKind.OUT_OF_MEMORY),
         ({0: DATA, 1: FULL}, FailureKind.BAD_DATA),
         ({0: ECHO, 1: WorkerFailedError("publish-failed", "MLflow is away")}, FailureKind.PUBLISH_FAILED),
+        ({0: ECHO, 1: AWAY}, FailureKind.DATA_AWAY),
+        ({0: AWAY, 1: DATA}, FailureKind.BAD_DATA),
         ({0: ECHO}, FailureKind.INTERNAL),
     ],
 )
