@@ -6,14 +6,17 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
 from service import errors, health
+from service.auth import access
 from service.auth import routes as auth_routes
 from service.auth import store as tokens
 from service.auth.tokens import read_or_create
+from service.body import BodyReader
 from service.cluster import routes as cluster_routes
 from service.context import Context
 from service.datasets import routes as dataset_routes
@@ -71,7 +74,8 @@ def create_app(
     )
     for module in parts:
         app.include_router(module.router, responses=errors.RESPONSES)
-    app.add_middleware(Guard, max_body=settings.max_body_bytes, hosts=settings.allowed_hosts)
+    bodies = BodyReader(settings.max_body_bytes)
+    app.add_middleware(Guard, bodies=bodies, hosts=settings.allowed_hosts, who=partial(access.whose, db))
     return app
 
 

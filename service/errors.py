@@ -6,6 +6,7 @@ Problem
 ├── Forbidden             403  the token may not do this
 ├── NotFound              404
 ├── Conflict              409  not in this state, or the name or key is taken
+├── TooSlow               408
 ├── TooLarge              413
 ├── Invalid               422  names every wrong field, with the fix
 └── Unavailable           503  Ray, MLflow or the database can't be reached
@@ -22,11 +23,14 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
 from trainer.spec import FieldError
 
 MEDIA_TYPE = "application/problem+json"
+BUSY = (OperationalError, PoolTimeout)
+"""The database is down or locked, or all connections to it are in use: the client may try again."""
 logger = logging.getLogger("agon.api")
 
 
@@ -91,6 +95,12 @@ class Conflict(Problem):
     """The thing's state, or another thing with that name, forbids it."""
 
     status, name, title = 409, "conflict", "Conflict"
+
+
+class TooSlow(Problem):
+    """The body took too long."""
+
+    status, name, title = 408, "too-slow", "Body too slow"
 
 
 class TooLarge(Problem):
@@ -167,16 +177,15 @@ async def _on_validation(request: Request, error: Exception) -> JSONResponse:
     return _respond(request, Invalid(fields).document())
 
 
-async def _on_database(request: Request, error: Exception) -> JSONResponse:
-    """The database is down or locked: the client may try again. Its message can hold SQL, so it goes to the log only."""
-    logger.error("database", exc_info=error)
-    problem = Unavailable("the database can't be reached or is busy; try again", headers={"Retry-After": "1"})
-    return _respond(request, problem.document(), problem.headers)
-
-
-async def _on_crash(request: Request, error: Exception) -> JSONResponse:
+def problem_of(error: Exception) -> Problem:
+    """What a client is told of the error. What may hold SQL, paths or values goes to the log only."""
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, BUSY):
+        logger.error("database", exc_info=error)
+        return Unavailable("the database can't be reached or is busy; try again", headers={"Retry-After": "1"})
     logger.error("unhandled", exc_info=error)
-    return _respond(request, Problem("something went wrong here; the server's log has the request id").document())
+    return Problem("something went wrong here; the server's log has the request id")
 
 
 def _short(item: Mapping[str, Any]) -> str:
@@ -188,9 +197,7 @@ def _short(item: Mapping[str, Any]) -> str:
 
 
 def install(app: FastAPI) -> None:
-    """Register the handlers."""
+    """Register the handlers; what they don't take, `service.http.Guard` does by `problem_of`."""
     app.add_exception_handler(Problem, _on_problem)
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(RequestValidationError, _on_validation)
-    app.add_exception_handler(OperationalError, _on_database)
-    app.add_exception_handler(Exception, _on_crash)

@@ -1,38 +1,45 @@
-"""What every request passes before any endpoint: request id, host check, body limit and strict JSON, access log."""
+"""What every request passes before any endpoint: request id, host check, its token, its body, access log."""
 
 from __future__ import annotations
 
-import json
+import asyncio
 import logging
-import math
 import re
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 from uuid import uuid4
 
+from fastapi.security.utils import get_authorization_scheme_param
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import MEDIA_TYPE, BadRequest, Problem, TooLarge
+from service.body import BodyReader, announced, drain
+from service.errors import MEDIA_TYPE, BadRequest, Problem, TooSlow, Unauthenticated, Unavailable, problem_of
 
-MAX_DEPTH = 32
-MAX_INTEGER = 2**63 - 1
-MAX_DIGITS = 400
 HEALTH = ("/healthz", "/readyz")
-_BAD_TEXT = re.compile("[\0\ud800-\udfff]")
+OPEN = (*HEALTH, "/openapi.json", "/docs")
+"""Paths, and what lies below them, that need no token."""
+GONE = 499
+"""Status in the access log of a request whose client went before it was answered."""
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 access = logging.getLogger("agon.access")
 
 
 class Guard:
-    """ASGI middleware, outermost. Refusals are problem documents; the access log never holds headers or queries."""
+    """ASGI middleware, outermost. Refusals are problem documents; the access log never holds headers or queries.
 
-    def __init__(self, app: ASGIApp, *, max_body: int, hosts: Sequence[str]) -> None:
+    who: whose token it is, or Unauthenticated; called in a thread, before anything of the body is read. What it returns is
+    `request.state.principal`.
+    """
+
+    def __init__(self, app: ASGIApp, *, bodies: BodyReader, hosts: Sequence[str], who: Callable[[str], object]) -> None:
         self.app = app
-        self.max_body = max_body
+        self.bodies = bodies
         self.hosts = frozenset(host.lower() for host in hosts)
+        self.who = who
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
@@ -40,33 +47,33 @@ class Guard:
             await self.app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        given = headers.get("x-request-id", "")
-        request_id = given if _REQUEST_ID.fullmatch(given) else uuid4().hex
-        scope.setdefault("state", {})["request_id"] = request_id
-        began, status = time.perf_counter(), 500
-
-        async def answer(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                response = MutableHeaders(scope=message)
-                response["X-Request-Id"] = request_id
-                response["X-Content-Type-Options"] = "nosniff"
-            await send(message)
-
+        visit = _Visit(scope, headers, receive, send)
         try:
-            self._check_host(scope, headers)
-            if scope["method"] in ("POST", "PUT", "PATCH", "DELETE"):
-                body = await self._body(headers, receive)
-                scope["headers"] = _as_json(scope["headers"]) if body else scope["headers"]
-                receive = _replay(body, receive)
-            await self.app(scope, receive, answer)
-        except Problem as problem:
-            document = {**problem.document(), "request_id": request_id}
-            await JSONResponse(document, problem.status, problem.headers, MEDIA_TYPE)(scope, receive, answer)
+            await self._handle(visit)
+        except ClientDisconnect:
+            visit.status = GONE
+        except asyncio.CancelledError:  # the server ends, and has waited for this request as long as it would
+            await visit.refuse(Unavailable("the API is being stopped; try again", headers={"Retry-After": "1"}))
+        except Exception as error:
+            if visit.status is not None and not isinstance(error, Problem):
+                raise  # half of an answer is out: all that is left is to cut the connection
+            await visit.refuse(problem_of(error))
         finally:
-            facts = {"method": scope["method"], "path": scope["path"], "status": status, "request_id": request_id}
-            access.info("request", extra={"facts": {**facts, "ms": round((time.perf_counter() - began) * 1e3, 1)}})
+            visit.log()
+
+    async def _handle(self, visit: _Visit) -> None:
+        scope, headers = visit.scope, visit.headers
+        self._check_host(scope, headers)
+        if not is_open(scope["path"]):
+            scope["state"]["principal"] = await run_in_threadpool(self.who, _token(headers))
+        receive = visit.receive
+        if scope["method"] in ("POST", "PUT", "PATCH", "DELETE"):
+            body = await self.bodies.read(scope["path"], headers, receive)
+            visit.unread = False
+            await self.bodies.check(scope["path"], body)
+            scope["headers"] = _as_json(scope["headers"]) if body else scope["headers"]
+            receive = _replay(body, receive)
+        await self.app(scope, receive, visit.answer)
 
     def _check_host(self, scope: Scope, headers: Headers) -> None:
         """A page that points its own name at this address (DNS rebinding) sends that name."""
@@ -77,23 +84,64 @@ class Guard:
         if name not in self.hosts:
             raise BadRequest(f"host {name[:80]!r} is not served here; add it to AGON_ALLOWED_HOSTS")
 
-    async def _body(self, headers: Headers, receive: Receive) -> bytes:
-        if (length := headers.get("content-length", "")).isdigit() and int(length) > self.max_body:
-            raise TooLarge(f"the body has {length} bytes; at most {self.max_body} are read")
-        parts, size, more = [], 0, True
-        while more:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                break
-            parts.append(message.get("body", b""))
-            size += len(parts[-1])
-            more = message.get("more_body", False)
-            if size > self.max_body:
-                raise TooLarge(f"the body has more than {self.max_body} bytes")
-        body = b"".join(parts)
-        if body:
-            strict_json(body)
-        return body
+
+class _Visit:
+    """One request and its answer."""
+
+    def __init__(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
+        given = headers.get("x-request-id", "")
+        self.id = given if _REQUEST_ID.fullmatch(given) else uuid4().hex
+        scope.setdefault("state", {})["request_id"] = self.id
+        self.scope, self.headers, self.receive = scope, headers, receive
+        self.unread = announced(headers)
+        """Whether the body, or a part of it, is still to come."""
+        self.status: int | None = None
+        """Of the answer, once it has begun."""
+        self._send, self._began = send, time.perf_counter()
+
+    async def answer(self, message: Message) -> None:
+        """Send a part of the answer."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = MutableHeaders(scope=message)
+            headers["X-Request-Id"] = self.id
+            headers["X-Content-Type-Options"] = "nosniff"
+        await self._send(message)
+
+    async def refuse(self, problem: Problem) -> None:
+        """Answer with the problem, unless an answer has begun. What was not read of the body is not going to be."""
+        if self.status is not None:
+            return
+        document = {**problem.document(), "request_id": self.id}
+        headers = {**problem.headers, **({"Connection": "close"} if self.unread else {})}
+        response = JSONResponse(document, problem.status, headers, MEDIA_TYPE)
+        await self.answer(
+            {"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers}
+        )
+        await self.answer({"type": "http.response.body", "body": response.body, "more_body": self.unread})
+        if self.unread:
+            if not isinstance(problem, TooSlow):
+                await drain(self.headers, self.receive)
+            await self.answer({"type": "http.response.body", "body": b"", "more_body": False})
+
+    def log(self) -> None:
+        """One line of the access log."""
+        facts = {"method": self.scope["method"], "path": self.scope["path"], "status": self.status or 500}
+        milliseconds = round((time.perf_counter() - self._began) * 1e3, 1)
+        access.info("request", extra={"facts": {**facts, "request_id": self.id, "ms": milliseconds}})
+
+
+def is_open(path: str) -> bool:
+    """Whether the path needs no token."""
+    return any(path == known or path.startswith(f"{known}/") for known in OPEN)
+
+
+def _token(headers: Headers) -> str:
+    """Raises Unauthenticated."""
+    scheme, token = get_authorization_scheme_param(headers.get("authorization"))
+    if scheme.lower() != "bearer" or not token:
+        raise Unauthenticated("send `Authorization: Bearer TOKEN`; `agon up` writes the token to AGON_HOME/token")
+    return token
 
 
 def _as_json(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
@@ -112,52 +160,3 @@ def _replay(body: bytes, receive: Receive) -> Receive:
         return {"type": "http.request", "body": body, "more_body": False}
 
     return again
-
-
-def strict_json(body: bytes | str) -> Any:
-    """JSON as every database and language reads it alike. Raises BadRequest.
-
-    Refused: NaN and infinities, integers beyond 64 bits, nesting deeper than 32, NUL and lone surrogates, repeated keys.
-    """
-    try:
-        value = json.loads(body, parse_constant=_no_constant, parse_int=_integer, object_pairs_hook=_unique)
-    except RecursionError:
-        raise BadRequest(f"the JSON is nested deeper than {MAX_DEPTH}") from None
-    except (ValueError, UnicodeDecodeError) as error:
-        raise BadRequest(f"the body is not valid JSON: {str(error)[:200]}") from None
-    _check(value, 0)
-    return value
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON number; leave the field out or use null")
-
-
-def _integer(text: str) -> int:
-    if len(text) > MAX_DIGITS or abs(int(text)) > MAX_INTEGER:
-        raise ValueError(f"integer {text[:20]}… does not fit 64 bits")
-    return int(text)
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("an object has the same key twice")
-    return found
-
-
-def _check(value: Any, depth: int) -> None:
-    if depth > MAX_DEPTH:
-        raise BadRequest(f"the JSON is nested deeper than {MAX_DEPTH}")
-    if isinstance(value, str):
-        if _BAD_TEXT.search(value):
-            raise BadRequest("a string holds NUL or half of a surrogate pair; remove it")
-    elif isinstance(value, float) and not math.isfinite(value):
-        raise BadRequest("a number is too large for a 64-bit float")
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            _check(key, depth)
-            _check(item, depth + 1)
-    elif isinstance(value, list):
-        for item in value:
-            _check(item, depth + 1)

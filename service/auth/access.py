@@ -10,19 +10,23 @@ from fastapi.security.http import HTTPAuthorizationCredentials
 
 from service.auth import store
 from service.auth.tokens import Principal, Scope
-from service.context import Ctx
+from service.db.session import Database
 from service.errors import Forbidden, Unauthenticated
 
 _bearer = HTTPBearer(auto_error=False, description="The token in `AGON_HOME/token`, or one made from it.")
 
 
-def principal(ctx: Ctx, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> Principal:
-    """Whose token the request carries. Raises Unauthenticated."""
-    if credentials is None:
-        raise Unauthenticated("send `Authorization: Bearer TOKEN`; `agon up` writes the token to AGON_HOME/token")
-    found = store.find(ctx.db, credentials.credentials)
+def whose(db: Database, token: str) -> Principal:
+    """Whose token it is. Raises Unauthenticated."""
+    found = store.find(db, token)
     if found is None:
         raise Unauthenticated("this token is not known here; it may have been revoked", invalid=True)
+    return found
+
+
+def principal(request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> Principal:
+    """Whose token the request carries: `service.http.Guard` has looked, before it read the body."""
+    found: Principal = request.state.principal
     return found
 
 

@@ -15,9 +15,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from service.auth.tokens import Principal
+from service.body import MAX_INTEGER
 from service.db.tables import Job, JobEvent
 from service.errors import Invalid
-from service.http import MAX_INTEGER
 from service.jobs import store
 from service.jobs.fold import Report, fold
 from service.jobs.kinds import kind_of

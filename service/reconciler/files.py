@@ -9,9 +9,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from service.body import strict_json
 from service.db.tables import Job
 from service.errors import BadRequest
-from service.http import strict_json
 from service.jobs.kinds import kind_of
 from service.settings import Settings
 from trainer.wire import WireEvent

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from service import paging
 from service.app import create_app
+from service.body import strict_json
 from service.db.session import Database
 from service.errors import BadRequest, Invalid
 from service.gateway.fake_ray import FakeRay
-from service.http import strict_json
 from service.settings import Settings
 
 
@@ -38,7 +38,7 @@ def post(world: Any, body: bytes, path: str = "/v1/jobs") -> Any:
         (b'{"recipe": "\\u0000"}', 400, "NUL"),
         (b'{"recipe": "\\ud800"}', 400, "surrogate"),
         (b'{"spec": ' + b'{"a":' * 100 + b"1" + b"}" * 101, 400, "deeper than 32"),
-        (b"[" * 100_000, 400, "deeper than 32"),
+        (b"[" * 10_000, 400, "deeper than 32"),
         (b'{"spec": [' + b"1," * 10 + b"1]}", 422, "spec"),
         (b'{"recipe": "' + b"x" * 5_000_000 + b'"}', 413, "bytes"),
         (b"null", 422, ""),

@@ -1,0 +1,164 @@
+"""Bodies of requests: read within a bound of bytes and of time, and JSON that every database and language reads alike."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from anyio import CapacityLimiter, to_thread
+from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive
+
+from service.errors import BadRequest, TooLarge, TooSlow
+
+MAX_DEPTH = 32
+MAX_INTEGER = 2**63 - 1
+MAX_DIGITS = 400
+READ_SECONDS = 30.0
+"""A body that isn't there by then is given up, however steadily it drips."""
+ON_THE_LOOP = 8 * 1024
+"""Bytes that are parsed where they arrive (some milliseconds at most); larger bodies are parsed in a thread."""
+PARSERS = 2
+"""Bodies that are parsed at once: they share the interpreter with everything else."""
+DRAIN_SECONDS, DRAIN_BYTES = 2.0, 16 * 1024 * 1024
+"""What is still taken in, and thrown away, of a body that was refused: a connection closed before may lose the answer."""
+_BAD_TEXT = re.compile("[\0\ud800-\udfff]")
+_EVENTS = re.compile(r"/v1/jobs/[^/]+/events")
+_SEARCHES = re.compile(r"/v1/searches(/validate)?")
+
+
+@dataclass(frozen=True)
+class Bound:
+    """How much one body may hold. `values`: numbers, strings, lists …, counted by the signs that part or open them."""
+
+    size: int
+    values: int
+
+
+def bound_of(path: str, most: int) -> Bound:
+    """What the endpoint takes; `most`: bytes that any of them does. A run reports hundreds of events at once, people send specs."""
+    if _EVENTS.fullmatch(path):
+        return Bound(most, 250_000)
+    if _SEARCHES.fullmatch(path):
+        return Bound(min(most, 1024 * 1024), 100_000)
+    return Bound(min(most, 256 * 1024), 20_000)
+
+
+def announced(headers: Headers) -> bool:
+    """Whether the request says that it has a body."""
+    return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
+
+
+class BodyReader:
+    """One per application."""
+
+    def __init__(self, most: int, seconds: float = READ_SECONDS) -> None:
+        self.most, self.seconds = most, seconds
+        self._parsers = CapacityLimiter(PARSERS)
+
+    async def read(self, path: str, headers: Headers, receive: Receive) -> bytes:
+        """The whole body. Raises TooLarge, TooSlow; ClientDisconnect if the client goes before it is whole."""
+        bound = bound_of(path, self.most)
+        length = headers.get("content-length", "")
+        if length.isdecimal() and (len(length) > 18 or int(length) > bound.size):
+            raise TooLarge(f"the body has {length[:40]} bytes; at most {bound.size} are read here")
+        try:
+            async with asyncio.timeout(self.seconds):
+                return await _whole(receive, bound.size)
+        except TimeoutError:
+            raise TooSlow(f"the body was not there within {self.seconds:g} s") from None
+
+    async def check(self, path: str, body: bytes) -> None:
+        """Whether the body is strict JSON, or empty. Raises TooLarge, BadRequest."""
+        most = bound_of(path, self.most).values
+        if sum(body.count(sign) for sign in b",[{") > most:
+            raise TooLarge(f"the body holds more than {most} values")
+        if len(body) > ON_THE_LOOP:
+            await to_thread.run_sync(strict_json, body, limiter=self._parsers)
+        elif body:
+            strict_json(body)
+
+
+async def _whole(receive: Receive, size: int) -> bytes:
+    parts, found, more = [], 0, True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        parts.append(message.get("body", b""))
+        found += len(parts[-1])
+        more = message.get("more_body", False)
+        if found > size:
+            raise TooLarge(f"the body has more than {size} bytes")
+    return b"".join(parts)
+
+
+async def drain(headers: Headers, receive: Receive) -> None:
+    """Take in what is left of a refused body, for a moment, so that its client comes to read the answer."""
+    length = headers.get("content-length", "")
+    if "expect" in headers or (length.isdecimal() and (len(length) > 18 or int(length) > DRAIN_BYTES)):
+        return
+    left = DRAIN_BYTES
+    try:
+        async with asyncio.timeout(DRAIN_SECONDS):
+            while left > 0:
+                message = await receive()
+                left -= len(message.get("body", b""))
+                if message["type"] == "http.disconnect" or not message.get("more_body", False):
+                    return
+    except TimeoutError:
+        return
+
+
+def strict_json(body: bytes | str) -> Any:
+    """JSON as every database and language reads it alike. Raises BadRequest.
+
+    Refused: NaN and infinities, integers beyond 64 bits, nesting deeper than 32, NUL and lone surrogates, repeated keys.
+    """
+    try:
+        value = json.loads(body, parse_constant=_no_constant, parse_int=_integer, object_pairs_hook=_unique)
+    except RecursionError:
+        raise BadRequest(f"the JSON is nested deeper than {MAX_DEPTH}") from None
+    except (ValueError, UnicodeDecodeError) as error:
+        raise BadRequest(f"the body is not valid JSON: {str(error)[:200]}") from None
+    _check(value, 0)
+    return value
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON number; leave the field out or use null")
+
+
+def _integer(text: str) -> int:
+    if len(text) > MAX_DIGITS or abs(int(text)) > MAX_INTEGER:
+        raise ValueError(f"integer {text[:20]}… does not fit 64 bits")
+    return int(text)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("an object has the same key twice")
+    return found
+
+
+def _check(value: Any, depth: int) -> None:
+    if depth > MAX_DEPTH:
+        raise BadRequest(f"the JSON is nested deeper than {MAX_DEPTH}")
+    if isinstance(value, str):
+        if _BAD_TEXT.search(value):
+            raise BadRequest("a string holds NUL or half of a surrogate pair; remove it")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise BadRequest("a number is too large for a 64-bit float")
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            _check(key, depth)
+            _check(item, depth + 1)
+    elif isinstance(value, list):
+        for item in value:
+            _check(item, depth + 1)
