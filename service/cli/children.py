@@ -106,8 +106,10 @@ def _become(module: str, arguments: list[str]) -> NoReturn:
         or bool({"-h", "--help"} & set(arguments))
         or any((Path(word) / "config.json").is_file() for word in arguments[1:])
     )
-    if module == "trainer.publish" and not env.get("MLFLOW_TRACKING_URI") and not offline:
-        env["MLFLOW_TRACKING_URI"] = tracking_uri()
+    if module == "trainer.publish" and not env.get("MLFLOW_TRACKING_URI"):
+        # A folder among the words need not be the model: it may be what `pull` is to make, or images to encode.
+        uri = known_tracking_uri() if offline else tracking_uri()
+        env.update({"MLFLOW_TRACKING_URI": uri} if uri else {})
     become(module, arguments, env)
 
 

@@ -34,12 +34,12 @@ def pull(name: str, out: Path, uri: str | None = None) -> Path:
     uri: MLflow's address, by default MLFLOW_TRACKING_URI's. Raises ValueError for a name or address that isn't usable,
     an `out` that exists, or a model that is damaged or isn't there.
     """
+    source = model_uri(name)
+    if out.exists():
+        raise ValueError(f"{out} exists; give a folder that doesn't")
     uri = uri or os.environ.get("MLFLOW_TRACKING_URI")
     if not uri:
         raise ValueError("MLFLOW_TRACKING_URI is not set; set it to MLflow's address, e.g. http://127.0.0.1:8701")
-    if out.exists():
-        raise ValueError(f"{out} exists; give a folder that doesn't")
-    source = model_uri(name)
     tracking.client(uri)  # short timeouts
     import mlflow
     from mlflow.exceptions import MlflowException

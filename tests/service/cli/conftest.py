@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 import threading
@@ -111,3 +112,17 @@ def world(tmp_path: Path, agon: object, monkeypatch: pytest.MonkeyPatch) -> Iter
     yield world
     world.server.should_exit = True
     world.thread.join(20)
+
+
+@pytest.fixture
+def became(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[str], dict[str, str]]]:
+    """What the command turned into."""
+    calls: list[tuple[list[str], dict[str, str]]] = []
+
+    def execve(program: str, arguments: list[str], env: dict[str, str]) -> None:
+        assert program == sys.executable
+        calls.append((arguments[1:], env))
+        raise SystemExit(0)
+
+    monkeypatch.setattr(os, "execve", execve)
+    return calls

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,20 +11,6 @@ import pytest
 
 Agon = Callable[..., Any]
 PAGE = "<!doctype html><title>digits é</title>"
-
-
-@pytest.fixture
-def became(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[str], dict[str, str]]]:
-    """What the command turned into."""
-    calls: list[tuple[list[str], dict[str, str]]] = []
-
-    def execve(program: str, arguments: list[str], env: dict[str, str]) -> None:
-        assert program == sys.executable
-        calls.append((arguments[1:], env))
-        raise SystemExit(0)
-
-    monkeypatch.setattr(os, "execve", execve)
-    return calls
 
 
 @pytest.fixture

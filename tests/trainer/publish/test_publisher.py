@@ -198,7 +198,7 @@ def test_mistakes_on_the_command_line_are_said_without_a_traceback(conditional, 
         (["sample", str(conditional.folder), "--labels", "10", "--out", out], "labels holds 10"),
         (["sample", str(conditional.folder), "--truncation", "-1", "--out", out], "truncation is -1"),
         (["pull", "demo", str(tmp_path / "demo")], "MLFLOW_TRACKING_URI is not set"),
-        (["pull", "demo", str(tmp_path)], "MLFLOW_TRACKING_URI is not set"),
+        (["pull", "demo", str(tmp_path)], "exists; give a folder that doesn't"),
     ):
         done = cli.invoke(app, arguments)
         assert done.exit_code == 1
