@@ -7,14 +7,19 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit, urlunsplit
 
-from trainer.wire import JobFile, SearchFile
+from trainer.errors import TrainingError
+from trainer.wire import FailureKind, JobFile, RunFile, SearchFile
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 JOB_TAG = "agon.job_id"
+LOOK_SECONDS = 3.0
+"""Limit of a look at MLflow before a training: whatever MLflow then doesn't say, the training doesn't wait for."""
 _finding = threading.Lock()  # the sink's thread and publishing may ask at the same time; only one may make the run
 
 # MLflow's own defaults (7 retries of 120 s) hold whoever calls it for a quarter of an hour; its callers here retry by
@@ -27,6 +32,25 @@ _CLIENT_DEFAULTS = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
 }
+
+
+class ExperimentDeletedError(TrainingError):
+    """Someone deleted the experiment that runs are told to; MLflow keeps its name taken until it is restored."""
+
+    kind = FailureKind.PUBLISH_FAILED
+
+    def __init__(self, uri: str, name: str, number: str) -> None:
+        self.experiment = name
+        super().__init__(
+            f"the experiment {name!r} of MLflow at {shown(uri)} is deleted; restore it: "
+            f"MLFLOW_TRACKING_URI={shown(uri)} mlflow experiments restore --experiment-id {number}"
+        )
+
+
+def shown(uri: str) -> str:
+    """The address without the password that it may hold."""
+    parts = urlsplit(uri)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 def client(uri: str) -> MlflowClient:
@@ -42,7 +66,8 @@ def run_id(job: JobFile) -> str:
     """The id of the job's run: the one tagged with the job's id, made on the first call.
 
     All attempts and restarts of a job share one run. Only one process of a job may call this at a time.
-    Raises ValueError if the job has no MLflow, MlflowException or requests' errors if the server can't be reached.
+    Raises ValueError if the job has no MLflow, ExperimentDeletedError, MlflowException, or requests' errors if the server
+    can't be reached.
     """
     if job.mlflow_uri is None:
         raise ValueError(f"job {job.job_id} has no mlflow_uri")
@@ -52,7 +77,7 @@ def run_id(job: JobFile) -> str:
 
 
 def _found_or_made(api: MlflowClient, job: JobFile) -> str:
-    experiment = _experiment(api, job.mlflow_experiment)
+    experiment = _experiment(api, job)
     runs = api.search_runs([experiment], filter_string=f"tags.`{JOB_TAG}` = '{job.job_id}'", max_results=1)
     if runs:
         return str(runs[0].info.run_id)
@@ -64,30 +89,68 @@ def _found_or_made(api: MlflowClient, job: JobFile) -> str:
     return str(api.create_run(experiment, run_name=f"{job.spec.name}-{job.job_id}", tags=tags).info.run_id)
 
 
-def _experiment(api: MlflowClient, name: str) -> str:
+def check_experiment(file: RunFile) -> None:
+    """Raise ExperimentDeletedError if the experiment of this job or search is deleted; an MLflow that is away raises
+    as it does from `run_id`."""
+    if file.mlflow_uri is not None:
+        _found_experiment(client(file.mlflow_uri), file)
+
+
+def deleted_experiment(file: RunFile) -> ExperimentDeletedError | None:
+    """The same question before a training: at once, without importing MLflow, and None where nothing can be known."""
+    import httpx
+
+    if file.mlflow_uri is None or not file.mlflow_uri.startswith(("http://", "https://")):
+        return None
+    token, user = os.environ.get("MLFLOW_TRACKING_TOKEN"), os.environ.get("MLFLOW_TRACKING_USERNAME")
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    auth = (user, os.environ.get("MLFLOW_TRACKING_PASSWORD", "")) if user and not token else None
+    with suppress(httpx.HTTPError, ValueError, KeyError, TypeError):
+        answer = httpx.get(
+            f"{file.mlflow_uri.rstrip('/')}/api/2.0/mlflow/experiments/get-by-name",
+            params={"experiment_name": file.mlflow_experiment},
+            headers=headers, auth=auth, timeout=LOOK_SECONDS, trust_env=False,
+        )  # fmt: skip
+        found: dict[str, Any] = answer.json()["experiment"]
+        if found["lifecycle_stage"] == "deleted":
+            return ExperimentDeletedError(file.mlflow_uri, file.mlflow_experiment, str(found["experiment_id"]))
+    return None
+
+
+def _found_experiment(api: MlflowClient, file: RunFile) -> str | None:
+    """The experiment's id; None if there is none. Raises ExperimentDeletedError."""
+    found = api.get_experiment_by_name(file.mlflow_experiment)
+    if found is None:
+        return None
+    if found.lifecycle_stage == "deleted":
+        raise ExperimentDeletedError(file.mlflow_uri or "", file.mlflow_experiment, str(found.experiment_id))
+    return str(found.experiment_id)
+
+
+def _experiment(api: MlflowClient, file: RunFile) -> str:
     from mlflow.exceptions import MlflowException
 
-    found = api.get_experiment_by_name(name)
-    if found is not None:
-        return str(found.experiment_id)
+    if (known := _found_experiment(api, file)) is not None:
+        return known
+    name = file.mlflow_experiment
     try:
         return str(api.create_experiment(name))
     except MlflowException as error:
-        found = api.get_experiment_by_name(name)  # another job made it meanwhile
-        if found is None:
+        made = _found_experiment(api, file)  # another job made it meanwhile
+        if made is None:
             raise error
-        return str(found.experiment_id)
+        return made
 
 
 def search_run(file: SearchFile) -> str:
     """The id of a search's run, found by its tag or made; its parameters are the search's fields and the space.
 
-    Raises ValueError if the search has no MLflow, MlflowException or requests' errors if the server can't be reached.
+    Raises as `run_id` does.
     """
     if file.mlflow_uri is None:
         raise ValueError(f"search {file.job_id} has no mlflow_uri")
     api = client(file.mlflow_uri)
-    experiment = _experiment(api, file.mlflow_experiment)
+    experiment = _experiment(api, file)
     runs = api.search_runs([experiment], filter_string=f"tags.`{JOB_TAG}` = '{file.job_id}'", max_results=1)
     if runs:
         return str(runs[0].info.run_id)

@@ -19,6 +19,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+from trainer import tracking
 from trainer.launch import warm
 from trainer.sinks.report import Reporter
 from trainer.sinks.spool import SpoolReader
@@ -68,6 +69,9 @@ class Launch:
         from trainer.launch import preflight, ray_train
 
         try:
+            if self._job.spec.publish is not None and (deleted := tracking.deleted_experiment(self._job)):
+                self._failure = (deleted.kind, f"nothing was trained: {deleted}")
+                return
             if reason := preflight.refused(self._job.spec):
                 self._failure = (FailureKind.OUT_OF_MEMORY, reason)
                 return

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -55,9 +56,12 @@ def register(
     """Register a finished job's package that MLflow was not there to take.
 
     Does what the job would have done: a version with its tags, and the gate. A second time changes nothing.
+    MLflow is that of MLFLOW_TRACKING_URI where it is set, otherwise the job's own.
     """
     with said():
         job = JobFile.model_validate_json((job_dir / JOB_FILE).read_text())
+        if uri := os.environ.get("MLFLOW_TRACKING_URI"):  # the job's MLflow may have come back at another address
+            job = job.model_copy(update={"mlflow_uri": uri})
         verify_checksums(job_dir / FOLDER)
         done = register_package(job, job_dir / FOLDER)
         typer.echo(f"version {done.version}: {done.verdict}")

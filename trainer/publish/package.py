@@ -28,6 +28,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+import yaml
 from safetensors.torch import save_file
 from torch import nn
 
@@ -263,7 +264,8 @@ def _save_as_mlflow_model(folder: Path, spec: JobSpec) -> None:
             input_example={"n": 4, "seed": 0},
             pip_requirements=[f"{name}=={version(name).partition('+')[0]}" for name in REQUIREMENTS],
         )
-        model = Model.load(str(folder))
+        # Not `Model.load`: it decodes a path as if it were a URI (`100%20` → `100 `), and takes no `file:` URI either.
+        model = Model.from_dict(yaml.safe_load((folder / "MLmodel").read_text()))
         model.flavors["python_function"]["model_code_path"] = "loader.py"  # else a path of the machine that trained
         model.save(str(folder / "MLmodel"))
 

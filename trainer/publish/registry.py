@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -69,7 +70,7 @@ def register(job: JobFile, package: Path) -> Registered:
 
 def command(package: Path) -> str:
     """The command that registers a package which lies in its job's folder."""
-    return f"python -m trainer.publish register {package.parent}"
+    return f"python -m trainer.publish register {shlex.quote(str(package.parent))}"
 
 
 def find_version(client: MlflowClient, model: str, job_id: str) -> ModelVersion | None:
@@ -83,20 +84,25 @@ def patiently(attempt: Callable[[], T], uri: str, package: Path, sleep: Callable
     import requests
     from mlflow.exceptions import MlflowException
 
+    at = tracking.shown(uri)
+    kept = f"training is complete and the package is in {package}"
     for delay in (*DELAYS, None):
         try:
             return attempt()
+        except tracking.ExperimentDeletedError as error:
+            raise PublishError(
+                f"{error}. {kept[0].upper()}{kept[1:]}; once it is restored: {command(package)}"
+            ) from error
         except (requests.RequestException, MlflowException) as error:
             status = error.get_http_status_code() if isinstance(error, MlflowException) else None
             if status is not None and 400 <= status < 500 and status not in (408, 429):
                 raise PublishError(
-                    f"MLflow at {uri} refused the model ({error}); training is complete and the package is in {package}. "
-                    f"Once that is put right: {command(package)}"
+                    f"MLflow at {at} refused the model ({error}); {kept}. Once that is put right: {command(package)}"
                 ) from error
             if delay is None:
                 raise PublishError(
-                    f"MLflow at {uri} can't be reached ({error}); training is complete and the package is in {package}. "
-                    f"Once MLflow is back: {command(package)}"
+                    f"MLflow at {at} can't be reached ({error}); {kept}. "
+                    f"Once MLflow is back (set MLFLOW_TRACKING_URI if its address is another one): {command(package)}"
                 ) from error
             sleep(delay)
     raise AssertionError("unreachable")

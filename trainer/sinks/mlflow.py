@@ -19,6 +19,7 @@ from trainer.wire import EventKind, JobFile, WireEvent
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Metric
+    from mlflow.exceptions import MlflowException
 
 ACKED_FILE = "mlflow.acked"
 RUN_ID_FILE = "mlflow.run"
@@ -47,13 +48,24 @@ class MlflowSink(Forwarder):
 
         try:
             self._deliver(events)
-        except requests.RequestException as error:
+        except (requests.RequestException, tracking.ExperimentDeletedError) as error:
             raise UnavailableError(str(error)) from error
         except MlflowException as error:
             if 400 <= error.get_http_status_code() < 500 and error.get_http_status_code() not in (408, 429):
-                raise RefusedError(f"MLflow refused this job's run: {error.message}") from error
+                self._refused(error)
             raise UnavailableError(str(error.message)) from error
         return events[-1].seq
+
+    def _refused(self, error: MlflowException) -> None:
+        """Raise RefusedError; or UnavailableError where the experiment was deleted, as that can be undone."""
+        import requests
+        from mlflow.exceptions import MlflowException
+
+        try:
+            tracking.check_experiment(self.job)
+        except (requests.RequestException, MlflowException, tracking.ExperimentDeletedError) as reason:
+            raise UnavailableError(str(reason)) from error
+        raise RefusedError(f"MLflow refused this job's run: {error.message}") from error
 
     def _deliver(self, events: Sequence[WireEvent]) -> None:
         client, run = self._open()

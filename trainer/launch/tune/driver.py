@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
+from trainer import tracking
 from trainer.launch import warm
 from trainer.launch.tune import track
 from trainer.launch.tune.run import Found, Wishes, run
@@ -59,6 +60,8 @@ class Drive:
         listener = threading.Thread(target=self._listen, name="control-plane", daemon=True)
         listener.start()
         try:
+            if self._file.spec.base.publish is not None and (deleted := tracking.deleted_experiment(self._file)):
+                return self._fail(deleted.kind, f"no trial was trained: {deleted}")
             parent = track.begin(self._file, self._warn)
             if parent:
                 self._reporter.say(EventKind.TRACKED, mlflow_run_id=parent)
