@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from trainer.nets.derivatives import twice_differentiable
 from trainer.objective.orthogonal import regularise_
 from trainer.spec.sections import R1, R2, Clip, GradientPenalty, Objective, Orthogonal
 
@@ -24,7 +25,9 @@ Critic = Callable[..., Tensor]
 def input_gradients(critic: Critic, x_BCHW: Tensor, labels_B: Tensor | None) -> Tensor:
     """∇ₓ D(x) of each sample, differentiable by D's parameters: [B, C, H, W]. D must not mix samples."""
     x = x_BCHW.detach().requires_grad_(True)
-    (gradient,) = torch.autograd.grad(critic(x, labels_B).sum(), x, create_graph=True)
+    with twice_differentiable():
+        logits_B = critic(x, labels_B)
+    (gradient,) = torch.autograd.grad(logits_B.sum(), x, create_graph=True)
     return gradient
 
 
