@@ -15,12 +15,18 @@ def frechet_distance(mu1: ArrayLike, cov1: ArrayLike, mu2: ArrayLike, cov2: Arra
     non-symmetric product, which for singular covariances (fewer samples than features) is ill-conditioned and comes
     out complex; so no εI is added to the covariances either.
 
-    mu: [F]; cov: [F, F], symmetric and positive semi-definite. Raises ValueError for shapes that don't fit together.
+    mu: [F]; cov: [F, F], symmetric and positive semi-definite. Raises ValueError for shapes that don't fit together, and for
+    NaN or infinity, of which a maximum with 0 would make the best of scores.
     """
     m1, m2 = np.asarray(mu1, dtype=np.float64), np.asarray(mu2, dtype=np.float64)
     c1, c2 = np.asarray(cov1, dtype=np.float64), np.asarray(cov2, dtype=np.float64)
     if m1.ndim != 1 or m1.shape != m2.shape or c1.shape != c2.shape or c1.shape != (len(m1), len(m1)):
         raise ValueError(f"means {m1.shape}, {m2.shape} and covariances {c1.shape}, {c2.shape} don't fit together")
+    for name, given in (("means", (m1, m2)), ("covariances", (c1, c2))):
+        if not all(np.isfinite(values).all() for values in given):
+            raise ValueError(
+                f"{name} hold NaN or infinity: there is no distance; look at the features that they are of"
+            )
     overlap = np.linalg.svd(_factor(c1).T @ _factor(c2), compute_uv=False).sum()
     distance = np.sum((m1 - m2) ** 2) + np.trace(c1) + np.trace(c2) - 2.0 * overlap
     return max(0.0, float(distance))

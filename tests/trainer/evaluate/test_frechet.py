@@ -81,6 +81,16 @@ def test_shapes_that_do_not_fit_are_refused():
         frechet_distance(np.zeros(3), np.eye(3), np.zeros(4), np.eye(4))
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("place", range(4))
+def test_what_is_not_finite_has_no_distance_and_is_not_the_best_score(value, place):
+    given = [np.zeros(3), np.eye(3), np.zeros(3), np.eye(3)]
+    given[place] = given[place].copy()
+    given[place][..., -1] = value
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        frechet_distance(*given)
+
+
 @given(st.lists(st.integers(0, 40), min_size=1, max_size=6), st.integers(0, 1000), st.sampled_from([0.0, 1e6]))
 @settings(deadline=None)
 def test_moments_of_pieces_are_the_moments_of_the_whole(sizes, seed, offset):
