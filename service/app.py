@@ -43,6 +43,10 @@ Every call but the health checks needs `Authorization: Bearer TOKEN`. Errors are
 (`application/problem+json`) that name every wrong field and the fix."""
 
 
+STOP_SECONDS = 1.5
+"""How long the end of the process waits for a round of the reconciler."""
+
+
 def create_app(
     settings: Settings | None = None,
     ray: RayJobs | None = None,
@@ -121,6 +125,6 @@ def _start_reconciler(ctx: Context) -> Callable[[], None]:
     def stop() -> None:
         stopping.set()
         ctx.bell.set()
-        thread.join(timeout=15)
+        thread.join(timeout=STOP_SECONDS)  # one that hangs ends with the process, as in a crash: its leases run out
 
     return stop

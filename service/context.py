@@ -9,6 +9,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from service.db.session import Database
+from service.elsewhere import Elsewhere
 from service.gateway.ray_jobs import RayJobs
 from service.gateway.registry import Registry
 from service.jobs.stream import Hub
@@ -27,6 +28,7 @@ class Context:
     """None: no MLflow is configured."""
     hub: Hub
     plans: Planner
+    elsewhere: Elsewhere = field(default_factory=Elsewhere)
     bell: threading.Event = field(default_factory=threading.Event)
     """Wakes the reconciler of this process."""
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 from fastapi import APIRouter
@@ -38,17 +40,16 @@ async def healthz() -> dict[str, str]:
 
 
 @router.get("/readyz", responses={503: {"model": Readiness}})
-def readyz(ctx: Ctx) -> JSONResponse:
+async def readyz(ctx: Ctx) -> JSONResponse:
     """Each part with its state; 503 while the database is away."""
-    database = _part(lambda: _ping_database(ctx))
+    database, ray, mlflow = await asyncio.gather(
+        _part(ctx, "database", partial(_ping_database, ctx)),
+        _part(ctx, "Ray", ctx.ray.ping),
+        _part(ctx, "MLflow", ctx.registry.ping if ctx.registry else None),
+    )
     if database.state != "ok":
         database.reason = "the database can't be reached; the server's log says why"
-    found = Readiness(
-        ready=database.state == "ok",
-        database=database,
-        ray=_part(ctx.ray.ping),
-        mlflow=_part(ctx.registry.ping) if ctx.registry else Part(state="off", reason="AGON_MLFLOW_URI is not set"),
-    )
+    found = Readiness(ready=database.state == "ok", database=database, ray=ray, mlflow=mlflow)
     return JSONResponse(found.model_dump(), 200 if found.ready else 503)
 
 
@@ -57,9 +58,11 @@ def _ping_database(ctx: Context) -> None:
         session.execute(text("SELECT 1"))
 
 
-def _part(ping: Callable[[], object]) -> Part:
+async def _part(ctx: Context, name: str, ping: Callable[[], object] | None) -> Part:
+    if ping is None:
+        return Part(state="off", reason="AGON_MLFLOW_URI is not set")
     try:
-        ping()
+        await ctx.elsewhere.pulses[name].feel(ping)
     except Exception as error:
         return Part(state="unreachable", reason=str(error)[:500])
     return Part(state="ok")

@@ -11,6 +11,7 @@ from fastapi.security.http import HTTPAuthorizationCredentials
 from service.auth import store
 from service.auth.tokens import Principal, Scope
 from service.db.session import Database
+from service.elsewhere import Errand
 from service.errors import Forbidden, Unauthenticated
 
 _bearer = HTTPBearer(auto_error=False, description="The token in `AGON_HOME/token`, or one made from it.")
@@ -54,6 +55,12 @@ def own_job(request: Request, caller: Caller) -> Principal:
     return caller
 
 
+def errand(request: Request, caller: Caller) -> Errand:
+    """For what the request makes this process do elsewhere."""
+    return Errand(caller.id, request.is_disconnected)
+
+
+Away = Annotated[Errand, Depends(errand)]
 User = Annotated[Principal, Depends(user)]
 Admin = Annotated[Principal, Depends(admin)]
 OwnJob = Annotated[Principal, Depends(own_job)]

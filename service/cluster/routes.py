@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, Field
 
-from service.auth.access import user
+from service.auth.access import Away, user
 from service.context import Ctx
+from service.errors import Unavailable
 from service.gateway.ray_jobs import RayUnreachableError
 
 router = APIRouter(prefix="/v1/cluster", tags=["cluster"], dependencies=[Depends(user)])
@@ -33,11 +34,11 @@ class ClusterReply(BaseModel):
 
 
 @router.get("")
-def show(ctx: Ctx) -> ClusterReply:
+async def show(ctx: Ctx, errand: Away) -> ClusterReply:
     """Nodes, CPUs, GPUs and memory."""
     try:
-        nodes = ctx.ray.nodes()
-    except RayUnreachableError as error:
+        nodes = await ctx.elsewhere.ray.run(ctx.ray.nodes, errand=errand)
+    except (RayUnreachableError, Unavailable) as error:
         return ClusterReply(reachable=False, reason=str(error))
     return ClusterReply(
         reachable=True,

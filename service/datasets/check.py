@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -14,8 +15,8 @@ from trainer.errors import BadDataError
 MAX_FAULTS = 100
 
 
-def check(url: str, digest: str, roots: Sequence[str]) -> CheckReport:
-    """Every shard's size and SHA-256. Raises BadDataError if the manifest itself can't be read."""
+def check(url: str, digest: str, roots: Sequence[str], stop: threading.Event) -> CheckReport:
+    """Every shard's size and SHA-256. Raises BadDataError if the manifest itself can't be read, or once `stop` is set."""
     location = locate(url, roots)
     manifest = manifest_at(location)
     faults: list[ShardFault] = []
@@ -23,7 +24,7 @@ def check(url: str, digest: str, roots: Sequence[str]) -> CheckReport:
         message = f"the dataset was registered with digest {digest}, now it is {manifest.digest}; register it anew"
         faults.append(ShardFault(shard="dataset.json", message=message))
     for shard in manifest.shards:
-        if (message := _fault(location, shard)) and len(faults) < MAX_FAULTS:
+        if (message := _fault(location, shard, stop)) and len(faults) < MAX_FAULTS:
             faults.append(ShardFault(shard=shard.name, message=message))
     size = sum(shard.size for shard in manifest.shards)
     return CheckReport(
@@ -31,15 +32,19 @@ def check(url: str, digest: str, roots: Sequence[str]) -> CheckReport:
     )
 
 
-def _fault(location: Location, shard: Shard) -> str:
+def _fault(location: Location, shard: Shard, stop: threading.Event) -> str:
     """What is wrong with the shard; empty if nothing is."""
     found, size = hashlib.sha256(), 0
     try:
         for chunk in chunks(location, shard.name, shard.size + 1):
             found.update(chunk)
             size += len(chunk)
+            if stop.is_set():
+                break
     except (BadDataError, OSError) as error:
         return str(error)
+    if stop.is_set():
+        raise BadDataError(f"{location.url}: the check was given up")
     if size != shard.size:
         return f"has {size} bytes, not {shard.size}"
     return "" if found.hexdigest() == shard.sha256 else "was altered: its SHA-256 is not the manifest's"

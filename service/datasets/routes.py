@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import threading
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Response
+from starlette.concurrency import run_in_threadpool
 
-from service.auth.access import user
+from service.auth.access import Away, user
 from service.context import Ctx
 from service.datasets import check as checking
 from service.datasets import store
@@ -23,13 +25,14 @@ Name = Annotated[str, Path(max_length=64, pattern=r"^[a-z0-9._-]+$")]
 
 
 @router.post("", status_code=201)
-def register(body: DatasetRequest, ctx: Ctx) -> DatasetReply:
+async def register(body: DatasetRequest, ctx: Ctx, errand: Away) -> DatasetReply:
     """Register a packed dataset: its manifest is read now. Jobs name it as `data.url: dataset:NAME`."""
     try:
-        manifest = read_manifest(body.url, ctx.settings.data_roots)
+        manifest = await ctx.elsewhere.data.run(read_manifest, body.url, ctx.settings.data_roots, errand=errand)
     except BadDataError as error:
         raise Invalid([FieldError(path="url", message=str(error), value=json.dumps(body.url))]) from error
-    return DatasetReply.of(store.create(ctx.db, body.name, body.url, Facts.of(manifest).model_dump(mode="json")))
+    facts = Facts.of(manifest).model_dump(mode="json")
+    return DatasetReply.of(await run_in_threadpool(store.create, ctx.db, body.name, body.url, facts))
 
 
 @router.get("")
@@ -47,14 +50,17 @@ def show(name: Name, ctx: Ctx) -> DatasetReply:
 
 
 @router.post("/{name}/check")
-def check(name: Name, ctx: Ctx) -> CheckReport:
-    """Read every shard and compare its size and SHA-256 with the manifest."""
-    row = store.get(ctx.db, name)
+async def check(name: Name, ctx: Ctx, errand: Away) -> CheckReport:
+    """Read every shard and compare its size and SHA-256 with the manifest. Ten minutes at most; `agon data check` has no limit."""
+    row = await run_in_threadpool(store.get, ctx.db, name)
+    stop, digest = threading.Event(), row.manifest["digest"]
     try:
-        report = checking.check(row.url, row.manifest["digest"], ctx.settings.data_roots)
+        report = await ctx.elsewhere.checks.run(
+            checking.check, row.url, digest, ctx.settings.data_roots, stop, errand=errand, stop=stop
+        )
     except BadDataError as error:
         raise Invalid([FieldError(path="url", message=str(error), value=json.dumps(row.url))], "dataset") from error
-    store.save_check(ctx.db, name, report.model_dump(mode="json"))
+    await run_in_threadpool(store.save_check, ctx.db, name, report.model_dump(mode="json"))
     return report
 
 

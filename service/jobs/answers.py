@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 from fastapi import Header, Query
@@ -10,6 +11,8 @@ from sse_starlette import EventSourceResponse
 from starlette.concurrency import run_in_threadpool
 
 from service.context import Context
+from service.db.tables import Job
+from service.elsewhere import Errand
 from service.errors import NotFound
 from service.jobs import output, store
 from service.jobs.kinds import Kind
@@ -33,23 +36,25 @@ Offset = Annotated[int, Query(ge=0, lt=2**63, description="Leave out that many c
 
 async def events(ctx: Context, kind: Kind, run_id: str, last_event_id: int) -> EventSourceResponse:
     """The run's stream. Raises NotFound."""
-    number = await run_in_threadpool(_number, ctx, kind, run_id)
+    number = (await run_in_threadpool(_run, ctx, kind, run_id)).number
     return EventSourceResponse(
         follow(ctx.hub, ctx.db, number, last_event_id), ping=HEARTBEAT_SECONDS, headers={"Cache-Control": "no-store"}
     )
 
 
-def log(ctx: Context, kind: Kind, run_id: str, tail: int | None, offset: int) -> PlainTextResponse:
+async def log(
+    ctx: Context, errand: Errand, kind: Kind, run_id: str, tail: int | None, offset: int
+) -> PlainTextResponse:
     """The driver's log of the newest attempt. Raises NotFound, Unavailable."""
-    with ctx.db.read() as session:
-        job = store.get(session, run_id, kind)
-    return PlainTextResponse(output.log(ctx.settings, ctx.ray, job, tail, offset))
+    job = await run_in_threadpool(_run, ctx, kind, run_id)
+    asked = partial(output.log, ctx.settings, ctx.ray, job, tail, offset)
+    kept = output.is_kept(ctx.settings, job)
+    return PlainTextResponse(await (run_in_threadpool(asked) if kept else ctx.elsewhere.ray.run(asked, errand=errand)))
 
 
 def report(ctx: Context, kind: Kind, run_id: str, when: str) -> FileResponse:
     """The run's newest page. `when`: a sentence's end about when one is written. Raises NotFound."""
-    with ctx.db.read() as session:
-        job = store.get(session, run_id, kind)
+    job = _run(ctx, kind, run_id)
     path, state = output.report(ctx.settings, job), State(job.state)
     if path is not None:
         return FileResponse(path, media_type="text/html; charset=utf-8", headers=REPORT_HEADERS)
@@ -59,6 +64,6 @@ def report(ctx: Context, kind: Kind, run_id: str, when: str) -> FileResponse:
     raise NotFound(f"{name} and has no report yet: {when}")
 
 
-def _number(ctx: Context, kind: Kind, run_id: str) -> int:
+def _run(ctx: Context, kind: Kind, run_id: str) -> Job:
     with ctx.db.read() as session:
-        return store.get(session, run_id, kind).number
+        return store.get(session, run_id, kind)

@@ -10,10 +10,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pydantic import JsonValue
+from starlette.concurrency import run_in_threadpool
 
+from service.context import Context
 from service.datasets import store as datasets
 from service.db.session import Database
 from service.db.tables import Dataset
+from service.elsewhere import Errand
 from service.errors import Invalid
 from service.jobs.schemas import JobRequest
 from service.recipes.catalog import recipe_spec
@@ -37,25 +40,39 @@ def digest(request: JobRequest) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def resolve(request: JobRequest, db: Database, settings: Settings) -> JobSpec:
+async def resolve(request: JobRequest, ctx: Context, errand: Errand) -> JobSpec:
     """The full spec that the request means, checked against its data and with its digest.
 
-    Raises Invalid with every wrong field.
+    Raises Invalid with every wrong field, Unavailable if its data don't answer in time.
     """
-    try:
-        if request.spec is not None:
-            return settle(parse_spec(with_dataset(request.spec, db)), settings)
-        base = recipe_spec(request.recipe or "") if request.trial is None else onward.longer(db, request.trial)
-        spec = settle(changed(base, request.set, db), settings)
-    except SpecError as error:
-        raise Invalid(error.errors, "spec") from error
+    base, spec = await run_in_threadpool(asked, request, ctx.db)
+    spec = await settled(spec, ctx, errand)
     if request.trial is not None and request.from_ == "checkpoint":
         onward.refuse_other(base, spec)
     return spec
 
 
+def asked(request: JobRequest, db: Database) -> tuple[JobSpec, JobSpec]:
+    """What the request begins with, and that with its changes. Raises Invalid."""
+    try:
+        if request.spec is not None:
+            spec = parse_spec(with_dataset(request.spec, db))
+            return spec, spec
+        base = recipe_spec(request.recipe or "") if request.trial is None else onward.longer(db, request.trial)
+        return base, changed(base, request.set, db)
+    except SpecError as error:
+        raise Invalid(error.errors, "spec") from error
+
+
+async def settled(spec: JobSpec, ctx: Context, errand: Errand) -> JobSpec:
+    """The spec with absolute paths and its data's digest, if its data are there and fit. Raises Invalid, Unavailable."""
+    if urlsplit(spec.data.url).scheme in (*LOCAL_SCHEMES, "builtin"):
+        return await run_in_threadpool(settle, spec, ctx.settings)
+    return await ctx.elsewhere.data.run(settle, spec, ctx.settings, errand=errand)
+
+
 def settle(spec: JobSpec, settings: Settings) -> JobSpec:
-    """The spec with absolute paths and its data's digest, if its data are there and fit. Raises Invalid, SpecError."""
+    """As :func:`settled`; may take as long as the data's server does. Raises Invalid."""
     spec = _on_the_nodes(spec, settings.data_roots)
     manifest, errors = _check_data(spec, settings)
     if errors := [*errors, *_check_extractor(spec, settings), *_check_publish(spec, settings)]:
@@ -146,7 +163,14 @@ def _absolute(url: str, roots: Sequence[str]) -> str:
     if urlsplit(url).scheme or not url or "\0" in url or Path(url).is_absolute() or not roots:
         return url
     candidates = [Path(root) / url for root in roots]
-    return str(next((path for path in candidates if path.exists()), candidates[0]))
+    return str(next((path for path in candidates if _is_there(path)), candidates[0]))
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name that is too long, a folder that we may not look into
+        return False
 
 
 def _check_data(spec: JobSpec, settings: Settings) -> tuple[DatasetManifest | None, list[FieldError]]:

@@ -36,6 +36,11 @@ def log(settings: Settings, ray: RayJobs, job: Job, tail: int | None = None, off
     return text if tail is None else "".join(text.splitlines(keepends=True)[-tail:])
 
 
+def is_kept(settings: Settings, job: Job) -> bool:
+    """Whether its log is at hand, or there is none: Ray need not be asked."""
+    return job.attempt == 0 or (State(job.state).ended and files.has_saved_log(settings, job))
+
+
 def newest_samples(settings: Settings, job: Job) -> Path | None:
     """The newest grid, or None. Only regular PNG files that lie in the job's own folder are served."""
     folder = (files.job_dir(settings, job.id) / "samples").resolve()

@@ -7,8 +7,9 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Response
 from fastapi.responses import FileResponse, PlainTextResponse
 from sse_starlette import EventSourceResponse
+from starlette.concurrency import run_in_threadpool
 
-from service.auth.access import OwnJob, User
+from service.auth.access import Away, OwnJob, User
 from service.context import Context, Ctx
 from service.db.tables import Job
 from service.errors import NotFound
@@ -29,21 +30,23 @@ WHEN = "one is written at its end, and after each evaluation; evaluation.every_s
 
 
 @router.post("/v1/jobs", status_code=201)
-def create(body: JobRequest, ctx: Ctx, caller: User, response: Response, idempotency_key: Key = None) -> JobReply:
+async def create(
+    body: JobRequest, ctx: Ctx, caller: User, errand: Away, response: Response, idempotency_key: Key = None
+) -> JobReply:
     """Submit a job. With an `Idempotency-Key`, the same body again answers with the same job and starts no second one.
 
     With `trial` it trains that trial of a search for longer, from its newest checkpoint unless `from` is `scratch`.
     A job that can't fit the memory of any of the cluster's machines is refused with the micro-batch that would (see `POST /v1/plans`).
     """
     digest = draft.digest(body)
-    job = store.find_repeated(ctx.db, caller.id, idempotency_key, digest)
-    new = False
-    if job is None:
-        spec = draft.resolve(body, ctx.db, ctx.settings)
-        preflight.check(spec, ctx)
-        job, new = _create(
-            ctx, body, store.Submission(JOB.new_id(), spec, caller.id, digest, idempotency_key, trial=body.trial)
-        )
+    known = await run_in_threadpool(store.find_repeated, ctx.db, caller.id, idempotency_key, digest)
+    if known is not None:
+        job, new = known, False
+    else:
+        spec = await draft.resolve(body, ctx, errand)
+        await preflight.check(spec, ctx, errand)
+        asked = store.Submission(JOB.new_id(), spec, caller.id, digest, idempotency_key, trial=body.trial)
+        job, new = await run_in_threadpool(_create, ctx, body, asked)
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     if new:
         ctx.ring(job.number)
@@ -114,9 +117,11 @@ def desired(job_id: JobId, ctx: Ctx, caller: OwnJob) -> EventReply:
 
 
 @router.get("/v1/jobs/{job_id}/logs", response_class=PlainTextResponse)
-def logs(job_id: JobId, ctx: Ctx, caller: User, tail: Tail = None, offset: Offset = 0) -> PlainTextResponse:
+async def logs(
+    job_id: JobId, ctx: Ctx, caller: User, errand: Away, tail: Tail = None, offset: Offset = 0
+) -> PlainTextResponse:
     """The driver's log of the newest attempt."""
-    return answers.log(ctx, JOB, job_id, tail, offset)
+    return await answers.log(ctx, errand, JOB, job_id, tail, offset)
 
 
 @router.get("/v1/jobs/{job_id}/samples", response_class=FileResponse, responses={200: {"content": {"image/png": {}}}})
@@ -137,9 +142,9 @@ def report_page(job_id: JobId, ctx: Ctx, caller: User) -> FileResponse:
 
 
 @router.post("/v1/validate")
-def validate(body: JobRequest, ctx: Ctx, caller: User) -> JobSpec:
+async def validate(body: JobRequest, ctx: Ctx, caller: User, errand: Away) -> JobSpec:
     """The resolved spec as a submission would store it; nothing starts."""
-    return draft.resolve(body, ctx.db, ctx.settings)
+    return await draft.resolve(body, ctx, errand)
 
 
 def _create(ctx: Context, body: JobRequest, asked: store.Submission) -> tuple[Job, bool]:

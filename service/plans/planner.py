@@ -6,24 +6,29 @@ comes later is kept for whoever asks again.
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures import TimeoutError as Late
 from importlib.util import find_spec
 from typing import Protocol
 
 from trainer.plan.child import plan_in_child
 from trainer.plan.devices import Device
-from trainer.plan.preflight import needs_plan, place, refusal
 from trainer.plan.result import Plan
-from trainer.spec import FieldError, JobSpec
+from trainer.spec import JobSpec
 
 KEPT = 256
 """Plans that are remembered."""
+MOST_WAITING = 32
+"""Plans that may wait to be made."""
 Key = tuple[str, int, str, int]
+
+
+class PlannerBusyError(Exception):
+    """Too many plans wait to be made."""
 
 
 class Make(Protocol):
@@ -55,26 +60,19 @@ class Planner:
         self._child: subprocess.Popen[str] | None = None
         self._closed = False
 
-    def plan(self, spec: JobSpec, world: int, device: Device, wait: float) -> Plan:
-        """The plan, made now or before. Raises TimeoutError if it isn't ready within `wait` seconds, SpecError, PlanFailedError."""
-        try:
-            return self._ask(spec, world, device).result(timeout=wait)
-        except Late:
-            raise TimeoutError(f"the plan is not ready after {wait:g} s; ask again") from None
+    async def plan(self, spec: JobSpec, world: int, device: Device, wait: float) -> Plan:
+        """The plan, made now or before.
 
-    def refusal(
-        self, spec: JobSpec, nodes: Callable[[], Iterable[Mapping[str, float]]], wait: float
-    ) -> FieldError | None:
-        """Why the job can't fit the cluster, as far as it is known within `wait` seconds; None if nothing is known against it.
-
-        nodes: asks the cluster for its nodes' Ray resources. Most jobs are plainly small, and nobody is asked.
+        Raises TimeoutError if it isn't ready within `wait` seconds (it is made all the same, for whoever asks again),
+        PlannerBusyError, SpecError, PlanFailedError.
         """
-        if wait <= 0 or not self.able or not needs_plan(spec):
-            return None
-        device = place(spec.resources, nodes())
-        if device is None or not needs_plan(spec, device):
-            return None
-        return refusal(self.plan(spec, spec.resources.workers, device, wait))
+        asked = asyncio.wrap_future(self._ask(spec, world, device))
+        try:
+            return await asyncio.wait_for(asyncio.shield(asked), wait)
+        except TimeoutError:
+            if asked.done() and not asked.cancelled() and asked.exception() is not None:
+                raise  # the child's own time was over
+            raise TimeoutError(f"the plan is not ready after {wait:g} s; ask again") from None
 
     def close(self) -> None:
         """End the child; what still waits fails."""
@@ -90,6 +88,8 @@ class Planner:
         with self._lock:
             found = self._asked.get(key)
             if found is None or (found.done() and (found.cancelled() or _passing(found.exception()))):
+                if sum(not plan.done() for plan in self._asked.values()) >= MOST_WAITING:
+                    raise PlannerBusyError(f"{MOST_WAITING} plans are being made; ask again")
                 found = self._asked[key] = self._pool.submit(self._run, spec, world, device)
             self._asked.move_to_end(key)
             while len(self._asked) > KEPT:

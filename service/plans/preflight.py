@@ -6,25 +6,44 @@ import logging
 import time
 
 from service.context import Context
-from service.errors import Invalid
+from service.elsewhere import Errand
+from service.errors import Invalid, Unavailable
 from service.gateway.ray_jobs import RayUnreachableError
+from service.plans.planner import PlannerBusyError
 from trainer.plan.child import PlanFailedError
+from trainer.plan.devices import Device
+from trainer.plan.preflight import needs_plan, place, refusal
 from trainer.spec import JobSpec, SpecError
 
 logger = logging.getLogger("agon.plans")
 
 
-def check(spec: JobSpec, ctx: Context) -> None:
-    """Raises Invalid, naming the micro-batch that would fit. Returns after `preflight_seconds` at the latest, or Ray's answer."""
-    began = time.monotonic()
+async def check(spec: JobSpec, ctx: Context, errand: Errand) -> None:
+    """Raises Invalid, naming the micro-batch that would fit. Returns after `preflight_seconds` at the latest, or Ray's answer.
+
+    Most jobs are plainly small, and nobody is asked.
+    """
+    wait, began = ctx.settings.preflight_seconds, time.monotonic()
+    if wait <= 0 or not ctx.plans.able or not needs_plan(spec):
+        return
     try:
-        error = ctx.plans.refusal(
-            spec, lambda: [node.resources for node in ctx.ray.nodes()], ctx.settings.preflight_seconds
-        )
-    except (TimeoutError, RayUnreachableError):
+        device = await device_of(spec, ctx, errand)
+        if device is None or not needs_plan(spec, device):
+            return
+        error = refusal(await ctx.plans.plan(spec, spec.resources.workers, device, wait))
+    except (TimeoutError, PlannerBusyError):
         return
     except (PlanFailedError, SpecError) as failure:
         logger.error("no plan of job %s after %.1f s: %s", spec.name, time.monotonic() - began, failure)
         return
     if error is not None:
         raise Invalid([error], "spec")
+
+
+async def device_of(spec: JobSpec, ctx: Context, errand: Errand) -> Device | None:
+    """The cluster's device that would run it; None if Ray doesn't say."""
+    try:
+        nodes = await ctx.elsewhere.ray.run(ctx.ray.nodes, errand=errand)
+    except (RayUnreachableError, Unavailable):
+        return None
+    return place(spec.resources, [node.resources for node in nodes])

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Depends
 
-from service.auth.access import user
+from service.auth.access import Away, user
 from service.context import Context, Ctx
+from service.elsewhere import Errand
 from service.errors import Invalid, Problem, Unavailable
-from service.gateway.ray_jobs import RayUnreachableError
 from service.jobs import draft
+from service.plans import preflight
+from service.plans.planner import PlannerBusyError
 from service.plans.schemas import PlanRequest
 from trainer.plan.child import PlanFailedError
 from trainer.plan.devices import Device, cpu, find
-from trainer.plan.preflight import place
 from trainer.plan.result import Plan
 from trainer.spec import FieldError, JobSpec, SpecError
 
@@ -22,34 +23,31 @@ router = APIRouter(prefix="/v1/plans", tags=["plans"], dependencies=[Depends(use
 
 
 @router.post("")
-def make(body: PlanRequest, ctx: Ctx) -> Plan:
+async def make(body: PlanRequest, ctx: Ctx, errand: Away) -> Plan:
     """Parameters, FLOPs, memory by part, traffic and time of a job, before it runs; nothing starts.
 
     Takes some seconds, and is remembered. 503 with Retry-After if it isn't ready after ten: ask again.
     """
     if not ctx.plans.able:
         raise Unavailable("this API runs where torch is not installed; `agon plan` makes plans where the trainer is")
-    spec = draft.resolve(body, ctx.db, ctx.settings)
-    device = _device(body.gpu, spec, ctx)
+    spec = await draft.resolve(body, ctx, errand)
+    device = await _device(body.gpu, spec, ctx, errand)
     try:
-        return ctx.plans.plan(spec, body.gpus or spec.resources.workers, device, WAIT_SECONDS)
+        return await ctx.plans.plan(spec, body.gpus or spec.resources.workers, device, WAIT_SECONDS)
     except SpecError as error:
         raise Invalid(error.errors, "spec") from error
-    except TimeoutError as error:
+    except (TimeoutError, PlannerBusyError) as error:
         raise Unavailable(str(error), headers={"Retry-After": "1"}) from error
     except PlanFailedError as error:
         raise Problem(f"the planning process ended without a plan: {error}") from error
 
 
-def _device(name: str | None, spec: JobSpec, ctx: Context) -> Device:
+async def _device(name: str | None, spec: JobSpec, ctx: Context, errand: Errand) -> Device:
     """The device that was named, else the cluster's. Raises Invalid for a name that is not known."""
     if name is not None:
         try:
             return find(name)
         except ValueError as error:
             raise Invalid([FieldError(path="gpu", message=str(error), value=name)]) from error
-    try:
-        found = place(spec.resources, [node.resources for node in ctx.ray.nodes()])
-    except RayUnreachableError:
-        found = None
+    found = await preflight.device_of(spec, ctx, errand)
     return found or (find("h100") if spec.resources.gpus_per_worker else cpu())

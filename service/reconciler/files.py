@@ -77,6 +77,11 @@ def saved_log(settings: Settings, job: Job) -> str | None:
         return None
 
 
+def has_saved_log(settings: Settings, job: Job) -> bool:
+    """Whether there is one."""
+    return (job_dir(settings, job.id) / f"driver-{job.attempt}.log").is_file()
+
+
 def _replace(path: Path, text: str) -> None:
     draft = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

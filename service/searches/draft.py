@@ -8,18 +8,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from pydantic import JsonValue, ValidationError
+from starlette.concurrency import run_in_threadpool
 
 from service.context import Context
 from service.db.session import Database
-from service.errors import Invalid
+from service.elsewhere import Errand
+from service.errors import Invalid, Unavailable
 from service.gateway.ray_jobs import RayUnreachableError
-from service.jobs.draft import MAX_PATH, MAX_TEXT, changed, settle, with_dataset
+from service.jobs.draft import MAX_PATH, MAX_TEXT, changed, settled, with_dataset
 from service.jobs.kinds import SEARCH
 from service.plans import preflight
 from service.recipes.catalog import recipe_spec
 from service.reconciler.admission import why_never
 from service.searches.schemas import Extension, SearchRequest
-from service.settings import Settings
 from trainer.search import SearchSpec, parse_search
 from trainer.spec import FieldError, SpecError
 from trainer.spec.errors import short
@@ -33,27 +34,34 @@ def digest(request: SearchRequest) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def resolve(request: SearchRequest, db: Database, settings: Settings) -> SearchSpec:
-    """The full search that the request means, its base checked against its data. Raises Invalid with every wrong field."""
+async def resolve(request: SearchRequest, ctx: Context, errand: Errand) -> SearchSpec:
+    """The full search that the request means, its base checked against its data.
+
+    Raises Invalid with every wrong field, Unavailable if its data don't answer in time.
+    """
+    search = await run_in_threadpool(_asked, request, ctx.db)
+    with _of_base():
+        base = await settled(search.base, ctx, errand)
+    return search if base == search.base else search.replace(base=base)
+
+
+def _asked(request: SearchRequest, db: Database) -> SearchSpec:
     if errors := [*_too_much(request.search.get("space"), "search.space")]:
         raise Invalid(errors, "search")
     raw = {**request.search, "base": _base(request.search.get("base"), db)}
     if raw["base"] is None:
         del raw["base"]
     try:
-        search = parse_search(raw)
+        return parse_search(raw)
     except SpecError as error:
         raise Invalid(below("search", error.errors), "search") from error
-    with _of_base():
-        base = settle(search.base, settings)
-    return search if base == search.base else search.replace(base=base)
 
 
-def check_fit(search: SearchSpec, ctx: Context) -> None:
+async def check_fit(search: SearchSpec, ctx: Context, errand: Errand) -> None:
     """Raises Invalid if no trial could ever run on this cluster, as far as it answers."""
     try:
-        nodes = ctx.ray.nodes()
-    except RayUnreachableError:
+        nodes = await ctx.elsewhere.ray.run(ctx.ray.nodes, errand=errand)
+    except (RayUnreachableError, Unavailable):
         nodes = []
     need = SEARCH.need(search.model_dump(mode="json"))
     if nodes and (reason := why_never(nodes, need)) is not None:
@@ -61,7 +69,7 @@ def check_fit(search: SearchSpec, ctx: Context) -> None:
         error = FieldError(path=f"{BASE}.resources", message=f"one trial {reason}", fix=fix)
         raise Invalid([error], "search")
     with _of_base():
-        preflight.check(search.base, ctx)
+        await preflight.check(search.base, ctx, errand)
 
 
 def extended(search: SearchSpec, by: Extension) -> SearchSpec:

@@ -9,8 +9,9 @@ from fastapi import APIRouter, Path, Query, Response
 from fastapi.responses import FileResponse, PlainTextResponse
 from sqlalchemy.orm import Session
 from sse_starlette import EventSourceResponse
+from starlette.concurrency import run_in_threadpool
 
-from service.auth.access import User
+from service.auth.access import Away, User
 from service.context import Context, Ctx
 from service.db.tables import Job
 from service.jobs import answers
@@ -33,32 +34,34 @@ WHEN = "one is written while its trials train, once the first of them is scored,
 
 
 @router.post("/v1/searches", status_code=201)
-def create(body: SearchRequest, ctx: Ctx, caller: User, response: Response, idempotency_key: Key = None) -> SearchReply:
+async def create(
+    body: SearchRequest, ctx: Ctx, caller: User, errand: Away, response: Response, idempotency_key: Key = None
+) -> SearchReply:
     """Submit a search. With an `Idempotency-Key`, the same body again answers with the same search and starts no second one.
 
     One whose trials can't fit the cluster, or the memory of its machines, is refused with the reason.
     """
     digest = draft.digest(body)
-    search = runs.find_repeated(ctx.db, caller.id, idempotency_key, digest)
-    new = False
-    if search is None:
-        spec = draft.resolve(body, ctx.db, ctx.settings)
-        draft.check_fit(spec, ctx)
+    known = await run_in_threadpool(runs.find_repeated, ctx.db, caller.id, idempotency_key, digest)
+    if known is not None:
+        search, new = known, False
+    else:
+        spec = await draft.resolve(body, ctx, errand)
+        await draft.check_fit(spec, ctx, errand)
         asked = runs.Submission(SEARCH.new_id(), spec, caller.id, digest, idempotency_key, SEARCH)
-        search, new = runs.create(ctx.db, asked)
+        search, new = await run_in_threadpool(runs.create, ctx.db, asked)
     response.headers["Location"] = f"/v1/searches/{search.id}"
     if new:
         ctx.ring(search.number)
     else:
         response.headers["Idempotency-Replayed"] = "true"
-    with ctx.db.read() as session:
-        return _reply(session, search)
+    return await run_in_threadpool(_shown, ctx, search)
 
 
 @router.post("/v1/searches/validate")
-def validate(body: SearchRequest, ctx: Ctx, caller: User) -> SearchSpec:
+async def validate(body: SearchRequest, ctx: Ctx, caller: User, errand: Away) -> SearchSpec:
     """The resolved search as a submission would store it; nothing starts."""
-    return draft.resolve(body, ctx.db, ctx.settings)
+    return await draft.resolve(body, ctx, errand)
 
 
 @router.get("/v1/searches")
@@ -156,9 +159,11 @@ async def events(search_id: SearchId, ctx: Ctx, caller: User, last_event_id: Las
 
 
 @router.get("/v1/searches/{search_id}/logs", response_class=PlainTextResponse)
-def logs(search_id: SearchId, ctx: Ctx, caller: User, tail: Tail = None, offset: Offset = 0) -> PlainTextResponse:
+async def logs(
+    search_id: SearchId, ctx: Ctx, caller: User, errand: Away, tail: Tail = None, offset: Offset = 0
+) -> PlainTextResponse:
     """The driver's log of the newest attempt."""
-    return answers.log(ctx, SEARCH, search_id, tail, offset)
+    return await answers.log(ctx, errand, SEARCH, search_id, tail, offset)
 
 
 @router.get(
@@ -167,6 +172,11 @@ def logs(search_id: SearchId, ctx: Ctx, caller: User, tail: Tail = None, offset:
 def report(search_id: SearchId, ctx: Ctx, caller: User) -> FileResponse:
     """The newest report: one HTML page that needs nothing else."""
     return answers.report(ctx, SEARCH, search_id, WHEN)
+
+
+def _shown(ctx: Context, search: Job) -> SearchReply:
+    with ctx.db.read() as session:
+        return _reply(session, search)
 
 
 def _reply(session: Session, search: Job) -> SearchReply:

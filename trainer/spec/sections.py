@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Discriminator, Field, Tag, field_validator
 
@@ -23,13 +24,17 @@ def _location(url: str) -> str:
         raise ValueError(f"scheme {scheme!r} is not allowed; use a path or one of {', '.join(SCHEMES)}")
     if not url.strip() or not url.isprintable():
         raise ValueError("must be a path or URL of printable characters")
+    try:
+        urlsplit(url)
+    except ValueError as error:
+        raise ValueError(f"is no URL: {error}") from None
     return url
 
 
 class Data(Frozen):
     """Which images, and in which order."""
 
-    url: str = "builtin:digits"
+    url: str = Field(default="builtin:digits", max_length=2000)
     """Where `dataset.json` lies: `builtin:digits`, a path, or a file://, http(s)://, s3:// or gs:// folder."""
     digest: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
     """Expected digest of the dataset; a job on other data is refused. None accepts what is there."""
@@ -219,7 +224,7 @@ class Evaluation(Frozen):
     truncations: tuple[Annotated[float, Field(ge=0.01, le=10.0)], ...] = ()
     """Thresholds of the truncation curve in the model card: scored once, at the end, each on `samples` images, 10,000 at
     most. (): no curve. Normal priors only."""
-    extractor: str = "classifier"
+    extractor: str = Field(default="classifier", max_length=2000)
     """`classifier`: a small net trained once per dataset and cached. Otherwise the path or URL of a TorchScript or
     `pt2` file that maps uint8-range float images [B, 3, H, W] to features [B, F] (e.g. Inception)."""
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from service.db.session import Database
 from service.errors import Invalid
-from service.jobs.draft import resolve
+from service.jobs.draft import asked, settle
 from service.jobs.schemas import JobRequest
 from service.recipes.catalog import recipe_spec
 from service.settings import Settings
@@ -38,7 +38,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Database:
 
 def meaning(changes: dict[str, Any], database: Database, *, mlflow: str | None = "http://127.0.0.1:1") -> JobSpec:
     request = JobRequest(recipe="dcgan", set={"data.url": "builtin:digits", **changes})
-    return resolve(request, database, Settings(home=Path("/nowhere"), mlflow_uri=mlflow))
+    return settle(asked(request, database)[1], Settings(home=Path("/nowhere"), mlflow_uri=mlflow))
 
 
 def nested(values: dict[str, Any], draw: st.DrawFn) -> dict[str, Any]:

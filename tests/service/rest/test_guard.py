@@ -19,9 +19,10 @@ TOKEN = "t" * 40
 
 
 @pytest.fixture(autouse=True)
-def logs(monkeypatch: pytest.MonkeyPatch) -> None:
+def logs(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """An application that was made before in this process keeps our logs from pytest."""
     monkeypatch.setattr(logging.getLogger("agon"), "propagate", True)
+    caplog.set_level(logging.INFO, logger="agon")
 
 
 class Client:
@@ -95,8 +96,7 @@ def test_without_a_known_token_the_answer_is_there_before_anything_of_the_body_i
 def test_a_body_that_is_promised_and_never_comes_does_nothing(caplog: pytest.LogCaptureFixture) -> None:
     for parts in ([], [b"{"], [b'{"recipe": "dcgan-digits"}', b" "]):
         client = Client()
-        with caplog.at_level(logging.INFO, "agon.access"):
-            status, *_ = client.send(parts, path="/v1/jobs/j-1/cancel", length=100)
+        status, *_ = client.send(parts, path="/v1/jobs/j-1/cancel", length=100)
         assert (status, client.asked) == (None, [])
         assert caplog.records[-1].facts["status"] == 499  # type: ignore[attr-defined]
 
