@@ -30,7 +30,9 @@ class FailureKind(StrEnum):
     OUT_OF_MEMORY = "out-of-memory"
     NON_FINITE = "non-finite"  # NaN or infinity in a loss
     COLLAPSED = "collapsed"  # the sentinel's policy ended the training, or its roll backs are used up
+    BAD_CHECKPOINT = "bad-checkpoint"  # a checkpoint, or the record of roll backs, is damaged or of another version
     WORKER_LOST = "worker-lost"  # workers died more often than retry.worker_failures
+    CLUSTER_FAILED = "cluster-failed"  # Ray could not start, place or reach the workers, or lost what it held for them
     PREEMPTED = "preempted"  # a node was taken away, or more workers fit: the group starts again, no job ends so
     NO_CAPACITY = "no-capacity"  # the cluster can never give what the job asks for
     DISK_FULL = "disk-full"
@@ -41,7 +43,12 @@ class FailureKind(StrEnum):
     @property
     def retryable(self) -> bool:
         """Whether a new attempt may end differently."""
-        return self in (FailureKind.WORKER_LOST, FailureKind.START_FAILED, FailureKind.DATA_AWAY)
+        return self in (
+            FailureKind.WORKER_LOST,
+            FailureKind.CLUSTER_FAILED,
+            FailureKind.START_FAILED,
+            FailureKind.DATA_AWAY,
+        )
 
     @property
     def diverged(self) -> bool:
@@ -56,6 +63,7 @@ class FailureKind(StrEnum):
             FailureKind.BAD_DATA,
             FailureKind.OUT_OF_MEMORY,
             FailureKind.DISK_FULL,
+            FailureKind.BAD_CHECKPOINT,
             FailureKind.PUBLISH_FAILED,
         )
 

@@ -76,10 +76,8 @@ class Launch:
                 self._failure = (FailureKind.OUT_OF_MEMORY, reason)
                 return
             self._outcome = ray_train.run(self._job)
-        except ray_train.WorkerFailedError as error:
-            self._failure = (error.kind, error.reason)
         except Exception as error:
-            self._failure = (FailureKind.INTERNAL, f"{type(error).__name__}: {error}")
+            self._failure = ray_train.verdict(error)
         finally:
             self._done.set()
 

@@ -28,6 +28,7 @@ EXIT_CODES = {
     FailureKind.DISK_FULL: 6,
     FailureKind.COLLAPSED: 7,
     FailureKind.DATA_AWAY: 8,
+    FailureKind.BAD_CHECKPOINT: 9,
 }
 INTERNAL_ERROR, INTERRUPTED = 1, 130
 FOLDERS = ("checkpoints", "samples", "model")
@@ -46,7 +47,7 @@ Ctrl-C writes a checkpoint and stops; a second Ctrl-C stops at once.
 
 \b
 Exit codes: 0 trained or stopped · 2 bad spec · 3 bad data · 4 out of memory · 5 NaN or infinity · 6 disk full · 7 collapsed
-· 8 the data's server is away · 130 interrupted · 1 anything else."""
+· 8 the data's server is away · 9 bad checkpoint · 130 interrupted · 1 anything else."""
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 

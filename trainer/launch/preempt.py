@@ -15,11 +15,12 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from ray.train import FailureConfig
-from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
+from ray.train.v2._internal.exceptions import WorkerGroupStartupFailedError, WorkerGroupStartupTimeoutError
 from ray.train.v2._internal.execution.failure_handling import DefaultFailurePolicy, FailureDecision
-from ray.train.v2.api.exceptions import PreemptionError, WorkerGroupError
+from ray.train.v2.api.exceptions import ControllerError, PreemptionError, WorkerGroupError
 from ray.train.v2.api.preemption import PreemptionInfo
 
+from trainer.errors import judge
 from trainer.launch.stop import GROWS
 from trainer.sinks.spool import Spool
 from trainer.wire import EventKind, FailureKind
@@ -106,8 +107,9 @@ def say_restarted(job_dir: str, attempt: int, reason: str) -> None:
 
 
 class Patience(DefaultFailurePolicy):  # type: ignore[misc]
-    """Ray's policy, but a group that ended itself because it was told to counts as preempted, like one that was killed; and
-    that an elastic group's places didn't come in time is no failure: it is asked for again, of the size that fits then."""
+    """Ray's policy, but a group that ended itself because it was told to counts as preempted, like one that was killed; that
+    an elastic group's places didn't come in time is no failure: it is asked for again, of the size that fits then; and
+    whatever the cluster did to a start, and not only what Ray's policy knows of, is tried again as often as it may be."""
 
     def __init__(self, settings: FailureConfig, job_dir: str, attempt: int) -> None:
         super().__init__(settings)
@@ -117,14 +119,28 @@ class Patience(DefaultFailurePolicy):  # type: ignore[misc]
         """Whether the group starts again."""
         if isinstance(training_failed_error, PreemptionError):  # nobody has seen a worker fail: the time was up first
             ranks = ", ".join(map(str, training_failed_error.preemption_info.preempted_ranks))
-            say_restarted(
-                self._job_dir, self._attempt, f"worker {ranks}: its node was taken away before all had stopped"
-            )
-        if isinstance(getattr(training_failed_error, "controller_failure", None), WorkerGroupStartupTimeoutError):
+            self._say(f"worker {ranks}: its node was taken away before all had stopped")
+        failure = getattr(training_failed_error, "controller_failure", None)
+        if isinstance(failure, WorkerGroupStartupTimeoutError):
             return FailureDecision.RETRY
+        if failure is not None:
+            return self._after_start(failure, training_failed_error)
         if isinstance(training_failed_error, WorkerGroupError) and any(
             getattr(error, "kind", None) is FailureKind.PREEMPTED
             for error in training_failed_error.worker_failures.values()
         ):
             training_failed_error = PreemptionError(PreemptionInfo(None, {}))
         return super().make_decision(training_failed_error)
+
+    def _after_start(self, failure: Exception, as_raised: ControllerError) -> FailureDecision:
+        """After an error outside the workers' training: of the cluster, of our callbacks, or of a worker that joined."""
+        found = judge(failure)
+        if found.told or not found.kind.retryable:
+            return super().make_decision(as_raised)
+        decision = super().make_decision(ControllerError(WorkerGroupStartupFailedError(found.reason)))
+        if decision is FailureDecision.RETRY:
+            self._say(found.reason)
+        return decision
+
+    def _say(self, reason: str) -> None:
+        say_restarted(self._job_dir, self._attempt, reason)

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ray.train
-from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
+from ray.exceptions import RayTaskError
 from ray.train import FailureConfig, RunConfig, UserCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
-from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
+from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
 
-from trainer.errors import BadSpecError, PreemptedError, classify
+from trainer.errors import BadSpecError, PreemptedError, WorkerFailedError, blame, judge
 from trainer.launch import warm
 from trainer.launch.backend import ProcessGroup
 from trainer.launch.elastic import LanePolicy, scaling
@@ -37,15 +37,6 @@ SETTINGS = {
 }
 
 
-class WorkerFailedError(Exception):
-    """What went wrong on a worker, classified there. Crosses process borders whole."""
-
-    def __init__(self, kind: str, reason: str) -> None:
-        super().__init__(kind, reason)
-        self.kind = FailureKind(kind)
-        self.reason = reason
-
-
 def run(job: JobFile) -> str:
     """Train the job on the cluster that this process is connected to. Blocks. Returns the outcome.
 
@@ -55,8 +46,11 @@ def run(job: JobFile) -> str:
         os.environ.setdefault(name, value)
     try:
         return str(_trainer(job).fit().return_value)
-    except (WorkerGroupError, ControllerError) as error:
-        raise WorkerFailedError(*verdict(error)) from error
+    except Exception as error:
+        kind, reason = verdict(error)
+        if kind is FailureKind.INTERNAL and not isinstance(error, TrainingFailedError):
+            traceback.print_exc()  # a bug: the job's log has all of it
+        raise WorkerFailedError(kind, reason) from error
 
 
 class Trainer(DataParallelTrainer):  # type: ignore[misc]
@@ -122,8 +116,8 @@ def train_worker(config: dict[str, Any]) -> str:
         return outcome
     except Exception as error:
         traceback.print_exc()
-        kind, reason = classify(error)
-        raise WorkerFailedError(kind, reason) from None
+        found = judge(error)
+        raise WorkerFailedError(found.kind, found.reason, found.echo) from None
 
 
 def _asked(job: JobFile) -> list[Listener]:
@@ -142,7 +136,7 @@ class Verdicts(UserCallback):  # type: ignore[misc]
 
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
         """Raising here makes Ray Train give up without spending the restarts that are left."""
-        kind, reason = blame(worker_exceptions)
+        kind, reason, *_ = blame(worker_exceptions)
         repeats = kind is FailureKind.INTERNAL and reason == self._last
         if kind.final or repeats:
             raise WorkerFailedError(kind, reason)
@@ -153,60 +147,14 @@ class Verdicts(UserCallback):  # type: ignore[misc]
             say_restarted(self._job_dir, self._attempt, reason)
 
 
-def blame(failures: dict[int, Exception]) -> tuple[FailureKind, str]:
-    """The failure that explains the others.
-
-    An error of the job comes first, then a worker that Ray's memory monitor ended: it needs more than the node has. Then a
-    group that ended itself because a node is taken away, then data that are out of reach. Any other death comes before
-    errors of the workers that live, which lost their peer.
-    """
-    causes = {rank: _cause(error) for rank, error in sorted(failures.items())}
-    for rank, error in causes.items():
-        if isinstance(error, WorkerFailedError) and error.kind.final:
-            return error.kind, error.reason if len(causes) == 1 else f"worker {rank}: {error.reason}"
-    for rank, error in causes.items():
-        if isinstance(error, OutOfMemoryError):
-            reason = f"worker {rank} was ended by Ray because its node's memory was full: {_first_line(error)}"
-            return FailureKind.OUT_OF_MEMORY, f"{reason}; lower train.micro_batch, or run fewer workers on a node"
-    for error in causes.values():
-        if isinstance(error, WorkerFailedError) and error.kind is FailureKind.PREEMPTED:
-            return error.kind, error.reason
-    for rank, error in causes.items():  # never an echo: a lost peer makes no server fail
-        if isinstance(error, WorkerFailedError) and error.kind is FailureKind.DATA_AWAY:
-            return error.kind, error.reason if len(causes) == 1 else f"worker {rank}: {error.reason}"
-    for rank, error in causes.items():
-        if not isinstance(error, WorkerFailedError):
-            return FailureKind.WORKER_LOST, f"worker {rank} was lost: {_first_line(error)}"
-    return next(
-        (error.kind, f"worker {rank}: {error.reason}")
-        for rank, error in causes.items()
-        if isinstance(error, WorkerFailedError)
-    )
-
-
 def verdict(error: Exception) -> tuple[FailureKind, str]:
-    """Kind and reason of how `fit` failed."""
-    if isinstance(error, WorkerGroupError):
-        kind, reason = blame(error.worker_failures)
-        return kind, f"{reason}; the restarts are used up"
+    """Kind and reason of how `fit` failed, or the call of Ray before it."""
+    kind, reason, *_ = judge(error)
     inner = getattr(error, "controller_failure", error)
-    if isinstance(inner, WorkerFailedError):
-        return inner.kind, inner.reason
-    if type(inner).__name__ == "InsufficientClusterResourcesError":
-        return FailureKind.NO_CAPACITY, _first_line(inner)
-    if type(inner).__name__ == "WorkerGroupStartupFailedError":
-        return FailureKind.WORKER_LOST, f"the workers died while they started: {_first_line(inner)}"
-    if isinstance(inner, RayTaskError) and inner.cause is not None:  # its own text is a coloured traceback
-        kind, reason = classify(inner.cause)
+    if isinstance(error, WorkerGroupError):
+        return kind, f"{reason}; the restarts are used up"
+    if isinstance(inner, RayTaskError):
         return kind, f"a worker failed while it started: {reason}"
-    return FailureKind.INTERNAL, f"{type(inner).__name__}: {inner}"
-
-
-def _cause(error: Exception) -> Exception:
-    inner = getattr(error, "health_check_failure", error)
-    return inner if isinstance(inner, (WorkerFailedError, RayActorError, OutOfMemoryError)) else error
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
+    if kind is FailureKind.INTERNAL and isinstance(inner, ConnectionError | TimeoutError):
+        return FailureKind.CLUSTER_FAILED, f"Ray can't be reached: {reason}"
+    return kind, reason

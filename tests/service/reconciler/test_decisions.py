@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -160,6 +161,14 @@ def test_a_driver_that_died_without_a_word_is_classed_and_its_last_lines_are_tol
     assert "exit code -9" in action.reason
     assert "ImportError: no module named x" in action.reason
     assert "attempt 3 of 3" in action.reason
+
+
+def test_the_documents_name_every_kind_of_failure_and_say_whether_it_is_tried_again() -> None:
+    lines = (Path(__file__).parents[3] / "docs" / "rest.md").read_text().splitlines()
+    rows = [line.split("|")[1:4] for line in lines if line.startswith("| `")]
+    for kind in FailureKind:
+        [again] = [again for kinds, _, again in rows if f"`{kind}`" in kinds]
+        assert ("retry.attempts" in again) == kind.retryable, kind
 
 
 @pytest.mark.parametrize("kind", list(FailureKind))

@@ -1,18 +1,22 @@
 """Which failure explains the others, and what is tried again."""
 
+import itertools
 import pickle
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import ray.train
+from hypothesis import given
+from hypothesis import strategies as st
 from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
 from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
 from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
 
+from trainer.errors import NonFiniteError, WorkerFailedError, blame, heard, judge
 from trainer.families.table import recipes
 from trainer.launch.capacity import explain
-from trainer.launch.ray_train import Verdicts, WorkerFailedError, blame, train_worker, verdict
+from trainer.launch.ray_train import Verdicts, train_worker, verdict
 from trainer.sinks.spool import SpoolReader
 from trainer.spec import Resources, with_overrides
 from trainer.wire import EventKind, FailureKind, JobFile
@@ -21,7 +25,7 @@ DEAD = WorkerHealthCheckFailedError("health check failed", RayActorError())
 FULL = WorkerHealthCheckFailedError(
     "health check failed", OutOfMemoryError("Task was killed due to the node running low")
 )
-ECHO = WorkerFailedError("internal", "RuntimeError: Connection closed by peer [127.0.0.1]:41")
+BUG = WorkerFailedError("internal", "IndexError: list index out of range")
 DATA = WorkerFailedError("bad-data", "shard 3 was altered")
 AWAY = WorkerFailedError("data-away", "shard 3: the server is away (HTTP 503)")
 
@@ -29,6 +33,7 @@ AWAY = WorkerFailedError("data-away", "shard 3: the server is away (HTTP 503)")
 def test_kind_and_reason_survive_pickling_inside_rays_own_error() -> None:
     wrapped = pickle.loads(pickle.dumps(ControllerError(DATA)))
     assert verdict(wrapped) == (FailureKind.BAD_DATA, "shard 3 was altered")
+    assert pickle.loads(pickle.dumps(WorkerFailedError("non-finite", "NaN", True))).echo
 
 
 def test_what_failed_while_a_worker_started_is_named_without_its_traceback() -> None:
@@ -40,24 +45,69 @@ def test_what_failed_while_a_worker_started_is_named_without_its_traceback() -> 
     assert reason == "a worker failed while it started: no space left on the device: /data/x"
 
 
+def told(error: Exception) -> WorkerFailedError:
+    """As a worker raises it."""
+    found = judge(error)
+    return WorkerFailedError(found.kind, found.reason, found.echo)
+
+
+ECHO = told(RuntimeError("[gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:41"))
+NAN = told(NonFiniteError("net/D/running_var became NaN"))
+HEARD = told(heard(FailureKind.NON_FINITE, "worker 0: net/D/running_var became NaN"))
+TAKEN = WorkerFailedError("preempted", "worker 1: its node is being taken away")
+CAUSES = [
+    (NAN, "net/D/running_var became NaN"),
+    (HEARD, "net/D/running_var became NaN"),
+    (FULL, "was ended by Ray because its node's memory was full"),
+    (TAKEN, "its node is being taken away"),
+    (AWAY, "the server is away"),
+    (DEAD, "was lost"),
+    (BUG, "list index out of range"),
+    (ECHO, "lost its connection to another one"),
+]
+"""Each explains those behind it."""
+
+
+@pytest.mark.parametrize("cause", range(len(CAUSES)))
+def test_the_cause_wins_every_race_whichever_ranks_failed_and_whoever_is_heard_first(cause: int) -> None:
+    error, words = CAUSES[cause]
+    for behind in range(cause, len(CAUSES)):
+        for ranks in itertools.permutations(range(3)):
+            failures = dict(zip(ranks, [error, CAUSES[behind][0], ECHO], strict=True))
+            found = blame(failures)
+            assert found.kind is judge(error).kind
+            assert words in found.reason
+
+
+@given(st.permutations(CAUSES), st.integers(1, len(CAUSES)))
+def test_an_echo_is_never_told_where_its_cause_is_known(order: list[tuple[Exception, str]], count: int) -> None:
+    failures = {rank: error for rank, (error, _) in enumerate(order[:count])}
+    best = min(CAUSES.index(each) for each in order[:count])
+    assert CAUSES[best][1] in blame(failures).reason
+    assert blame(dict(reversed(failures.items()))) == blame(failures)
+
+
+def test_what_a_rank_only_heard_of_is_told_with_the_rank_that_it_is_of() -> None:
+    assert blame({1: HEARD}).reason == "worker 0: net/D/running_var became NaN"
+    assert blame({1: HEARD, 0: NAN}).reason == "worker 0: net/D/running_var became NaN"
+    assert blame({1: HEARD}).kind is FailureKind.NON_FINITE
+
+
 @pytest.mark.parametrize(
-    ("failures", "kind"),
+    "text",
     [
-        ({0: ECHO, 1: DEAD}, FailureKind.WORKER_LOST),
-        ({0: DEAD, 1: ECHO}, FailureKind.WORKER_LOST),
-        ({0: ECHO, 1: DATA, 2: DEAD}, FailureKind.BAD_DATA),
-        ({0: ECHO, 1: FULL, 2: DEAD}, FailureKind.OUT_OF_MEMORY),
-        ({0: DATA, 1: FULL}, FailureKind.BAD_DATA),
-        ({0: ECHO, 1: WorkerFailedError("publish-failed", "MLflow is away")}, FailureKind.PUBLISH_FAILED),
-        ({0: ECHO, 1: AWAY}, FailureKind.DATA_AWAY),
-        ({0: AWAY, 1: DATA}, FailureKind.BAD_DATA),
-        ({0: ECHO}, FailureKind.INTERNAL),
+        "[gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:41",
+        "Connection reset by peer",
+        "NCCL error: remote process exited or there was a network error",
+        "recvValue failed on SocketImpl(fd=9): failed to recv, got 0 bytes. Connection was likely closed.",
     ],
 )
-def test_an_error_of_the_job_explains_a_death_and_a_death_explains_lost_connections(
-    failures: dict[int, Exception], kind: FailureKind
-) -> None:
-    assert blame(failures)[0] is kind
+def test_ranks_that_merely_lost_one_another_are_the_clusters_trouble(text: str) -> None:
+    found = blame({0: told(RuntimeError(text)), 1: told(RuntimeError(text))})
+    assert found.kind is FailureKind.CLUSTER_FAILED
+    assert found.echo
+    assert found.reason.startswith("worker 0 lost its connection to another one")
+    assert not judge(RuntimeError("mat1 and mat2 shapes cannot be multiplied")).echo
 
 
 @pytest.mark.parametrize("kind", sorted(kind for kind in FailureKind if kind.final))
@@ -85,11 +135,18 @@ def test_a_lost_worker_is_restarted_and_every_restart_is_reported(tmp_path: Path
 
 def test_the_same_internal_error_twice_in_a_row_is_a_bug_and_ends_the_run(tmp_path: Path) -> None:
     verdicts = Verdicts(str(tmp_path), 1, 5)
-    verdicts.after_exception(None, {0: ECHO})
+    verdicts.after_exception(None, {0: BUG})
     verdicts.after_exception(None, {0: DEAD})
-    verdicts.after_exception(None, {0: ECHO})
-    with pytest.raises(WorkerFailedError, match="Connection closed"):
+    verdicts.after_exception(None, {0: BUG})
+    with pytest.raises(WorkerFailedError, match="out of range"):
+        verdicts.after_exception(None, {0: BUG})
+
+
+def test_connections_that_break_again_and_again_are_no_bug(tmp_path: Path) -> None:
+    verdicts = Verdicts(str(tmp_path), 1, 5)
+    for _ in range(4):
         verdicts.after_exception(None, {0: ECHO})
+    assert len(SpoolReader(tmp_path).after(0, 10)) == 4
 
 
 def test_used_up_restarts_are_named_as_such() -> None:

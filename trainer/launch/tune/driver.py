@@ -6,7 +6,6 @@ search completed or was stopped (which a pause is, too), 1 if it failed, 2 if it
 
 from __future__ import annotations
 
-import errno
 import signal
 import sys
 import threading
@@ -17,6 +16,7 @@ from pathlib import Path
 from types import FrameType
 
 from trainer import tracking
+from trainer.errors import WorkerFailedError, classify
 from trainer.launch import warm
 from trainer.launch.tune import track
 from trainer.launch.tune.run import Found, Wishes, run
@@ -72,7 +72,6 @@ class Drive:
             listener.join()
 
     def _end(self, found: Found, parent: str | None) -> int:
-        from trainer.launch.ray_train import WorkerFailedError
         from trainer.launch.tune.best import NoStateError, publish
 
         self._tell()
@@ -212,14 +211,11 @@ def main(arguments: list[str]) -> int:
         try:
             return Drive(file, path, reporter).run()
         except Exception as error:
-            reporter.failed(_kind(error), f"{type(error).__name__}: {error}")
+            reporter.failed(*_verdict(error))
             raise
 
 
-def _kind(error: Exception) -> FailureKind:
+def _verdict(error: Exception) -> tuple[FailureKind, str]:
     """The search goes on from its folder, so what another attempt may survive is told apart from a bug."""
-    from ray.exceptions import RayError
-
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return FailureKind.DISK_FULL
-    return FailureKind.WORKER_LOST if isinstance(error, OSError | RayError) else FailureKind.INTERNAL
+    kind, reason = classify(error)
+    return (FailureKind.WORKER_LOST if kind is FailureKind.INTERNAL and isinstance(error, OSError) else kind), reason

@@ -14,10 +14,11 @@ import ray
 from ray.util.placement_group import PlacementGroup, get_current_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+from trainer.errors import WorkerFailedError, blame
 from trainer.launch.backend import COLLECTIVE_TIMEOUT, listen, store
 from trainer.launch.tune.training import Ended, Failed, Training
 from trainer.spec import JobSpec
-from trainer.wire import FailureKind, JobFile
+from trainer.wire import JobFile
 
 JOIN = timedelta(minutes=3)
 """How long workers wait for one another at the start: one that never comes must not hold the others' resources for long."""
@@ -61,15 +62,21 @@ class Ranks:
 
     def lost(self) -> Failed | None:
         """Why a worker ended before rank 0, if one did."""
-        ended, _ = ray.wait(self._running, num_returns=len(self._running), timeout=0) if self._running else ([], [])
-        for reference in ended:
+        if not self._running:
+            return None
+        ended, _ = ray.wait(self._running, num_returns=len(self._running), timeout=0)
+        failures: dict[int, Exception] = {}
+        for rank, reference in enumerate(self._running, start=1):
+            if reference not in ended:
+                continue
             try:
                 failed: Failed | None = ray.get(reference)
             except Exception as error:  # its process died
-                return Failed(FailureKind.WORKER_LOST, str(error).strip().splitlines()[-1], 0)
-            if failed is not None:
-                return failed
-        return None
+                failures[rank] = error
+            else:
+                if failed is not None:
+                    failures[rank] = WorkerFailedError(failed.kind, failed.reason, failed.echo)
+        return Failed.of(blame(failures), 0) if failures else None
 
     def close(self, wait_seconds: float) -> None:
         """End them: by themselves if rank 0 has ended well, else by force."""

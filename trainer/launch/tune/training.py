@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from trainer.engine.events import Event, Run, RunStarted, Scored
+from trainer.errors import Verdict, judge
 from trainer.launch.stop import StopFile, stop_file
 from trainer.wire import FailureKind, JobFile
 
@@ -57,6 +58,19 @@ class Failed:
     kind: FailureKind
     reason: str
     images: int
+    echo: bool = False
+    told: bool = True
+    """As a `Verdict` has them."""
+
+    @classmethod
+    def of(cls, verdict: Verdict, images: int) -> Failed:
+        """So failed a rank that has seen so many images."""
+        return cls(verdict.kind, verdict.reason, images, verdict.echo, verdict.told)
+
+    @property
+    def verdict(self) -> Verdict:
+        """What it was."""
+        return Verdict(self.kind, self.reason, self.echo, self.told)
 
 
 Report = Began | Evaluated | Ended | Failed
@@ -119,7 +133,6 @@ class Training:
 
     def _run(self) -> None:
         from trainer.engine.distributed import Distributed
-        from trainer.errors import classify
         from trainer.launch.compose import train
 
         try:
@@ -129,5 +142,4 @@ class Training:
         except Left:
             self._reports.put(Ended("left", self._images))
         except Exception as error:
-            kind, reason = classify(error)
-            self._reports.put(Failed(kind, reason, self._images))
+            self._reports.put(Failed.of(judge(error), self._images))

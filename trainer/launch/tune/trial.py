@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 from ray import tune
 from ray.tune import PlacementGroupFactory
 
+from trainer.errors import weight
 from trainer.launch.stop import stop_file
 from trainer.launch.tune import clones
 from trainer.launch.tune.progress import Progress, replace_text
@@ -193,7 +194,7 @@ class Trial(tune.Trainable):  # type: ignore[misc]
             own = self._training.next(OWN_SECONDS)
         except queue.Empty:
             return here
-        return here if isinstance(own, Failed) and not own.kind.final else own
+        return min(own, here, key=lambda failed: weight(failed.verdict)) if isinstance(own, Failed) else own
 
     def _take_time(self, images: int) -> None:
         """Count what was shown and how long it took since the last look."""
