@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 
@@ -25,10 +25,11 @@ from trainer.engine.events import (
     Tick,
     Warned,
 )
-from trainer.errors import CheckpointError, NonFiniteError
+from trainer.errors import classify, heard
 from trainer.spec import JobSpec
+from trainer.wire import FailureKind
 
-RUNNING, DONE, FAILED, NON_FINITE = range(4)
+RUNNING, DONE, FAILED = range(3)
 """What rank 0 tells the other ranks of a write."""
 
 
@@ -113,10 +114,13 @@ class Checkpointer:
             path = step_path(self._directory, pending.step)
             run.emit(CheckpointWritten(pending.step, pending.images, path))
             return
-        if pending.future is not None:
-            pending.future.result()
-        kind = NonFiniteError if status == NON_FINITE else CheckpointError
-        raise kind(f"the checkpoint of step {pending.step} was not written; the reason is rank 0's error")
+        self._raise(pending, run)
+
+    def _raise(self, pending: Pending, run: Run) -> NoReturn:
+        """What failed on rank 0, on every rank: the others tell its kind and reason, whoever is heard first."""
+        error = pending.future.exception() if pending.future is not None else None
+        kind, reason = run.distributed.share("\n".join(classify(error)) if error is not None else "").split("\n", 1)
+        raise error or heard(FailureKind(kind), f"worker 0: {reason}")
 
     def _score(self, event: Scored, run: Run) -> None:
         """Keep the checkpoint of the scored step if it is the best. Saves one if that step had none."""
@@ -141,7 +145,4 @@ class Checkpointer:
 def _status(future: Future[Path] | None, wait: bool) -> int:
     if future is None or not (wait or future.done()):
         return RUNNING
-    error = future.exception()
-    if error is None:
-        return DONE
-    return NON_FINITE if isinstance(error, NonFiniteError) else FAILED
+    return DONE if future.exception() is None else FAILED

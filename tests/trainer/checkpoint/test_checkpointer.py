@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import threading
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ from trainer.checkpoint import Best, Checkpointer, listener, read, step_path
 from trainer.checkpoint.files import steps
 from trainer.checkpoint.keep import improves, metric_of, to_remove
 from trainer.engine.events import CheckpointWritten, RunFinished, Scored, Warned
-from trainer.errors import NonFiniteError
+from trainer.errors import NonFiniteError, TrainingError, judge
 
 
 @pytest.fixture
@@ -108,6 +109,33 @@ def test_a_writers_error_surfaces_in_training(make, monkeypatch, tmp_path):
     run.listener._pending.future.exception(20)
     with pytest.raises(OSError, match="No space left"):
         run.tick(3)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [(NonFiniteError("net/D/w became NaN"), "non-finite"), (OSError(errno.ENOSPC, "full", "/x"), "disk-full")],
+)
+def test_every_rank_tells_what_failed_on_rank_0(make, monkeypatch, distributed, error, kind):
+    monkeypatch.setattr(listener, "write", lambda *args: (_ for _ in ()).throw(error))
+    main, other = make(), make()
+    main.start()
+    main.step(2)
+    said = []
+    monkeypatch.setattr(distributed, "share", lambda text: said.append(text) or text)
+    with pytest.raises(type(error)):
+        main.finish(2)
+    elsewhere = SimpleNamespace(
+        is_main=False, device=distributed.device, sum=lambda status: listener.FAILED, share=lambda text: said[0]
+    )
+    monkeypatch.setattr(other, "distributed", elsewhere)
+    other.start()
+    other.step(2)
+    with pytest.raises(TrainingError) as caught:
+        other.finish(2)
+    assert (judge(caught.value).kind, judge(caught.value).echo) == (kind, True)
+    assert str(caught.value) == f"worker 0: {judge(error).reason}"
+    if kind == "non-finite":  # what a roll back catches, on every rank
+        assert isinstance(caught.value, NonFiniteError)
 
 
 def test_closing_waits_for_a_write_that_is_under_way(make, tmp_path, monkeypatch):
