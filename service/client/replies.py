@@ -124,7 +124,9 @@ class Trial(Reply):
     state: str
     """pending, running, paused, stopped, completed, diverged or failed."""
     values: dict[str, Any]
-    """Sampled values by path."""
+    """The values that it trains with, by path: those sampled or, after a clone, those that it went on with."""
+    first_values: dict[str, Any] = Field(default_factory=dict)
+    """As they were sampled."""
     reason: str = ""
     results: tuple[TrialResult, ...] = ()
     clones: tuple[TrialClone, ...] = ()

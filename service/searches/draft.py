@@ -83,9 +83,14 @@ def extended(search: SearchSpec, by: Extension) -> SearchSpec:
         fix = f"more than {search.samples} samples, or another budget"
         raise Invalid([FieldError(path="samples", message="is what it had already", value=str(samples), fix=fix)])
     try:
-        return search.replace(samples=samples, budget=budget)
+        longer = search.replace(samples=samples, budget=budget)
     except ValidationError as error:  # what is stored was valid under an older version
         raise Invalid([FieldError(path="search", message=str(error.errors()[0]["msg"]))]) from error
+    if (longer.samples, longer.budget) == (search.samples, search.budget):
+        message = f"is more than the space has: it takes all {search.samples} combinations already"
+        fix = "submit a search over a larger space, or give another budget"
+        raise Invalid([FieldError(path="samples", message=message, value=str(samples), fix=fix)])
+    return longer
 
 
 def below(section: str, errors: Sequence[FieldError]) -> list[FieldError]:

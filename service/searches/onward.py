@@ -40,8 +40,7 @@ def longer(db: Database, trial: str) -> JobSpec:
     except NotFound as error:
         raise SpecError([FieldError(path="trial", message=error.detail, value=short(trial))]) from error
     search = parse_search(row.spec)
-    values = record.clones[-1].values if record.clones else record.values
-    spec = applied(search.base, search.space, values)
+    spec = applied(search.base, search.space, record.current)
     return spec.replace(
         name=f"{search.name}-{record.id.replace('-', '')}",
         train=spec.train.replace(images=TIMES * spec.train.images),

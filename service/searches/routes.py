@@ -133,8 +133,7 @@ def show_trial(search_id: SearchId, trial_id: TrialId, ctx: Ctx, caller: User) -
         search = runs.get(session, search_id, SEARCH)
         row = trials.get(session, search, trial_id)
     record = TrialRecord.model_validate(row.record)
-    values = record.clones[-1].values if record.clones else record.values
-    spec = trial_spec(parse_search(search.spec), values, record.number)
+    spec = trial_spec(parse_search(search.spec), record.current, record.number)
     folder = files.job_dir(ctx.settings, search.id)
     newest = onward.newest(trial_dir(folder, record.id))
     checkpoint = str(newest.relative_to(folder)) if newest is not None else None

@@ -62,7 +62,9 @@ class TrialReply(BaseModel):
     """In order of sampling, from 0."""
     state: TrialState
     values: dict[str, JsonValue]
-    """Sampled values by path."""
+    """The values that it trains with, by path: those sampled or, after a clone, those that it went on with."""
+    first_values: dict[str, JsonValue]
+    """As they were sampled."""
     reason: str
     """Why it ended, for a person."""
     results: tuple[Result, ...]
@@ -89,7 +91,8 @@ class TrialReply(BaseModel):
 def shown(row: Trial) -> dict[str, Any]:
     """What all replies about a trial have."""
     record = TrialRecord.model_validate(row.record)
-    return {**dict(record), "score": record.score, "spread": record.spread, "stop": row.stop}
+    values = {"values": record.current, "first_values": record.values}
+    return {**dict(record), **values, "score": record.score, "spread": record.spread, "stop": row.stop}
 
 
 class TrialDetail(TrialReply):

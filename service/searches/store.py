@@ -36,9 +36,8 @@ def resume(session: Session, search_id: str) -> Job:
     search = runs.get(session, search_id, SEARCH, lock=True)
     state = State(search.state)
     if state not in RESUMABLE:
-        hint = "; it is still saving its trials: try again once it is paused" if search.desired == "pause" else ""
         raise Conflict(
-            f"search {search_id} is {state}; only one that is paused or has failed can be resumed{hint or _instead(state)}"
+            f"search {search_id} is {state}; only one that is paused or has failed can be resumed{_not_paused(search)}"
         )
     runs.put_back(session, search, Trigger.RESUME, "resumed", "run")
     return search
@@ -63,6 +62,16 @@ def stop_trial(session: Session, search_id: str, trial: str) -> Trial:
         trials.get(session, search, trial)
         raise Conflict(f"search {search_id} has {search.state}: none of its trials runs")
     return trials.stop(session, search, trial)
+
+
+def _not_paused(search: Job) -> str:
+    """What became of a pause that was asked for, or what to do instead."""
+    state = State(search.state)
+    if search.desired != "pause":
+        return _instead(state)
+    if state.ended:
+        return f"; it ended before it could be paused{_instead(state)}"
+    return "; it is still saving its trials: try again once it is paused"
 
 
 def _instead(state: State) -> str:

@@ -6,7 +6,18 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from trainer.search.space import at, extremes, field_at, grid, sample, size, trial_spec, wrong
+from trainer.search.space import (
+    MOST_COMBINATIONS,
+    at,
+    extremes,
+    field_at,
+    grid,
+    product,
+    sample,
+    size,
+    trial_spec,
+    wrong,
+)
 from trainer.spec import FieldError, SpecError
 from trainer.spec.errors import short
 from trainer.spec.explain import suggest
@@ -14,8 +25,6 @@ from trainer.spec.explain import suggest
 if TYPE_CHECKING:
     from trainer.search.spec import SearchSpec
 
-MOST_COMBINATIONS = 10_000
-"""Of a grid: as many as a search may have samples."""
 DRAWS = 64
 """Samples that are drawn at submit to see whether any is valid."""
 OURS = ("name", "publish", "checkpoint", "evaluation", "samples", "resources", "retry", "spec_version")
@@ -124,19 +133,17 @@ def _circular(search: SearchSpec, path: str) -> bool:
 
 def _algorithm(search: SearchSpec) -> Iterator[FieldError]:
     if search.algorithm == "grid":
-        combinations = 1
         for path, distribution in search.space.items():
-            combinations *= (count := size(distribution)) or 1
-            if count is None:
+            if size(distribution) is None:
                 yield FieldError(
                     path=f"space.{path}",
                     message=f"{distribution.kind} has no countable values, which grid needs",
                     fix="use choice, randint or quniform, or algorithm: random",
                 )
-        if combinations > MOST_COMBINATIONS:
+        if (rows := product(search.space)) is not None and rows > MOST_COMBINATIONS:
             yield FieldError(
                 path="space",
-                message=f"has {combinations:,} combinations, and grid goes through at most {MOST_COMBINATIONS:,}",
+                message=f"has {rows:,} combinations, and grid goes through at most {MOST_COMBINATIONS:,}",
                 fix="take fewer values, or algorithm: random",
             )
     if search.algorithm == "pbt":

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 Values = dict[str, JsonValue]
 Space = Mapping[str, Distribution]
 TAGS = ("family", "kind")
+MOST_COMBINATIONS = 10_000
+"""Of a space that is gone through: as many as a search may have samples."""
 
 
 def at(raw: Any, path: str) -> Any:
@@ -90,7 +92,11 @@ def wrong(adapter: TypeAdapter[Any], value: JsonValue) -> str | None:
 
 def active(base: JobSpec, space: Space, values: Mapping[str, JsonValue]) -> Values:
     """The values whose condition holds, in the space's order. A condition on a field that is itself left out is about the base."""
-    raw = base.model_dump(mode="json")
+    return active_in(base.model_dump(mode="json"), space, values)
+
+
+def active_in(raw: Any, space: Space, values: Mapping[str, JsonValue]) -> Values:
+    """As `active`, of a base that is dumped already."""
     known: dict[str, bool] = {}
 
     def holds(path: str) -> bool:
@@ -186,11 +192,36 @@ def size(distribution: Drawn) -> int | None:
 
 def grid(base: JobSpec, space: Space) -> Iterator[Values]:
     """All combinations, the last field fastest; those that differ in inactive fields alone come once."""
+    raw = base.model_dump(mode="json")
     columns = [discrete(distribution) or [] for distribution in space.values()]
     seen: set[str] = set()
     for row in itertools.product(*columns):
-        values = active(base, space, dict(zip(space, row, strict=True)))
-        key = json.dumps(values, sort_keys=True)
-        if key not in seen:
-            seen.add(key)
+        values = active_in(raw, space, dict(zip(space, row, strict=True)))
+        if (written := key(values)) not in seen:
+            seen.add(written)
             yield values
+
+
+def key(values: Mapping[str, JsonValue]) -> str:
+    """One text for equal samples."""
+    return json.dumps(values, sort_keys=True)
+
+
+def product(space: Space) -> int | None:
+    """Rows of the whole table of values, also those that differ in inactive fields alone; None if they can't be counted."""
+    rows = 1
+    for distribution in space.values():
+        if (count := size(distribution)) is None:
+            return None
+        rows *= count
+    return rows
+
+
+def combinations(base: JobSpec, space: Space) -> int | None:
+    """How many different samples there are; None if they can't be counted, or the table has more than MOST_COMBINATIONS rows."""
+    rows = product(space)
+    if rows is None or rows > MOST_COMBINATIONS:
+        return None
+    if any(distribution.when for distribution in space.values()):
+        return sum(1 for _ in grid(base, space))
+    return math.prod(len({json.dumps(value) for value in discrete(item) or []}) for item in space.values())

@@ -14,6 +14,7 @@ from trainer.families.table import recipes
 from trainer.schema import Frozen
 from trainer.search.checks import problems
 from trainer.search.distributions import Distribution
+from trainer.search.space import combinations
 from trainer.spec import FieldError, JobSpec, SpecError, explain, with_overrides
 from trainer.spec.errors import refuse, short
 from trainer.spec.sections import HIGHER_IS_BETTER
@@ -74,7 +75,8 @@ class SearchSpec(Frozen):
     """`random`, `grid` (all combinations), `optuna` (TPE, which learns from scores), `asha` (random, bad trials stopped early),
     `asha+optuna`, `pbt` (a population that copies its best members while training)."""
     samples: int = Field(default=16, ge=1, le=10_000)
-    """Trials; with `pbt` the size of the population. `grid` takes at most so many of its combinations."""
+    """Trials; with `pbt` the size of the population. Not given, `grid` takes all its combinations. A finite space is gone
+    through once, because the same values train the same nets: there are at most as many trials as it has combinations."""
     max_concurrent: int = Field(default=4, ge=1, le=1000)
     """Trials that train at once, at most; fewer if the cluster holds fewer. Not asked by `pbt`: the members of a population
     train side by side as far as the cluster has room, and take turns beyond."""
@@ -95,12 +97,34 @@ class SearchSpec(Frozen):
     def _consistent(self) -> SearchSpec:
         if found := list(problems(self)):
             refuse(found)
+        count = self.combinations
+        if count is not None and self.algorithm != "pbt":
+            whole = self.algorithm == "grid" and "samples" not in self.model_fields_set
+            object.__setattr__(self, "samples", count if whole else min(self.samples, count))
+            self.model_fields_set.add("samples")
         return self
 
     def digest(self) -> str:
         """SHA-256 of the resolved search as canonical JSON, in hex."""
         text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def combinations(self) -> int | None:
+        """How many different samples the space has; None if it isn't finite, or has more than any search takes."""
+        return combinations(self.base, self.space)
+
+    @property
+    def extent(self) -> str:
+        """How much of the space is searched, for a person: `3 trials, all combinations`."""
+        count, trials = self.combinations, f"{self.samples} trial{'s' if self.samples != 1 else ''}"
+        if count is None or self.algorithm == "pbt":
+            return trials
+        if self.samples == count:
+            return f"{trials}, {'all combinations' if count > 1 else 'the only combination'}"
+        left = count - self.samples
+        which = "the last" if self.algorithm == "grid" else "by chance"
+        return f"{trials} of {count:,} combinations; {which} {left:,} {'is' if left == 1 else 'are'} left out (samples: {count} takes all)"
 
     @property
     def minimises(self) -> bool:

@@ -79,6 +79,11 @@ class TrialRecord(Frozen):
     """Wall time on this trial's account."""
 
     @property
+    def current(self) -> dict[str, JsonValue]:
+        """The values that it trains with: those sampled, until it took over another one's state."""
+        return self.clones[-1].values if self.clones else self.values
+
+    @property
     def score(self) -> float | None:
         """The newest smoothed score; None before the first evaluation and for a trial that diverged."""
         return self.results[-1].score if self.results and self.state is not TrialState.DIVERGED else None

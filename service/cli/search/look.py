@@ -176,13 +176,16 @@ def _best(search: Search) -> str:
 
 
 def _facts(search: Search) -> Iterator[tuple[str, Text | str]]:
+    from service.cli.search.view import extent
+
     spec = search.search
     yield "search", search.id
     yield "name", search.name
     yield "state", state(search.state)
     yield "reason", search.reason
     yield "failure", f"{search.failure.kind}: {search.failure.reason}" if search.failure else ""
-    yield "algorithm", f"{spec['algorithm']}, {spec['samples']} trials, at most {spec['max_concurrent']} at once"
+    at_once = "" if spec["algorithm"] == "pbt" else f", at most {spec['max_concurrent']} at once"
+    yield "algorithm", f"{spec['algorithm']}, {extent(spec)}{at_once}"
     yield "space", ", ".join(spec["space"])
     yield "trials", ", ".join(f"{count} {name}" for name, count in search.trials.items())
     yield "images", f"{search.images:,}" if search.images else ""
@@ -204,7 +207,7 @@ def _trial_facts(search: Search, trial: Mapping[str, Any]) -> Iterator[tuple[str
     yield "reason", trial["reason"]
     spread = trial["spread"] or 0.0
     yield search.search["metric"], "" if trial["score"] is None else f"{trial['score']:.4g} ± {spread:.2g}"
-    yield "values", _values(trial["clones"][-1]["values"] if trial["clones"] else trial["values"])
+    yield "values", _values(trial["values"])
     yield "clones", ", ".join(f"of {clone['source']} at step {clone['step']}" for clone in trial["clones"])
     yield "images", f"{trial['images']:,}"
     yield "took", seconds(trial["seconds"])

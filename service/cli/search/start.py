@@ -40,6 +40,8 @@ def submit(
     found = read(file, set_ or (), tuple(VERBS))
     with connect() as client:
         search = client.search(found.body())
+        if not json_ and found.search.combinations is not None:
+            note(found.search.extent)
         if not watch:
             if json_:
                 print_json(search.model_dump(mode="json"))
@@ -116,7 +118,7 @@ def validate(
     search = found.search
     err.print(Text.assemble(("valid", "bold green"), f" (checked {by})"))
     note(
-        f"{search.name}: {search.algorithm} over {', '.join(search.space)}; {search.samples} trials of {search.base.name}, each of"
+        f"{search.name}: {search.algorithm} over {', '.join(search.space)}; {search.extent}; each a {search.base.name} of"
         f" at most {search.base.train.images:,} images; {'lowest' if search.minimises else 'highest'} {search.metric} wins"
     )
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from service.client import TERMINAL, Event, Search, Trial
-from trainer.search import SearchSpec
+from trainer.search import SearchSpec, parse_search
+from trainer.spec import SpecError
 
 ENDED = ("stopped", "completed", "diverged", "failed")
 UNRANKED = ("diverged", "failed")
@@ -28,9 +29,7 @@ class TrialLine:
     @classmethod
     def of(cls, trial: Trial) -> TrialLine:
         """As the API lists it."""
-        clones = trial.clones
-        values = clones[-1].values if clones else trial.values
-        return cls(trial.id, trial.state, trial.score, trial.spread, trial.images, values, trial.reason)
+        return cls(trial.id, trial.state, trial.score, trial.spread, trial.images, trial.values, trial.reason)
 
     @classmethod
     def told(cls, data: Mapping[str, Any]) -> TrialLine:
@@ -65,6 +64,10 @@ class SearchView:
     samples: int
     budget: int | None = None
     """Images over all trials after which the search ends."""
+    extent: str = ""
+    """How many trials, and how much of a finite space they are."""
+    population: bool = False
+    """Whether all trials belong together, so that how many train at once is not asked for."""
     state: str = ""
     reason: str = ""
     images: int = 0
@@ -78,7 +81,8 @@ class SearchView:
         fields = {name: spec[name] for name in ("metric", "mode")}
         minimises = SearchSpec.model_construct(**fields).minimises
         budget = spec["budget"]["images"]
-        return cls(search.name, search.id, spec["metric"], minimises, spec["samples"], budget)
+        population = spec["algorithm"] == "pbt"
+        return cls(search.name, search.id, spec["metric"], minimises, spec["samples"], budget, extent(spec), population)
 
     @property
     def ranked(self) -> list[TrialLine]:
@@ -149,7 +153,8 @@ class SearchView:
 
     def _on_started(self, data: dict[str, Any]) -> list[str]:
         self.reason = ""
-        return [f"searching: {self.samples} trials, at most {data.get('workers', 1)} at once"]
+        at_once = "" if self.population else f", at most {data.get('workers', 1)} at once"
+        return [f"searching: {self.extent or f'{self.samples} trials'}{at_once}"]
 
     def _on_progress(self, data: dict[str, Any]) -> list[str]:
         self.images_per_second = data.get("images_per_second")
@@ -180,6 +185,14 @@ class SearchView:
     def _on_failed(self, data: dict[str, Any]) -> list[str]:
         self.reason = str(data.get("reason", ""))
         return []
+
+
+def extent(spec: Mapping[str, Any]) -> str:
+    """`3 trials, all combinations`, of a resolved search."""
+    try:
+        return parse_search(dict(spec)).extent
+    except SpecError:  # of another version
+        return f"{spec['samples']} trials"
 
 
 def values(given: Mapping[str, Any]) -> str:

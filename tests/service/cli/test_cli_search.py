@@ -101,12 +101,12 @@ def test_overrides_reach_the_search_its_base_and_its_space(file: str, tmp_path: 
     found = read(
         file,
         [
-            "samples=8", "asha.grace=0.25", "budget.images=5000", "base.train.images=2000", "base.optimizers.D.lr=1e-4",
+            "samples=2", "asha.grace=0.25", "budget.images=5000", "base.train.images=2000", "base.optimizers.D.lr=1e-4",
             "space.optimizers.G.lr=[1e-4, 1e-3]", "space.train.batch={choice: [32, 64]}", "metric=fid",
         ],
     )  # fmt: skip
     search = found.search
-    assert (search.samples, search.asha.grace, search.budget.images) == (8, 0.25, 5000)
+    assert (search.samples, search.asha.grace, search.budget.images) == (2, 0.25, 5000)
     assert (search.base.train.images, search.base.optimizers["D"].lr) == (2000, 1e-4)
     assert [(path, drawn.kind) for path, drawn in search.space.items()] == [
         ("optimizers.G.lr", "choice"),

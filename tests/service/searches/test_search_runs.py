@@ -187,6 +187,28 @@ def test_only_more_is_an_extension_and_only_where_a_search_rests(world: Any, sea
     assert searches.call(search, "extend", {"budget": {"images": 10**6}}).status_code == 202
 
 
+def test_a_finite_space_that_is_searched_whole_can_not_be_extended(searches: Any) -> None:
+    search = searches.running(space={"train.seed": {"randint": [1, 3]}}, samples=16)
+    assert searches.show(search)["search"]["samples"] == 3
+    searches.end(search, outcome="completed")
+    refused = searches.call(search, "extend", {"samples": 32})
+    assert refused.status_code == 422
+    assert "all 3 combinations already" in refused.json()["errors"][0]["message"]
+    assert searches.state(search) == "succeeded"
+
+
+def test_a_pause_that_came_too_late_is_said_to_have_been_too_late(searches: Any) -> None:
+    search = searches.running()
+    searches.call(search, "pause")
+    saving = searches.call(search, "resume").json()["detail"]
+    assert "still saving its trials" in saving
+    searches.end(search, outcome="completed")
+    assert searches.state(search) == "succeeded"
+    late = searches.call(search, "resume").json()["detail"]
+    assert "ended before it could be paused; extend lets it go on" in late
+    assert "still" not in late
+
+
 @pytest.mark.parametrize(("verb", "body"), [("resume", None), ("extend", {"samples": 8})])
 def test_a_failed_search_goes_on_when_asked(world: Any, searches: Any, verb: str, body: Any) -> None:
     """What failed it may be mended since: the registry was down, the disk full."""

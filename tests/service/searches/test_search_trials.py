@@ -108,6 +108,15 @@ def test_a_clone_goes_on_with_its_sources_results(searches: Any) -> None:
         assert trial["clones"] == [clone]
 
 
+def test_a_trial_shows_the_values_that_it_ended_with_and_beside_them_its_first(searches: Any) -> None:
+    search = searches.running(algorithm="pbt")
+    first, taken = {"optimizers.G.lr": 0.01}, {"optimizers.G.lr": 0.0125}
+    clone = {"source": "t-00001", "step": 20, "images": 640, "values": taken}
+    searches.trial(search, 0, score=1.0, step=40, values=first, clones=[clone])
+    for shown in (searches.show(search)["best"], searches.trials(search)[0]):
+        assert (shown["values"], shown["first_values"]) == (taken, first)
+
+
 def test_a_trial_that_starts_over_has_no_results_until_it_is_scored_again(searches: Any) -> None:
     search = searches.running()
     searches.trial(search, 0, score=1.0, step=20)

@@ -20,7 +20,7 @@ from trainer.report.search.__main__ import app
 from trainer.report.search.best import best_so_far, best_trials, over_images
 from trainer.report.search.build import SECTIONS
 from trainer.report.search.drawing import Axis, _heights
-from trainer.report.search.found import Found, in_force
+from trainer.report.search.found import Found
 from trainer.report.search.importance import importances
 from trainer.report.search.values import Scale, wide
 from trainer.search import Choice, Clone, TrialRecord, TrialState
@@ -223,7 +223,7 @@ def test_clones_are_listed_with_what_they_changed_and_the_best_ones_ancestry(tmp
     first, last = best.clones
     assert rows[2][4] == f"optimizers.G.beta1: {first.values['optimizers.G.beta1']:.5g} → 0.5"
     assert "t-00005 ← t-00004 (at 32,000 images) ← t-00000 (at 16,000 images)." in words(text)
-    assert in_force(best) == last.values  # what is listed as the best trial's values, too
+    assert best.current == last.values  # what is listed as the best trial's values, too
     assert Tables(text).found["best"][0][1][4] == f"{last.values['optimizers.G.lr']:.5g}"
 
 

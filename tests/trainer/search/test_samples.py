@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
 from types import SimpleNamespace
@@ -114,7 +115,7 @@ def test_a_grid_is_drawn_in_order_and_ends() -> None:
 
 
 def test_invalid_samples_are_drawn_again_and_a_space_without_valid_ones_is_given_up() -> None:
-    search = a_search("random", space={"train.batch": [16, 33, 35, 37]})
+    search = a_search("random", space={"train.batch": [16, 33, 35, 37], "train.seed": {"randint": [0, 5]}})
     assert {values["train.batch"] for values in drawn(search, 6)} == {16}
     hopeless = search.model_copy(
         update={"space": parse_search({"base": "gan-digits", "space": {"train.batch": [16, 33]}}).space}
@@ -300,3 +301,50 @@ def test_a_held_search_keeps_one_trial_going_and_a_population_together(
     found.append(fill())
     held = False
     assert [*found, fill()] == live
+
+
+def _trained(search: SearchSpec, count: int = 200) -> list[Values]:
+    """What trials would train, as long as there are any, with the drawer started anew now and then as after a kill."""
+    drawn: list[Values] = []
+    drawer = Drawer(search, [])
+    for number in range(min(search.samples, count)):
+        if number % 3 == 2:
+            drawer = Drawer(search, [_ended(n, values) for n, values in enumerate(drawn)])
+        if (values := drawer.draw(number)) is None:
+            break
+        drawn.append(values)
+    return drawn
+
+
+def _ended(number: int, values: Values) -> TrialRecord:
+    result = Result(step=1, images=1, value=1.0 + number, score=1.0 + number, spread=0, seconds=1)
+    return TrialRecord(
+        id=f"t-{number:05d}", number=number, state=TrialState.COMPLETED, values=values, results=(result,)
+    )
+
+
+@pytest.mark.parametrize("algorithm", ["random", "optuna", "asha", "asha+optuna", "grid"])
+@pytest.mark.parametrize("samples", [2, 6, 16])
+def test_a_finite_space_is_gone_through_once_and_nothing_is_trained_twice(algorithm: str, samples: int) -> None:
+    space = {"train.batch": [32, 64, 128], "train.seed": {"randint": [0, 1]}}
+    search = a_search(algorithm, space=space, samples=samples)
+    drawn = [json.dumps(values, sort_keys=True) for values in _trained(search)]
+    assert search.samples == len(drawn) == len(set(drawn)) == min(samples, 6)
+
+
+def test_combinations_that_are_no_valid_spec_are_passed_over_and_the_others_are_all_trained() -> None:
+    space = {"train.batch": [32, 33, 64, 65, 66], "train.seed": [0, 1]}  # lanes must divide the batch
+    drawn = _trained(a_search("random", space=space, samples=10))
+    assert sorted((values["train.batch"], values["train.seed"]) for values in drawn) == [
+        (32, 0),
+        (32, 1),
+        (64, 0),
+        (64, 1),
+    ]
+
+
+def test_a_population_is_whole_also_where_its_first_values_must_repeat() -> None:
+    search = a_search("pbt", space={"optimizers.G.lr": {"quniform": [1e-4, 3e-4, 1e-4]}}, samples=5)
+    rates = [values["optimizers.G.lr"] for values in _trained(search)]
+    assert len(rates) == search.samples == 5
+    assert len(set(rates)) == 3

@@ -135,3 +135,34 @@ def test_the_direction_is_the_metrics_own_unless_given() -> None:
     assert parse_search(raw()).minimises
     assert not parse_search(raw(base=metrics, metric="recall")).minimises
     assert parse_search(raw(base=metrics, metric="recall", mode="min")).minimises
+
+
+THREE_BY_NINE = {"train.batch": [32, 64, 128], "train.seed": {"randint": [1, 9]}}
+DEPENDENT = {
+    "objective.loss": ["hinge", "non-saturating"],
+    "train.seed": {"randint": [1, 9], "when": {"objective.loss": "hinge"}},
+}
+
+
+@pytest.mark.parametrize(
+    ("fields", "samples", "extent"),
+    [
+        ({"algorithm": "grid", "space": THREE_BY_NINE}, 27, "27 trials, all combinations"),
+        ({"algorithm": "grid", "space": THREE_BY_NINE, "samples": 16}, 16, "the last 11 are left out (samples: 27 takes all)"),
+        ({"algorithm": "random", "space": THREE_BY_NINE, "samples": 26}, 26, "by chance 1 is left out"),
+        ({"algorithm": "asha", "space": THREE_BY_NINE, "samples": 100}, 27, "27 trials, all combinations"),
+        ({"algorithm": "random", "space": {"train.batch": [64, 64]}}, 1, "1 trial, the only combination"),
+        ({"algorithm": "grid", "space": DEPENDENT}, 10, "10 trials, all combinations"),
+        ({"algorithm": "pbt", "space": {"optimizers.G.lr": {"quniform": [1e-4, 3e-4, 1e-4]}}, "samples": 8}, 8, "8 trials"),
+        ({"algorithm": "random", "space": {"optimizers.G.lr": {"loguniform": [1e-5, 1e-2]}}, "samples": 99}, 99, "99 trials"),
+        ({"algorithm": "optuna", "space": {"train.seed": {"randint": [0, 2**31 - 1]}}, "samples": 99}, 99, "99 trials"),
+    ],
+)  # fmt: skip
+def test_a_search_has_as_many_trials_as_its_space_has_combinations_at_most_and_says_what_it_leaves_out(
+    fields: dict[str, Any], samples: int, extent: str
+) -> None:
+    search = parse_search({"base": "gan-digits", **fields})
+    assert search.samples == samples
+    assert extent in search.extent
+    again = parse_search(search.model_dump(mode="json"))
+    assert (again.samples, again.digest()) == (samples, search.digest())

@@ -21,7 +21,7 @@ from trainer.wire import JOB_FILE, EventKind, JobFile, SearchFile, WireEvent
 
 def spec_of_best(search: SearchSpec, trial: TrialRecord) -> JobSpec:
     """The base with the trial's values, as long as the trial trained."""
-    values = dict(trial.clones[-1].values if trial.clones else trial.values)
+    values = dict(trial.current)
     spec = applied(search.base, search.space, values)
     return spec.replace(
         train=spec.train.replace(images=trial.results[-1].images),

@@ -54,7 +54,7 @@ class Drive:
             EventKind.STARTED,
             total_images=self._file.spec.budget.images,
             resumed_from=None,
-            workers=self._file.spec.max_concurrent,
+            workers=self._file.spec.samples if self._file.spec.algorithm == "pbt" else self._file.spec.max_concurrent,
             device="search",
         )
         listener = threading.Thread(target=self._listen, name="control-plane", daemon=True)

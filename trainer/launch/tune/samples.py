@@ -2,6 +2,8 @@
 
 Trial n is `t-0000n` and has the same values whenever it is drawn, as long as scores don't steer the sampling: the sampler of
 each draw is seeded by (seed, n). So nothing has to be kept of a searcher but what the trials' records say.
+
+Equal values train equal nets, so none are drawn twice while the space has others.
 """
 
 from __future__ import annotations
@@ -22,12 +24,12 @@ from ray.tune.search.optuna import OptunaSearch
 from ray.tune.search.search_algorithm import SearchAlgorithm
 
 from trainer.search import Choice, Distribution, LogUniform, QUniform, RandInt, SearchSpec, TrialRecord, TrialState
-from trainer.search.space import Values, active, grid, trial_spec
+from trainer.search.space import Values, active_in, grid, key, trial_spec
 from trainer.search.trial import trial_id
 from trainer.spec import SpecError
 
 TRIES = 100
-"""Draws for one trial before the space is given up: of these not one was a valid spec."""
+"""Draws for one trial before the space is given up, if not one was a valid spec, or gone through in order, if none was new."""
 SCORE = "score"
 
 
@@ -88,29 +90,52 @@ class Drawer:
             self._searcher = OptunaSearch(self._define, metric=SCORE, mode=mode, sampler=self._sampler)
         self._keys: dict[str, str] = {}
         self._drawn: Values = {}
+        self._raw = search.base.model_dump(mode="json")
+        self._taken = {key(record.values) for record in known}
         for record in known:
             self._replay(record)
 
     def draw(self, number: int) -> Values | None:
-        """Values of a new trial; None if a grid has no more. Raises NoValidSampleError."""
-        reason = ""
-        if self._search.sampler == "grid":
-            return self._next_point(number)
+        """Values of a new trial; None if the space has no more. Raises NoValidSampleError."""
+        values = self._next_point(self._points, number) if self._search.sampler == "grid" else self._new(number)
+        if values is not None:
+            self._taken.add(key(values))
+        return values
+
+    def _new(self, number: int) -> Values | None:
+        """A sample that no trial has had."""
+        reason, repeated = "", None
         for attempt in range(TRIES):
             values = self._suggest(number, attempt)
             try:
                 trial_spec(self._search, values, number)
             except SpecError as error:
                 reason = error.errors[0].line()
-                self._searcher.on_trial_complete(_key(number, attempt), error=True)
-                continue
-            self._keys[trial_id(number)] = _key(number, attempt)
-            return values
-        raise NoValidSampleError(f"of {TRIES} samples none is a valid spec; the last one: {reason}")
+            else:
+                if key(values) not in self._taken:
+                    self._keys[trial_id(number)] = _key(number, attempt)
+                    return values
+                repeated = values
+            self._searcher.on_trial_complete(_key(number, attempt), error=True)
+        if repeated is None:
+            raise NoValidSampleError(f"of {TRIES} samples none is a valid spec; the last one: {reason}")
+        return self._left(number, repeated)
 
-    def _next_point(self, number: int) -> Values | None:
-        """The grid's next point that is a valid spec."""
-        for values in self._points:
+    def _left(self, number: int, repeated: Values) -> Values | None:
+        """Where only repeats are drawn: the first combination that is left, or none. A population needs its members all the same."""
+        left = None
+        if self._search.combinations is not None:
+            points = (v for v in grid(self._search.base, self._search.space) if key(v) not in self._taken)
+            left = self._next_point(points, number)
+        if left is None and (self._search.combinations is None or self._search.scheduler == "pbt"):
+            left = repeated
+        if left is not None:
+            self._enqueue(left, number, TRIES)
+        return left
+
+    def _next_point(self, points: Iterator[Values], number: int) -> Values | None:
+        """The next of these that is a valid spec."""
+        for values in points:
             try:
                 trial_spec(self._search, values, number)
             except SpecError:
@@ -138,7 +163,7 @@ class Drawer:
         space = self._search.space
         for path in ordered(space):
             trying = {**drawn, path: None}
-            if path in active(self._search.base, {p: space[p] for p in trying}, trying):
+            if path in active_in(self._raw, {p: space[p] for p in trying}, trying):
                 drawn[path] = suggest(trial, path, space[path])
         self._drawn = {path: drawn[path] for path in space if path in drawn}
         return {}
@@ -150,12 +175,16 @@ class Drawer:
                 if values == record.values:
                     return
             return
-        study = self._searcher._ot_study  # Tune's searcher takes no known points where the space is defined by running
-        study.enqueue_trial({path: _told(value, self._search.space[path]) for path, value in record.values.items()})
-        self._suggest(record.number, 0)
-        self._keys[record.id] = _key(record.number, 0)
+        self._enqueue(record.values, record.number, 0)
         if record.state.ended:
             self.complete(record.id, score_told(self._search, record))
+
+    def _enqueue(self, values: Values, number: int, attempt: int) -> None:
+        """Make the searcher draw these for the trial."""
+        study = self._searcher._ot_study  # Tune's searcher takes no known points where the space is defined by running
+        study.enqueue_trial({path: _told(value, self._search.space[path]) for path, value in values.items()})
+        self._suggest(number, attempt)
+        self._keys[trial_id(number)] = _key(number, attempt)
 
 
 def score_told(search: SearchSpec, record: TrialRecord) -> float | None:
@@ -260,7 +289,7 @@ class Samples(SearchAlgorithm):  # type: ignore[misc]
             return None
         if self._unfinished:
             record = self._unfinished.pop(0)
-            values = dict(record.clones[-1].values if record.clones else record.values)
+            values = dict(record.current)
             return self._trial(record.number, values)
         if self._next >= self._search.samples:
             self._finished = True

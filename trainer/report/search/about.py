@@ -8,7 +8,7 @@ from pydantic import JsonValue
 
 from trainer.report.errors import LeftOut
 from trainer.report.page import Block, Head, Table, Text
-from trainer.report.search.found import Found, in_force
+from trainer.report.search.found import Found
 from trainer.report.search.values import drawn_from, shown
 from trainer.search import TrialState
 
@@ -44,7 +44,7 @@ def searched(found: Found) -> Sequence[Block]:
     search, base = found.search, found.search.base
     smoothed = f"the mean over the last {search.smooth} evaluations" if search.smooth > 1 else "the newest evaluation"
     limits = [
-        f"{search.samples} trials",
+        search.extent,
         *([f"{search.budget.images:,} images"] if search.budget.images else []),
         *([f"{search.budget.seconds:g} s"] if search.budget.seconds else []),
     ]
@@ -54,7 +54,7 @@ def searched(found: Found) -> Sequence[Block]:
         ("metric", f"{search.metric}, {found.direction}; a trial's score is {smoothed}"),
         ("algorithm", f"{search.algorithm}: {WORDS[search.algorithm]}"),
         ("budget", ", ".join(limits)),
-        ("trials at once", f"{search.max_concurrent} at most"),
+        *([] if search.algorithm == "pbt" else [("trials at once", f"{search.max_concurrent} at most")]),
         ("seed", f"{search.seed} of the sampling, {base.train.seed} of the trainings"),
         *([("search", found.id)] if found.id else []),
     ]
@@ -83,7 +83,7 @@ def failures(found: Found) -> Sequence[Block]:
             f"{trial.images:,}",
             trial.reason or "no reason is written down",
             "–" if trial.score is None else f"{trial.score:.4g}",
-            values_text(in_force(trial)),
+            values_text(trial.current),
         )
         for trial in bad[:MOST_ROWS]
     ]

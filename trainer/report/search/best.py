@@ -12,7 +12,7 @@ from trainer.report.errors import LeftOut
 from trainer.report.page import Block, Charts, Code, Table, Text
 from trainer.report.search import drawing
 from trainer.report.search.about import MOST_ROWS, values_text
-from trainer.report.search.found import Found, in_force
+from trainer.report.search.found import Found
 from trainer.report.search.values import shown
 from trainer.search import TrialRecord, TrialState
 from trainer.search.space import applied, at
@@ -38,7 +38,7 @@ def best_trials(found: Found) -> Sequence[Block]:
             trial.state.value,
             f"{trial.score:.4g} ± {trial.spread:.2g}",
             f"{trial.images:,}",
-            *_cells(in_force(trial), columns),
+            *_cells(trial.current, columns),
         )
         for trial in found.ranked[:MOST_ROWS]
     ]
@@ -63,12 +63,12 @@ def _onwards(found: Found, best: TrialRecord) -> list[Block]:
     base = found.search.base.model_dump(mode="json")
     rows = [
         (place, shown(_base_value(base, place)), shown(value))
-        for path, value in in_force(best).items()
+        for path, value in best.current.items()
         for place in (path, *(found.search.space[path].also if path in found.search.space else ()))
     ]
     blocks: list[Block] = [Table(rows, ("field", "base", best.id), caption="What the best trial changes")]
     try:
-        spec = dump_spec(applied(found.search.base, found.search.space, in_force(best)))
+        spec = dump_spec(applied(found.search.base, found.search.space, best.current))
     except (SpecError, KeyError):  # the space was changed since the trial was sampled
         spec = ""
     if found.id:

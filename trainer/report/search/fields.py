@@ -9,7 +9,7 @@ from trainer.report.page import Block, Charts, Table, Text
 from trainer.report.search import drawing
 from trainer.report.search.best import MOST_LINES, NONE_YET, rank_of
 from trainer.report.search.drawing import Axis
-from trainer.report.search.found import Found, in_force
+from trainer.report.search.found import Found
 from trainer.report.search.importance import LEAST, importances
 from trainer.report.search.values import Scale
 from trainer.search import TrialRecord
@@ -90,9 +90,7 @@ def _thinned(found: Found) -> list[TrialRecord]:
 
 def _axis(found: Found, path: str, trials: Sequence[TrialRecord]) -> Axis:
     scale = Scale.of(found.search.space[path])
-    return Axis(
-        path, scale, [scale.place(in_force(trial)[path]) if path in in_force(trial) else None for trial in trials]
-    )
+    return Axis(path, scale, [scale.place(trial.current[path]) if path in trial.current else None for trial in trials])
 
 
 def _by_importance(found: Found) -> list[str]:

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-
-from pydantic import JsonValue
 
 from trainer.search import SearchSpec, TrialRecord, TrialState
 
 ENDED_WELL = (TrialState.COMPLETED, TrialState.STOPPED)
-
-
-def in_force(trial: TrialRecord) -> Mapping[str, JsonValue]:
-    """The values that the trial trains with now: those of its last clone, or those it was sampled with."""
-    return trial.clones[-1].values if trial.clones else trial.values
 
 
 @dataclass(frozen=True)

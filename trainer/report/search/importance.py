@@ -15,7 +15,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 
 from trainer.report.errors import LeftOut
-from trainer.report.search.found import Found, in_force
+from trainer.report.search.found import Found
 from trainer.report.search.values import key
 from trainer.search import Choice, Distribution, LogUniform, QUniform, RandInt
 
@@ -51,7 +51,7 @@ def _study(found: Found, scores: list[float]) -> optuna.Study:
     known = {path: _distribution(one) for path, one in found.search.space.items()}
     for trial in found.finished:
         values = {}
-        for path, value in in_force(trial).items():
+        for path, value in trial.current.items():
             if path in known and (internal := _internal(known[path], value)) is not None:
                 values[path] = internal
         study.add_trial(
