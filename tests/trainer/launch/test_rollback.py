@@ -6,10 +6,10 @@ import hashlib
 
 import pytest
 import torch
-from rollback_runs import Hook, poison, small, train, train_together
+from rollback_runs import Hook, one_picture, poison, small, train, train_together
 
 from trainer.checkpoint import RollBacks, latest, read, step_path
-from trainer.engine.events import RolledBack, RunFinished, RunStarted, StepDone
+from trainer.engine.events import Observed, RolledBack, RunFinished, RunStarted, StepDone
 from trainer.errors import CollapsedError, NonFiniteError
 from trainer.launch import compose, rollback
 from trainer.sinks.spool import SpoolReader
@@ -85,6 +85,19 @@ def test_the_spool_tells_every_step_of_the_new_line_and_the_roll_back_once(rolle
     assert observed == [5, 10, 15, 20, 25, 30, 35, 40]
     metrics = next(event.data["metrics"] for event in events if event.kind is EventKind.OBSERVED)
     assert set(metrics) == {f"sentinel/{name}" for name in ("sigma_g", "sigma_d", "diversity", "d_margin", "d_gap")}
+
+
+def test_a_collapse_to_one_picture_goes_back_to_the_newest_checkpoint_before_it(tmp_path, cache):
+    """A look every step, so judged from the eleventh on. So small a net is slow to begin; the threshold is far below it."""
+    spec = small("sentinel.every_steps=1", "sentinel.least_diversity=1e-6")
+    hook = Hook(one_picture(22))
+    assert train(spec, tmp_path, cache, hook) == "completed"
+    (event,) = hook.of(RolledBack)
+    assert (event.from_step, event.step) == (25, 20)  # seen at steps 23, 24 and 25
+    assert "G has collapsed to one picture" in event.reason
+    seen = [look.metrics["sentinel/diversity"] for look in hook.of(Observed)]
+    assert seen[22:24] == [0.0, 0.0]  # the third one ended the try before it was told
+    assert min(seen[:22] + seen[24:]) > 1e-4
 
 
 class Killed(BaseException):
