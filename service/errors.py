@@ -9,7 +9,7 @@ Problem
 ├── TooSlow               408
 ├── TooLarge              413
 ├── Invalid               422  names every wrong field, with the fix
-└── Unavailable           503  Ray, MLflow or the database can't be reached
+└── Unavailable           503  Ray, MLflow, the database, or the server that has the data can't be reached
 """
 
 from __future__ import annotations

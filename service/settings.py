@@ -11,6 +11,9 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from trainer.access import Access, check_host
+from trainer.data.fetch import Patience
+
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -28,6 +31,11 @@ class Settings(BaseSettings):
     """Shared folder for feature extractors and reference statistics."""
     data_roots: Annotated[tuple[str, ...], NoDecode] = ()
     """Local folders that datasets may lie in, separated by `:`. Default: `data` in `home`."""
+    private_hosts: Annotated[tuple[str, ...], NoDecode] = ()
+    """Hosts, addresses and networks off the public internet that data may be read from over http(s), separated by commas; `*`:
+    any. Local services answer whoever can reach them, so none is asked for a user unless it is named."""
+    data_seconds: float = Field(default=10.0, gt=0)
+    """Limit of reading one `dataset.json` for a request, further attempts included."""
     ray_address: str = "http://127.0.0.1:8265"
     """URL of the Ray dashboard."""
     ray_token_file: Path = Path()
@@ -64,10 +72,15 @@ class Settings(BaseSettings):
     def _split_roots(cls, value: object) -> object:
         return tuple(part for part in value.split(os.pathsep) if part) if isinstance(value, str) else value
 
-    @field_validator("allowed_hosts", mode="before")
+    @field_validator("allowed_hosts", "private_hosts", mode="before")
     @classmethod
     def _split_hosts(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("private_hosts")
+    @classmethod
+    def _hosts(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(check_host(host) for host in hosts)
 
     @field_validator("ray_address", "api_url")
     @classmethod
@@ -84,6 +97,16 @@ class Settings(BaseSettings):
             if url.startswith(prefix):
                 return "postgresql+psycopg://" + url.removeprefix(prefix)
         return url
+
+    @property
+    def access(self) -> Access:
+        """What paths and URLs in a request may lead to."""
+        return Access(self.data_roots, self.private_hosts)
+
+    @property
+    def patience(self) -> Patience:
+        """How long a request may wait for one file of somebody else's server."""
+        return Patience(self.data_seconds, rate=None)
 
     @model_validator(mode="after")
     def _derive(self) -> Self:

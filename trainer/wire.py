@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from trainer.access import ANY, Access
 from trainer.schema import Frozen
 from trainer.search import SearchSpec
 from trainer.spec import JobSpec
@@ -131,6 +132,8 @@ class RunFile(Frozen):
     """Shared folder for feature extractors and reference statistics, by dataset digest."""
     data_roots: tuple[str, ...] = ()
     """Local folders that file paths in the spec may lie in; empty: any."""
+    private_hosts: tuple[str, ...] = (ANY,)
+    """Hosts, addresses and networks off the public internet that URLs in the spec may lead to; `*`: any."""
     api_url: str | None = None
     """Base URL of the control plane; None: events are only spooled."""
     token: str | None = None
@@ -138,6 +141,11 @@ class RunFile(Frozen):
     mlflow_uri: str | None = None
     """Tracking and registry URI; None: no MLflow."""
     mlflow_experiment: str = "agon"
+
+    @property
+    def access(self) -> Access:
+        """What paths and URLs in the spec may lead to."""
+        return Access(self.data_roots, self.private_hosts)
 
 
 class JobFile(RunFile):

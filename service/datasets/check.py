@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from service.datasets.schemas import CheckReport, ShardFault
-from trainer.data.fetch import Location, chunks, locate
+from trainer.access import Access
+from trainer.data.faults import AwayError
+from trainer.data.fetch import Patience, chunks
+from trainer.data.locate import Location, locate
 from trainer.data.manifest import Shard, manifest_at
-from trainer.errors import BadDataError
+from trainer.errors import BadDataError, DataAwayError
 
 MAX_FAULTS = 100
 
 
-def check(url: str, digest: str, roots: Sequence[str], stop: threading.Event) -> CheckReport:
-    """Every shard's size and SHA-256. Raises BadDataError if the manifest itself can't be read, or once `stop` is set."""
-    location = locate(url, roots)
-    manifest = manifest_at(location)
+def check(url: str, digest: str, access: Access, patience: Patience, stop: threading.Event) -> CheckReport:
+    """Every shard's size and SHA-256. Raises BadDataError if the manifest itself can't be read, DataAwayError if anything
+    can't be reached: that says nothing about the data; and BadDataError once `stop` is set.
+
+    patience: for the manifest; shards may take as long as they keep coming.
+    """
+    location = locate(url, access)
+    manifest = manifest_at(location, patience)
     faults: list[ShardFault] = []
     if manifest.digest != digest:
         message = f"the dataset was registered with digest {digest}, now it is {manifest.digest}; register it anew"
@@ -41,6 +47,10 @@ def _fault(location: Location, shard: Shard, stop: threading.Event) -> str:
             size += len(chunk)
             if stop.is_set():
                 break
+    except AwayError as error:
+        raise DataAwayError(
+            f"shard {shard.name} of {location.url}: {error}; try again once it can be reached"
+        ) from None
     except (BadDataError, OSError) as error:
         return str(error)
     if stop.is_set():

@@ -14,10 +14,10 @@ from service.context import Ctx
 from service.datasets import check as checking
 from service.datasets import store
 from service.datasets.schemas import CheckReport, DatasetReply, DatasetRequest, Facts
-from service.errors import Invalid
+from service.errors import Invalid, Problem, Unavailable
 from service.paging import Cursor, Limit, Page
 from trainer.data.manifest import read_manifest
-from trainer.errors import BadDataError
+from trainer.errors import BadDataError, DataAwayError
 from trainer.spec import FieldError
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"], dependencies=[Depends(user)])
@@ -28,9 +28,10 @@ Name = Annotated[str, Path(max_length=64, pattern=r"^[a-z0-9._-]+$")]
 async def register(body: DatasetRequest, ctx: Ctx, errand: Away) -> DatasetReply:
     """Register a packed dataset: its manifest is read now. Jobs name it as `data.url: dataset:NAME`."""
     try:
-        manifest = await ctx.elsewhere.data.run(read_manifest, body.url, ctx.settings.data_roots, errand=errand)
-    except BadDataError as error:
-        raise Invalid([FieldError(path="url", message=str(error), value=json.dumps(body.url))]) from error
+        access, patience = ctx.settings.access, ctx.settings.patience
+        manifest = await ctx.elsewhere.data.run(read_manifest, body.url, access, patience, errand=errand)
+    except (BadDataError, DataAwayError) as error:
+        raise _refusal(error, body.url, "request") from error
     facts = Facts.of(manifest).model_dump(mode="json")
     return DatasetReply.of(await run_in_threadpool(store.create, ctx.db, body.name, body.url, facts))
 
@@ -55,11 +56,12 @@ async def check(name: Name, ctx: Ctx, errand: Away) -> CheckReport:
     row = await run_in_threadpool(store.get, ctx.db, name)
     stop, digest = threading.Event(), row.manifest["digest"]
     try:
+        access, patience = ctx.settings.access, ctx.settings.patience
         report = await ctx.elsewhere.checks.run(
-            checking.check, row.url, digest, ctx.settings.data_roots, stop, errand=errand, stop=stop
+            checking.check, row.url, digest, access, patience, stop, errand=errand, stop=stop
         )
-    except BadDataError as error:
-        raise Invalid([FieldError(path="url", message=str(error), value=json.dumps(row.url))], "dataset") from error
+    except (BadDataError, DataAwayError) as error:
+        raise _refusal(error, row.url, "dataset") from error
     await run_in_threadpool(store.save_check, ctx.db, name, report.model_dump(mode="json"))
     return report
 
@@ -69,3 +71,10 @@ def remove(name: Name, ctx: Ctx) -> Response:
     """Forget a dataset; its files stay."""
     store.remove(ctx.db, name)
     return Response(status_code=204)
+
+
+def _refusal(error: BadDataError | DataAwayError, url: str, what: str) -> Problem:
+    """Data that are wrong are the request's fault (422); a server that is away is not (503)."""
+    message = str(error).removeprefix(f"data.url {url!r}: ")
+    wrong = [FieldError(path="url", message=message, value=json.dumps(url))]
+    return Unavailable(f"url: {message}", wrong) if isinstance(error, DataAwayError) else Invalid(wrong, what)

@@ -17,17 +17,19 @@ from service.datasets import store as datasets
 from service.db.session import Database
 from service.db.tables import Dataset
 from service.elsewhere import Errand
-from service.errors import Invalid
+from service.errors import Invalid, Unavailable
 from service.jobs.schemas import JobRequest
 from service.recipes.catalog import recipe_spec
 from service.searches import onward
 from service.settings import Settings
+from trainer.data.fetch import check_reach
+from trainer.data.locate import locate_file
 from trainer.data.manifest import DatasetManifest, mismatches, read_manifest
-from trainer.errors import BadDataError
+from trainer.errors import BadDataError, DataAwayError
 from trainer.spec import FieldError, JobSpec, SpecError, parse_spec, with_overrides
 
 DATASET = "dataset:"
-LOCAL_SCHEMES = ("", "file")
+EXTRACTOR = "evaluation.extractor"
 MAX_SET = 200
 MAX_PATH = 200
 MAX_TEXT = 4000
@@ -66,16 +68,22 @@ def asked(request: JobRequest, db: Database) -> tuple[JobSpec, JobSpec]:
 
 async def settled(spec: JobSpec, ctx: Context, errand: Errand) -> JobSpec:
     """The spec with absolute paths and its data's digest, if its data are there and fit. Raises Invalid, Unavailable."""
-    if urlsplit(spec.data.url).scheme in (*LOCAL_SCHEMES, "builtin"):
+    if all(_is_near(url) for url in (spec.data.url, spec.evaluation.extractor)):
         return await run_in_threadpool(settle, spec, ctx.settings)
     return await ctx.elsewhere.data.run(settle, spec, ctx.settings, errand=errand)
+
+
+def _is_near(url: str) -> bool:
+    """Whether no other machine need be asked about it, not even a name server."""
+    return url.partition(":")[0].lower() in ("file", "builtin") or ":" not in url
 
 
 def settle(spec: JobSpec, settings: Settings) -> JobSpec:
     """As :func:`settled`; may take as long as the data's server does. Raises Invalid."""
     spec = _on_the_nodes(spec, settings.data_roots)
-    manifest, errors = _check_data(spec, settings)
-    if errors := [*errors, *_check_extractor(spec, settings), *_check_publish(spec, settings)]:
+    others = [*_check_extractor(spec, settings), *_check_publish(spec, settings)]
+    manifest, errors = _check_data(spec, settings, others)
+    if errors := [*errors, *others]:
         raise Invalid(errors, "spec")
     if manifest is None or spec.data.digest is not None:
         return spec
@@ -173,15 +181,23 @@ def _is_there(path: Path) -> bool:
         return False
 
 
-def _check_data(spec: JobSpec, settings: Settings) -> tuple[DatasetManifest | None, list[FieldError]]:
-    """The manifest, if there is one that can be read, and what of the spec doesn't fit it."""
+def _check_data(
+    spec: JobSpec, settings: Settings, others: Sequence[FieldError]
+) -> tuple[DatasetManifest | None, list[FieldError]]:
+    """The manifest, if there is one that can be read, and what of the spec doesn't fit it.
+
+    Raises Unavailable if whoever has the data is away: then nothing is known to be wrong with the spec, but for `others`.
+    """
     if spec.data.url.startswith("builtin:"):
         return None, []
     try:
-        manifest = read_manifest(spec.data.url, settings.data_roots)
-    except BadDataError as error:
+        manifest = read_manifest(spec.data.url, settings.access, settings.patience)
+    except (BadDataError, DataAwayError) as error:
         message = str(error).removeprefix(f"data.url {spec.data.url!r}: ")
-        return None, [FieldError(path="data.url", message=message, value=json.dumps(spec.data.url))]
+        wrong = [FieldError(path="data.url", message=message, value=json.dumps(spec.data.url))]
+        if isinstance(error, DataAwayError) and not others:
+            raise Unavailable(f"data.url: {message}", wrong) from error
+        return None, wrong
     return manifest, mismatches(manifest, spec)
 
 
@@ -194,18 +210,15 @@ def _check_publish(spec: JobSpec, settings: Settings) -> list[FieldError]:
 
 
 def _check_extractor(spec: JobSpec, settings: Settings) -> list[FieldError]:
-    """A feature extractor is a program: from the local disk it may only come out of the data roots."""
+    """A feature extractor is a program: from the local disk it may only come out of the data roots, and like data from no
+    host that may not be asked. The job checks it again."""
     source = spec.evaluation.extractor
-    parts = urlsplit(source)
-    if source == "classifier" or parts.scheme not in LOCAL_SCHEMES or not settings.data_roots:
+    if source == "classifier":
         return []
-    path = Path(parts.path).resolve()
-    if any(path.is_relative_to(Path(root).resolve()) for root in settings.data_roots):
-        return []
-    allowed = ", ".join(settings.data_roots)
-    fix = f"put the file below {allowed}, or add its folder to AGON_DATA_ROOTS"
-    return [
-        FieldError(
-            path="evaluation.extractor", message="lies outside the data roots", value=json.dumps(source), fix=fix
-        )
-    ]
+    try:
+        location, _ = locate_file(source, settings.access, EXTRACTOR)
+        check_reach(location, settings.data_seconds)
+    except BadDataError as error:
+        message = str(error).removeprefix(f"{EXTRACTOR} {source!r}: ")
+        return [FieldError(path=EXTRACTOR, message=message, value=json.dumps(source))]
+    return []

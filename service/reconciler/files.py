@@ -51,6 +51,7 @@ def write_run_file(settings: Settings, job: Job, token: str) -> Path:
         "job_dir": str(folder),
         "cache_dir": str(settings.cache_dir),
         "data_roots": settings.data_roots,
+        "private_hosts": settings.private_hosts,
         "api_url": settings.api_url,
         "token": token,
         "mlflow_uri": settings.mlflow_uri,

@@ -12,9 +12,10 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from trainer.access import Access
 from trainer.data.check import Checked, check
 from trainer.data.pack import Options, Packed, pack
-from trainer.errors import BadDataError
+from trainer.errors import BadDataError, DataAwayError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
 talk = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -97,11 +98,11 @@ def check_command(
         try:
             found = check(
                 url,
-                root or (),
+                Access(roots=tuple(root or ())),
                 decode=decode,
                 progress=lambda done, total: bar.update(task, completed=done, total=total),
             )
-        except BadDataError as error:
+        except (BadDataError, DataAwayError) as error:
             bar.stop()
             _fail(error, as_json)
     if as_json:
@@ -116,7 +117,7 @@ def _progress(what: str, as_json: bool) -> Progress:
     return Progress(*columns, console=talk, transient=True, disable=as_json)
 
 
-def _fail(error: BadDataError, as_json: bool) -> None:
+def _fail(error: BadDataError | DataAwayError, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps({"ok": False, "error": str(error)}, ensure_ascii=False))
     talk.print(f"[red]error:[/] {escape(str(error))}")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from trainer.data.fetch import locate
+from trainer.access import Access
+from trainer.data.locate import ANYWHERE, locate
 from trainer.data.manifest import DatasetManifest, manifest_at
 from trainer.data.reader import Reader
 from trainer.data.shards import ShardStore
@@ -33,7 +34,7 @@ class Checked(Frozen):
 
 def check(
     url: str,
-    roots: Sequence[str] = (),
+    access: Access = ANYWHERE,
     *,
     decode: bool = False,
     progress: Callable[[int, int], None] = lambda done, all: None,
@@ -41,9 +42,9 @@ def check(
     """Read every shard, whatever a cache may say, and compare it with the manifest; with `decode` decode every image.
 
     progress: called with shards done and shards in all. Remote shards pass through a temporary folder, one by one.
-    Raises BadDataError if the manifest itself can't be read.
+    Raises BadDataError if the manifest itself can't be read, DataAwayError if anything can't be reached.
     """
-    location = locate(url, roots)
+    location = locate(url, access)
     manifest = manifest_at(location)
     problems: list[str] = []
     counts = np.zeros(max(1, len(manifest.classes)), dtype=np.int64)

@@ -1,175 +1,223 @@
-"""Opens data where it lies: local folders, http(s), s3, gs. Torch-free.
-
-Only these schemes are known, URLs are never expanded, rewritten or chained, and nothing here runs a shell.
-"""
+"""Reads data where it lies: local folders, http(s), s3, gs, within bounds of time and size, and tries again. Torch-free."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import unquote, urlsplit
 
-from trainer.errors import BadDataError
+from trainer.data import http
+from trainer.data.faults import AwayError, FetchError, MissingError, UnusableError, of_bucket, of_local
+from trainer.data.locate import BUCKETS, HTTP, Location
+from trainer.errors import BadDataError, DataAwayError
 
 T = TypeVar("T")
-REMOTE = ("http", "https", "s3", "gs")
 EXTRAS = {"s3": "s3", "gs": "gcs"}
 """Scheme → optional extra of this package that brings its client."""
 DELAYS = (0.2, 0.8, 2.4)
 """Seconds between attempts; one attempt more than there are delays."""
 CHUNK = 1 << 20
+BLOCK = 8 << 20
+"""Bytes that are asked of a bucket at once."""
+ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".7z", ".rar")
 _log = logging.getLogger(__name__)
 
 
-class FetchError(OSError):
-    """One failed attempt to read; worth another."""
-
-
-class MissingError(FetchError):
-    """There is no such file."""
-
-
 @dataclass(frozen=True)
-class Location:
-    """The folder of a dataset: local (`path`) or remote (`url` alone)."""
+class Patience:
+    """How long a remote file may take. Local ones are read as the system gives them.
 
-    url: str
-    path: Path | None = None
-    roots: tuple[Path, ...] = ()
-
-    def local(self, name: str) -> Path | None:
-        """The local file `name`, or None if the folder is remote. Raises BadDataError if it leads out of the roots."""
-        if self.path is None:
-            return None
-        return _inside(self.path / name, self.roots)
-
-    def describe(self, name: str) -> str:
-        """`name` with its folder, for messages."""
-        return f"{self.url}/{name}"
-
-
-def locate(url: str, roots: Sequence[str | Path] = ()) -> Location:
-    """The folder that `url` means: a path, file://, http(s)://, s3:// or gs://; a trailing `/dataset.json` is dropped.
-
-    With `roots`, local paths must resolve, symlinks included, into one of them.
-    Raises BadDataError for any other scheme, for chained URLs, queries, credentials in the URL, or a path outside.
+    rate: bytes/s that one attempt must keep up on average once `seconds` are over. None: `seconds` are all that there
+    is, further attempts and the pauses before them included.
     """
-    if not url or "\0" in url or "::" in url:
-        raise BadDataError(
-            f"data.url {url!r}: is no plain path or URL; give a folder, or an http(s)://, s3:// or gs:// URL"
-        )
-    folder = url.removesuffix("/").removesuffix("/dataset.json")
-    parts = urlsplit(folder)
-    if parts.scheme in REMOTE:
-        _check_remote(url, parts.query or parts.fragment, "@" in parts.netloc, parts.netloc)
-        return Location(url=folder)
-    if parts.scheme == "file":
-        if parts.netloc not in ("", "localhost"):
-            raise BadDataError(f"data.url {url!r}: names host {parts.netloc!r}; write file:///absolute/path")
-        return _local(Path(unquote(parts.path)), roots)
-    if parts.scheme:
-        known = ", ".join(("file", *REMOTE))
-        raise BadDataError(f"data.url {url!r}: scheme {parts.scheme!r} is not allowed; use a path or one of {known}")
-    return _local(Path(folder or "/"), roots)
+
+    seconds: float = 60.0
+    rate: float | None = 16384.0
+
+    def allowed(self, received: int) -> float:
+        """Seconds that an attempt may take before its next bytes, `received` of them being there."""
+        return self.seconds + (received / self.rate if self.rate else 0.0)
+
+    @property
+    def end(self) -> float:
+        """When (`time.monotonic`) all attempts that begin now must be over."""
+        return math.inf if self.rate else time.monotonic() + self.seconds
 
 
-def _check_remote(url: str, query: str, credentials: bool, host: str) -> None:
-    if credentials:
-        raise BadDataError("data.url: holds credentials; remove them and configure the client's own (AWS, GCS, netrc)")
-    if query:
-        raise BadDataError(
-            f"data.url {url!r}: has a query or fragment; give the URL of the folder that holds dataset.json"
-        )
-    if not host:
-        raise BadDataError(f"data.url {url!r}: names no host or bucket")
+PATIENT = Patience()
+"""For those who wait for the data anyway: a server that lets bytes drip is given up, one that is merely slow isn't."""
 
 
-def _local(path: Path, roots: Sequence[str | Path]) -> Location:
-    allowed = tuple(Path(root).resolve() for root in roots)
-    resolved = _inside(path, allowed)
-    return Location(url=str(resolved), path=resolved, roots=allowed)
+def read_file(location: Location, name: str, limit: int, patience: Patience = PATIENT) -> bytes:
+    """The whole of a small file, after retries where they may help.
 
-
-def _inside(path: Path, roots: tuple[Path, ...]) -> Path:
-    resolved = path.resolve()
-    if roots and not any(resolved.is_relative_to(root) for root in roots):
-        listed = ", ".join(map(str, roots))
-        raise BadDataError(
-            f"{path}: lies outside the allowed folders ({listed}); move the data there or extend AGON_DATA_ROOTS"
-        )
-    return resolved
-
-
-def read_file(location: Location, name: str, limit: int) -> bytes:
-    """The whole of a small file. Raises BadDataError after retries; at once if it is missing or over `limit` bytes."""
+    Raises DataAwayError if it can't be reached, BadDataError if it is missing, forbidden or over `limit` bytes.
+    """
+    end = patience.end
 
     def attempt() -> bytes:
         try:
-            return b"".join(chunks(location, name, limit + 1))
-        except MissingError as error:  # most likely a wrong URL: say so without delay
-            fix = "check data.url, or pack images with `agon data pack SOURCE OUT`"
-            raise BadDataError(f"{location.describe(name)}: is missing; {fix}") from error
+            return b"".join(chunks(location, name, limit + 1, patience, end))
+        except (MissingError, UnusableError) as error:
+            raise BadDataError(f"{location.describe(name)}: {error}; {_pack_first(location)}") from None
 
-    content = retrying(attempt, location.describe(name))
+    content = retrying(attempt, location.describe(name), end)
     if len(content) > limit:
         raise BadDataError(f"{location.describe(name)}: is larger than {limit:,} bytes; this is no dataset.json")
     return content
 
 
-def chunks(location: Location, name: str, limit: int) -> Iterator[bytes]:
-    """The file's bytes, at most `limit` of them. One attempt. Raises FetchError; BadDataError if a client is missing."""
-    local = location.local(name)
-    try:
-        with local.open("rb") if local else _remote(location, name) as stream:
-            left = limit
-            while left > 0 and (chunk := stream.read(min(CHUNK, left))):
-                left -= len(chunk)
-                yield chunk
-    except BadDataError:
-        raise
-    except FileNotFoundError as error:
-        raise MissingError("is missing") from error
-    except Exception as error:  # clients raise their own types (aiohttp, botocore, gcsfs)
-        raise FetchError(f"can't be read ({type(error).__name__}: {error})") from error
+def _pack_first(location: Location) -> str:
+    """What to do where no dataset lies."""
+    if location.path is not None and location.path.is_dir():
+        return f"pack its images first: `agon data pack {location.url} OUT`, then give OUT"
+    if location.path is not None and location.path.is_file():
+        return f"{location.path.name} is no packed dataset; pack it first: `agon data pack {location.url} OUT`, then give OUT"
+    if location.url.lower().endswith(ARCHIVES):
+        return (
+            "an archive is no packed dataset; fetch it, pack it with `agon data pack FILE OUT`, and give where OUT lies"
+        )
+    return "check the URL, or pack images with `agon data pack SOURCE OUT`"
 
 
-def retrying(attempt: Callable[[], T], what: str) -> T:
-    """`attempt()`, repeated with growing delays while it raises FetchError.
+def chunks(
+    location: Location, name: str, limit: int, patience: Patience = PATIENT, end: float = math.inf
+) -> Iterator[bytes]:
+    """The file's bytes, at most `limit` of them. One attempt, over at `end` (`time.monotonic`) at the latest.
 
-    Raises BadDataError that names `what` and the last reason.
+    Raises FetchError; BadDataError if the name leads out of the roots, or a client is missing.
     """
-    for delay in (*DELAYS, None):
+    local = location.local(name)
+    source = _local(local) if local else _remote(location, name, limit, patience, end)
+    left = limit
+    for chunk in source:
+        yield chunk[:left]
+        left -= len(chunk)
+        if left <= 0:
+            source.close()
+            return
+
+
+def retrying(attempt: Callable[[], T], what: str, end: float = math.inf) -> T:
+    """`attempt()`, repeated with growing delays while it raises a FetchError that may pass, until `end` at the latest.
+
+    Raises DataAwayError or BadDataError that names `what` and the last reason.
+    """
+    for tries, delay in enumerate((*DELAYS, None), 1):
         try:
             return attempt()
         except FetchError as error:
-            if delay is None:
-                advice = "check that it exists and may be read, then `agon data check`"
-                raise BadDataError(f"{what}: {error}, after {len(DELAYS) + 1} attempts; {advice}") from error
+            if not error.again:
+                raise BadDataError(f"{what}: {error}") from None
+            if delay is None or time.monotonic() + delay >= end:
+                raise _given_up(error, what, tries) from None
             _log.info("%s: %s; another attempt in %.1f s", what, error, delay)
             time.sleep(delay)
     raise AssertionError("unreachable")
 
 
-def _remote(location: Location, name: str) -> Any:
-    scheme = location.url.partition(":")[0]
-    options = {} if scheme in EXTRAS else {"block_size": 0}  # one streamed GET, which any HTTP server can answer
-    return _filesystem(scheme).open(f"{location.url}/{name}", "rb", **options)
+def _given_up(error: FetchError, what: str, tries: int) -> BadDataError | DataAwayError:
+    after = f"after {tries} attempts" if tries > 1 else "at the first attempt"
+    if isinstance(error, AwayError):
+        return DataAwayError(f"{what}: {error}, {after}; try again once it can be reached")
+    return BadDataError(f"{what}: {error}, {after}; check the file with `agon data check`")
+
+
+def check_reach(location: Location, seconds: float) -> None:
+    """Raise BadDataError if a location may not be read at all from here, as far as that can be told without reading."""
+    if location.scheme not in HTTP:
+        return
+
+    async def look() -> None:
+        from yarl import URL
+
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await http.check(URL(location.url).host or "", location.access)
+
+    try:
+        _run(look())
+    except FetchError as error:
+        raise BadDataError(f"{location.url}: {error}") from None
+
+
+def _local(path: Path) -> Generator[bytes, None, None]:
+    try:
+        with path.open("rb") as stream:
+            while chunk := stream.read(CHUNK):
+                yield chunk
+    except OSError as error:
+        raise of_local(error) from error
+
+
+def _remote(location: Location, name: str, limit: int, patience: Patience, end: float) -> Generator[bytes, None, None]:
+    """Blocks of a remote file, each waited for as long as the patience says."""
+    if location.scheme in HTTP:
+        source = http.read(location.describe(name), location.access)
+    else:
+        source = _objects(_filesystem(location.scheme), location.describe(name), limit)
+    began, received = time.monotonic(), 0
+    try:
+        while True:
+            chunk = _run(_next(source, min(began + patience.allowed(received), end) - time.monotonic()))
+            if not chunk:
+                return
+            received += len(chunk)
+            yield chunk
+    finally:
+        with suppress(Exception):
+            _run(_closed(source))
+
+
+async def _next(source: AsyncGenerator[bytes, None], seconds: float) -> bytes:
+    try:
+        async with asyncio.timeout(max(0.0, seconds)):
+            return await anext(source, b"")
+    except TimeoutError:
+        raise AwayError("the server is too slow") from None
+
+
+async def _closed(source: AsyncGenerator[bytes, None]) -> None:
+    async with asyncio.timeout(2.0):
+        await source.aclose()
+
+
+def _run(step: Any) -> Any:
+    """A coroutine's result, from fsspec's event loop."""
+    from fsspec import asyn  # only remote data pays for the import
+
+    future = asyncio.run_coroutine_threadsafe(step, asyn.get_loop())
+    try:
+        return future.result()
+    except BaseException:
+        future.cancel()  # of an interrupt: whoever waited is gone
+        raise
+
+
+async def _objects(store: Any, url: str, limit: int) -> AsyncGenerator[bytes, None]:
+    """An object of a bucket, in ranges."""
+    try:
+        size = min(limit, int((await store._info(url))["size"]))
+        for start in range(0, size, BLOCK):
+            yield await store._cat_file(url, start=start, end=min(size, start + BLOCK))
+    except (FetchError, GeneratorExit):
+        raise
+    except Exception as error:  # clients raise their own types (botocore's, gcsfs's, aiohttp's)
+        raise of_bucket(error) from None
 
 
 @cache
 def _filesystem(scheme: str) -> Any:
-    import fsspec  # only remote data pays for the import
+    import fsspec
 
-    if scheme not in EXTRAS:
-        from aiohttp import ClientTimeout
-
-        patience = ClientTimeout(total=None, sock_connect=10, sock_read=60)
-        return fsspec.filesystem(scheme, client_kwargs={"timeout": patience}, skip_instance_cache=True)
+    assert scheme in BUCKETS, scheme  # noqa: S101 — http is read by http.py
     try:
         return fsspec.filesystem(scheme)
     except ImportError as error:

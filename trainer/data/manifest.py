@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from trainer.data.fetch import Location, locate, read_file
+from trainer.access import Access
+from trainer.data.fetch import PATIENT, Patience, read_file
+from trainer.data.locate import ANYWHERE, Location, locate
 from trainer.errors import BadDataError
 from trainer.schema import Frozen
-from trainer.spec import FieldError, JobSpec, explain
+from trainer.spec import FieldError, JobSpec
 
 MANIFEST = "dataset.json"
 MAX_MANIFEST = 64 << 20
@@ -65,6 +67,9 @@ class DatasetManifest(Frozen):
         return self
 
 
+_FIELDS = frozenset((*DatasetManifest.model_fields, *Shard.model_fields))
+
+
 def dataset_digest(
     resolution: int, channels: int, classes: Sequence[str], class_counts: Sequence[int], shards: Sequence[Shard]
 ) -> str:
@@ -83,24 +88,39 @@ def dataset_digest(
     return hashlib.sha256(json.dumps(facts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def read_manifest(url: str, roots: Sequence[str] = ()) -> DatasetManifest:
+def read_manifest(url: str, access: Access = ANYWHERE, patience: Patience = PATIENT) -> DatasetManifest:
     """The manifest of the dataset at `url` (a folder or its dataset.json; not `builtin:`).
 
-    Raises BadDataError if it can't be read, isn't valid, or lies outside `roots`.
+    Raises BadDataError if it can't be read, isn't valid, or lies where `access` doesn't lead; DataAwayError if whoever has
+    it is away or too slow.
     """
-    return manifest_at(locate(url, roots))
+    return manifest_at(locate(url, access), patience)
 
 
-def manifest_at(location: Location) -> DatasetManifest:
+def manifest_at(location: Location, patience: Patience = PATIENT) -> DatasetManifest:
     """As :func:`read_manifest`, for a folder that was located."""
-    content = read_file(location, MANIFEST, MAX_MANIFEST)
+    content = read_file(location, MANIFEST, MAX_MANIFEST, patience)
     try:
         return DatasetManifest.model_validate_json(content)
     except ValidationError as error:
-        lines = "; ".join(item.line() for item in explain(error, DatasetManifest)[:5])
+        faults = "; ".join(_faults(error)) or "is no dataset.json of a packed dataset"
+        # Without its cause: that quotes the content, which may be anything that lies at the URL.
         raise BadDataError(
-            f"{location.describe(MANIFEST)}: {lines}; pack the data again with `agon data pack`"
-        ) from error
+            f"{location.describe(MANIFEST)}: {faults}; pack the data again with `agon data pack`"
+        ) from None
+
+
+def _faults(error: ValidationError) -> Iterator[str]:
+    """The first wrong fields of what is a manifest; never what it holds, nor names that only it gives. Empty for anything else."""
+    items = error.errors(include_url=False, include_input=False, include_context=False)
+    missing = sum(item["type"] == "missing" and len(item["loc"]) == 1 for item in items)
+    if any(item["type"] == "json_invalid" for item in items) or missing > len(DatasetManifest.model_fields) // 2:
+        return
+    for item in items[:5]:
+        loc = ".".join(str(part) for part in item["loc"] if isinstance(part, int) or part in _FIELDS)
+        known = item["msg"].removeprefix("Value error, ").removeprefix("Input ")
+        message = "has a field that this version doesn't know" if item["type"] == "extra_forbidden" else known
+        yield f"{loc or 'the file'}: {message}"
 
 
 def mismatches(manifest: DatasetManifest, spec: JobSpec) -> list[FieldError]:

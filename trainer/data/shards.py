@@ -24,8 +24,10 @@ from threading import Lock
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.data.fetch import FetchError, Location, chunks, retrying
+from trainer.data.faults import FetchError, of_local
+from trainer.data.fetch import chunks, retrying
 from trainer.data.index import COLUMNS, BadShardError, build_index
+from trainer.data.locate import Location
 from trainer.data.manifest import DatasetManifest, Shard
 from trainer.errors import BadDataError
 
@@ -67,7 +69,8 @@ class ShardStore:
         return self.location.path is None
 
     def open(self, number: int) -> OpenShard:
-        """The shard. Raises BadDataError, with its name, if it stays missing, truncated or altered after retries."""
+        """The shard. Raises BadDataError, with its name, if it is missing or forbidden, or stays truncated or altered after
+        retries; DataAwayError if whoever has it stays away, which is not held against it."""
         with self._guard:
             if (shard := self._open.get(number)) is not None:
                 self._open.move_to_end(number)
@@ -100,8 +103,8 @@ class ShardStore:
         try:
             path = path or self._fetched(shard)
             return OpenShard(shard.name, path, self._proven_index(path, shard))
-        except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
-            raise FetchError(f"can't be opened ({error.strerror})") from error
+        except (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError) as error:
+            raise FetchError(f"can't be opened ({error.strerror})") if self.remote else of_local(error) from error
         except BadShardError as error:
             if self.remote and path is not None:
                 path.unlink(missing_ok=True)

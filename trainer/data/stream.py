@@ -17,12 +17,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainer.data.fetch import Location, locate
+from trainer.access import Access
+from trainer.data.locate import ANYWHERE, Location, locate
 from trainer.data.manifest import DatasetManifest, manifest_at, mismatches
 from trainer.data.order import Order
 from trainer.data.reader import Reader
 from trainer.data.shards import ShardStore
-from trainer.errors import BadDataError, BadSpecError
+from trainer.errors import BadDataError, BadSpecError, DataAwayError
 from trainer.spec import JobSpec
 
 AHEAD = 2
@@ -63,7 +64,8 @@ class Dataset:
         """Rank `rank`'s rows of the global batches start, start + 1, … without end.
 
         batch: images of a global batch. Concatenated over the ranks, batch t is the same for every world size.
-        The iterator raises BadDataError when it comes to data that can't be read; close it to stop its threads.
+        The iterator raises BadDataError when it comes to data that can't be read, DataAwayError for data that can't be reached
+        now; close it to stop its threads.
         Raises ValueError if world doesn't divide the lanes, or the lanes don't divide the batch.
         """
         lanes = self._data.lanes
@@ -134,8 +136,8 @@ class Dataset:
         for shard in self._reader.shards_of(order.rows(t, lanes)):
             try:
                 self._store.open(shard)
-            except BadDataError:
-                continue  # remembered; raised or skipped when a batch needs it
+            except (BadDataError, DataAwayError):
+                continue  # bad ones are remembered, others tried again; raised or skipped when a batch needs it
 
 
 def _tensor(array: NDArray[np.uint8] | NDArray[np.int64]) -> Tensor:
@@ -143,19 +145,19 @@ def _tensor(array: NDArray[np.uint8] | NDArray[np.int64]) -> Tensor:
     return tensor.pin_memory() if torch.cuda.is_available() else tensor
 
 
-def open_dataset(spec: JobSpec, *, cache_dir: Path, roots: Sequence[str] = ()) -> Dataset:
+def open_dataset(spec: JobSpec, *, cache_dir: Path, access: Access = ANYWHERE) -> Dataset:
     """The spec's dataset, checked against the spec. `builtin:digits` is packed into `cache_dir` on first use.
 
-    roots: folders that local paths must lie in; none allows any.
-    Raises BadDataError if the manifest can't be read or has another digest than `data.digest`, BadSpecError if the
-    arch doesn't fit it. Shards are read, and proven, when a batch first needs them.
+    access: what its URL may lead to.
+    Raises BadDataError if the manifest can't be read or has another digest than `data.digest`, DataAwayError if it can't be
+    reached, BadSpecError if the arch doesn't fit it. Shards are read, and proven, when a batch first needs them.
     """
     if spec.data.url == "builtin:digits":
         from trainer.data.builtin import ensure_digits  # the packer, which other data doesn't need here
 
         location = locate(str(ensure_digits(cache_dir, spec.arch.resolution)))
     else:
-        location = locate(spec.data.url, roots)
+        location = locate(spec.data.url, access)
     manifest = manifest_at(location)
     wrong = mismatches(manifest, spec)
     if wrong:

@@ -14,6 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from trainer.access import Access
+from trainer.data.locate import ANYWHERE
 from trainer.data.stream import Dataset
 from trainer.engine.distributed import Distributed
 from trainer.engine.events import Event, Run, RunStarted, Scored, StepDone
@@ -45,12 +47,12 @@ class Evaluator:
     reports again without sampling again. A run that was stopped early is not scored at its end.
     """
 
-    def __init__(self, spec: JobSpec, dataset: Dataset, cache_dir: Path, roots: Sequence[str] = ()) -> None:
-        """`cache_dir` is shared by all workers and jobs; `roots`: folders that a user's extractor may lie in (empty: any)."""
+    def __init__(self, spec: JobSpec, dataset: Dataset, cache_dir: Path, access: Access = ANYWHERE) -> None:
+        """`cache_dir` is shared by all workers and jobs; `access`: where a user's extractor may lie."""
         self._spec = spec
         self._dataset = dataset
         self._cache_dir = cache_dir
-        self._roots = roots
+        self._access = access
         self._extractor: Extractor | None = None
         self._features = [metric for metric in spec.evaluation.metrics if metric != RECONSTRUCTION]
 
@@ -123,7 +125,7 @@ class Evaluator:
     def _ready(self, distributed: Distributed) -> Extractor:
         if self._extractor is None:
             settings = self._spec.evaluation
-            self._extractor = extractor(settings, self._dataset, self._cache_dir, distributed, self._roots)
+            self._extractor = extractor(settings, self._dataset, self._cache_dir, distributed, self._access)
         return self._extractor
 
     def _measure(self, nets: Mapping[str, nn.Module], found: Extractor | None, run: Run) -> dict[str, float] | None:

@@ -14,7 +14,7 @@ import io
 import json
 import re
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,7 +23,9 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
-from trainer.data.fetch import chunks, locate, retrying
+from trainer.access import Access
+from trainer.data.fetch import chunks, retrying
+from trainer.data.locate import ANYWHERE, locate_file
 from trainer.data.stream import Dataset
 from trainer.engine.distributed import Distributed
 from trainer.errors import BadDataError, BadSpecError, TrainingError
@@ -88,18 +90,18 @@ class FileExtractor:
 
 
 def extractor(
-    evaluation: Evaluation, dataset: Dataset, cache_dir: Path, distributed: Distributed, roots: Sequence[str] = ()
+    evaluation: Evaluation, dataset: Dataset, cache_dir: Path, distributed: Distributed, access: Access = ANYWHERE
 ) -> Extractor:
     """The extractor that the spec names, on this rank's device. All ranks must call it.
 
-    `roots`: local folders that a user's file may lie in; empty: any. Raises BadSpecError for a file that can't be read
-    or used, TrainingError if the ranks ended up with different extractors.
+    `access`: where a user's file may lie. Raises BadSpecError for a file that can't be read or used, DataAwayError for one
+    that can't be reached, TrainingError if the ranks ended up with different extractors.
     """
     with distributed.main_first():
         if evaluation.extractor == "classifier":
             found: Extractor = classifier_extractor(dataset, cache_dir, distributed.device)
         else:
-            found = file_extractor(evaluation.extractor, cache_dir, distributed.device, roots)
+            found = file_extractor(evaluation.extractor, cache_dir, distributed.device, access)
             for batch in (2, 3):  # fails now rather than after training, and tells a batch size that is baked in
                 found(
                     torch.zeros(batch, dataset.manifest.channels, *[dataset.manifest.resolution] * 2, dtype=torch.uint8)
@@ -112,12 +114,14 @@ def extractor(
     return found
 
 
-def file_extractor(url: str, cache_dir: Path, device: torch.device, roots: Sequence[str] = ()) -> FileExtractor:
-    """The net in the file at a path or http(s)://, s3:// or gs:// URL. Raises BadSpecError if it does not load."""
+def file_extractor(url: str, cache_dir: Path, device: torch.device, access: Access = ANYWHERE) -> FileExtractor:
+    """The net in the file at a path or http(s)://, s3:// or gs:// URL. Raises BadSpecError if it does not load, DataAwayError if
+    it can't be reached."""
     try:
-        path = _local_copy(url, cache_dir, roots)
+        path = _local_copy(url, cache_dir, access)
     except BadDataError as error:
-        raise BadSpecError(f"evaluation.extractor {url!r}: {error}") from error
+        prefix = f"evaluation.extractor {url!r}: "
+        raise BadSpecError(prefix + str(error).removeprefix(prefix)) from error
     try:
         net = _load_pt2(path, device) if is_pt2(path) else _load_torchscript(path, device)
     except BadSpecError:
@@ -129,9 +133,8 @@ def file_extractor(url: str, cache_dir: Path, device: torch.device, roots: Seque
     return FileExtractor(url.rpartition("/")[2], file_digest(path), net, device)
 
 
-def _local_copy(url: str, cache_dir: Path, roots: Sequence[str]) -> Path:
-    folder, _, name = url.rpartition("/")
-    location = locate(folder or ("/" if url.startswith("/") else "."), roots)
+def _local_copy(url: str, cache_dir: Path, access: Access) -> Path:
+    location, name = locate_file(url, access, "evaluation.extractor")
     local = location.local(name)
     if local is not None:
         if not local.is_file():

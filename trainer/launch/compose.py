@@ -34,7 +34,7 @@ def train(job: JobFile, distributed: Distributed, extra: Sequence[Listener] = ()
     """
     spec = job.spec
     with distributed.main_first():
-        dataset = open_dataset(spec, cache_dir=Path(job.cache_dir), roots=job.data_roots)
+        dataset = open_dataset(spec, cache_dir=Path(job.cache_dir), access=job.access)
     lasting = sinks.for_job(job, distributed)
     try:
         with closing([*lasting, *extra]):
@@ -69,7 +69,7 @@ def _run(
     own: list[Listener] = [
         Checkpointer(directory, spec, restored.warnings),
         *([sentinel] if sentinel else []),
-        Evaluator(spec, dataset, Path(job.cache_dir), job.data_roots),
+        Evaluator(spec, dataset, Path(job.cache_dir), job.access),
         Publisher(job, dataset),
         *([] if job.is_trial else [Reporting(job, dataset)]),  # a search has one report of all its trials
     ]

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.data.codec import BadImageError, decode
-from trainer.data.fetch import locate
 from trainer.data.layout import SUFFIXES
+from trainer.data.locate import locate
 from trainer.data.manifest import MANIFEST, manifest_at
 from trainer.data.prepare import prepare
 from trainer.data.reader import Reader

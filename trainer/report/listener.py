@@ -87,7 +87,7 @@ class Reporting:
             missing = "no score of this training compares features"
         # An extractor that no score used might have to be trained first.
         if self._scored is not None and self._scored.provenance.get("extractor"):
-            eye = eye_of(spec, self._dataset, Path(self._job.cache_dir), device, self._job.data_roots)
+            eye = eye_of(spec, self._dataset, Path(self._job.cache_dir), device, self._job.access)
         return Subject(
             spec,
             spec.name,

@@ -10,8 +10,10 @@ from typing import Any
 
 import torch
 
+from trainer.access import Access
 from trainer.checkpoint import latest
 from trainer.checkpoint.nets import load_nets
+from trainer.data.locate import ANYWHERE
 from trainer.data.stream import Dataset, open_dataset
 from trainer.errors import TrainingError
 from trainer.evaluate.classifier import classifier_extractor
@@ -33,13 +35,13 @@ class Where:
     """Where things lie that are not in the folder itself.
 
     data: the training data, if they are no longer where the spec says. held_out: data of the same kind that were not
-    trained on. roots: folders that local data must lie in; empty: any. mlflow: where a package's curves are.
+    trained on. access: where data may be read, if it isn't the job that says it. mlflow: where a package's curves are.
     """
 
     cache_dir: Path
     data: str | None = None
     held_out: str | None = None
-    roots: tuple[str, ...] = ()
+    access: Access | None = None
     mlflow: str | None = None
     effort: Effort = FULL
 
@@ -69,8 +71,7 @@ def from_job(folder: Path, where: Where) -> Subject:
         subject = _of_package(subject, package)
     elif checkpoint is not None:
         subject = _of_checkpoint(subject, checkpoint, step)
-    roots = where.roots or job.data_roots
-    return with_data(subject, replace(where, roots=roots))
+    return with_data(subject, replace(where, access=where.access or job.access))
 
 
 def from_package(folder: Path, where: Where, name: str | None = None) -> Subject:
@@ -92,7 +93,7 @@ def with_data(subject: Subject, where: Where) -> Subject:
     if where.held_out is not None:
         subject = replace(subject, held_out=_held_out(spec, where.held_out, where))
     try:
-        data = open_dataset(given, cache_dir=where.cache_dir, roots=where.roots)
+        data = open_dataset(given, cache_dir=where.cache_dir, access=where.access or ANYWHERE)
     except (TrainingError, OSError) as error:
         return replace(subject, missing=f"the training data can't be read: {error}")
     known = subject.provenance.get("dataset_digest")
@@ -101,16 +102,16 @@ def with_data(subject: Subject, where: Where) -> Subject:
     subject = replace(subject, dataset=data, class_names=data.manifest.classes)
     try:
         device = torch.device("cpu")
-        return replace(subject, features=eye_of(spec, data, where.cache_dir, device, where.roots))
+        return replace(subject, features=eye_of(spec, data, where.cache_dir, device, where.access or ANYWHERE))
     except (TrainingError, OSError) as error:
         return replace(subject, missing=f"there is no feature extractor: {error}")
 
 
-def eye_of(spec: JobSpec, data: Dataset, cache_dir: Path, device: torch.device, roots: tuple[str, ...]) -> Extractor:
+def eye_of(spec: JobSpec, data: Dataset, cache_dir: Path, device: torch.device, access: Access) -> Extractor:
     """The spec's feature extractor, on this process alone. The default one is trained first if it isn't in the cache."""
     if spec.evaluation.extractor == "classifier":
         return classifier_extractor(data, cache_dir, device)
-    return file_extractor(spec.evaluation.extractor, cache_dir, device, roots)
+    return file_extractor(spec.evaluation.extractor, cache_dir, device, access)
 
 
 def _held_out(spec: JobSpec, url: str, where: Where) -> Dataset:
@@ -118,7 +119,7 @@ def _held_out(spec: JobSpec, url: str, where: Where) -> Dataset:
     data = spec.data.replace(url=url, digest=None, held_out=0)
     unscored = spec.model_copy(update={"data": data, "evaluation": spec.evaluation.replace(metrics=())})
     try:
-        return open_dataset(unscored, cache_dir=where.cache_dir, roots=where.roots)
+        return open_dataset(unscored, cache_dir=where.cache_dir, access=where.access or ANYWHERE)
     except (TrainingError, OSError) as error:
         raise ValueError(f"the held-out data can't be read: {error}") from error
 

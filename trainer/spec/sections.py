@@ -20,7 +20,7 @@ HIGHER_IS_BETTER: frozenset[str] = frozenset({"precision", "recall"})
 def _location(url: str) -> str:
     """A path or a URL of an allowed scheme; nothing that could run a shell or unpickle. Raises ValueError."""
     scheme, colon, _ = url.partition(":")
-    if colon and scheme not in SCHEMES:
+    if colon and scheme.lower() not in SCHEMES:
         raise ValueError(f"scheme {scheme!r} is not allowed; use a path or one of {', '.join(SCHEMES)}")
     if not url.strip() or not url.isprintable():
         raise ValueError("must be a path or URL of printable characters")

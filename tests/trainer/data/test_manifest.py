@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from trainer.access import Access
 from trainer.data import fetch
-from trainer.data.fetch import locate
+from trainer.data.locate import locate
 from trainer.data.manifest import LEAST_IMAGES, mismatches, read_manifest
-from trainer.errors import BadDataError
+from trainer.errors import BadDataError, DataAwayError
 from trainer.evaluate.accumulate import Features
 from trainer.evaluate.moments import Moments
 from trainer.evaluate.scores import score
@@ -50,17 +51,17 @@ def test_urls_are_taken_as_they_are(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
 
 def test_paths_stay_inside_the_roots(digits: Path, tmp_path: Path) -> None:
-    assert read_manifest(str(digits), roots=[str(digits.parent)]).samples == 1797
+    assert read_manifest(str(digits), Access(roots=(str(digits.parent),))).samples == 1797
     link = tmp_path / "link"
     link.symlink_to(digits)
     for path in (digits, link, tmp_path / ".." / ".." / ".." / "etc", f"file://{digits}"):
         with pytest.raises(BadDataError, match="outside the allowed folders"):
-            read_manifest(str(path), roots=[str(tmp_path)])
+            read_manifest(str(path), Access(roots=(str(tmp_path),)))
     inside = tmp_path / "inside"
     inside.mkdir()
     (inside / "dataset.json").symlink_to(digits / "dataset.json")
     with pytest.raises(BadDataError, match="outside the allowed folders"):
-        read_manifest(str(inside), roots=[str(tmp_path)])
+        read_manifest(str(inside), Access(roots=(str(tmp_path),)))
 
 
 def test_a_missing_client_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,7 +91,9 @@ def test_the_manifest_reads_alike_from_everywhere(digits: Path, serve: Callable[
 def test_a_server_that_is_away_is_named(serve: Callable[[Path], Any], digits: Path) -> None:
     server = serve(digits)
     server.faults["dataset.json"] = [500] * 4
-    with pytest.raises(BadDataError, match=r"http://.*/dataset\.json: can't be read .*after 4 attempts"):
+    with pytest.raises(
+        DataAwayError, match=r"http://.*/dataset\.json: the server is away .*HTTP 500.*after 4 attempts"
+    ):
         read_manifest(server.url)
 
 
@@ -117,7 +120,7 @@ def change(path: tuple[str | int, ...], value: Any) -> Callable[[Any], None]:
         (change(("shards", 0, "name"), "shard-000001.tar"), "same name"),
         (change(("channels",), 4), "channels"),
         (change(("format",), 2), "format"),
-        (change(("surprise",), 1), "surprise"),
+        (change(("surprise",), 1), "a field that this version doesn't know"),
         (change(("shards",), []), "shards"),
     ],
 )

@@ -24,8 +24,8 @@ from trainer.data import pack as packing
 from trainer.data.__main__ import app
 from trainer.data.check import check
 from trainer.data.codec import BadImageError, decode
-from trainer.data.fetch import locate
 from trainer.data.layout import arrange, imbalance
+from trainer.data.locate import locate
 from trainer.data.manifest import manifest_at, read_manifest
 from trainer.data.pack import Options, pack
 from trainer.data.prepare import prepare

@@ -19,6 +19,7 @@ import torch
 from forked import context
 from sklearn.datasets import load_digits
 
+from trainer.access import Access
 from trainer.data.manifest import read_manifest
 from trainer.data.order import Order
 from trainer.data.pack import pack
@@ -203,7 +204,7 @@ def test_data_that_does_not_fit_the_spec_is_refused_with_the_field(
     with pytest.raises(BadDataError, match=r"data\.digest"):
         open_dataset(make_spec(digits, digest="0" * 64), cache_dir=tmp_path)
     with pytest.raises(BadDataError, match="outside the allowed folders"):
-        open_dataset(make_spec(digits), cache_dir=tmp_path, roots=[str(tmp_path)])
+        open_dataset(make_spec(digits), cache_dir=tmp_path, access=Access(roots=(str(tmp_path),)))
 
 
 def test_builtin_digits_are_packed_once_at_the_archs_resolution(make_spec: MakeSpec, tmp_path: Path) -> None:

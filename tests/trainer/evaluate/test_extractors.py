@@ -16,6 +16,8 @@ from evaluate_doubles import Unlabelled, small_spec, train_extractor
 from forked import context
 from torch import nn
 
+from trainer.access import Access
+from trainer.data.locate import ANYWHERE
 from trainer.engine.distributed import Distributed
 from trainer.errors import BadSpecError
 from trainer.evaluate import classifier as module
@@ -141,9 +143,9 @@ def saved_pt2(net, path, dynamic=True):
     return path
 
 
-def from_file(path, digits, cache, roots=()):
+def from_file(path, digits, cache, access=ANYWHERE):
     spec = small_spec(extractor=str(path))
-    return extractor(spec.evaluation, digits, cache, Distributed.create(spec, world=1), roots)
+    return extractor(spec.evaluation, digits, cache, Distributed.create(spec, world=1), access)
 
 
 @pytest.mark.parametrize("save", [saved_torchscript, saved_pt2])
@@ -196,7 +198,7 @@ def test_a_program_that_opens_files_is_refused_before_it_runs(name, digits, cach
                 text = re.sub(rb"torch\.ops\.aten\.\w+\.\w+", b"torch.ops.aten.from_file.default", source.read(member))
                 forged.writestr(member, text)
     with pytest.raises(BadSpecError, match="opens files"):
-        file_extractor(str(path), cache, torch.device("cpu"), [str(tmp_path)])
+        file_extractor(str(path), cache, torch.device("cpu"), Access(roots=(str(tmp_path),)))
 
 
 def test_a_missing_file_and_one_outside_the_roots_are_refused(digits, cache, tmp_path):
@@ -204,7 +206,7 @@ def test_a_missing_file_and_one_outside_the_roots_are_refused(digits, cache, tmp
         from_file(tmp_path / "none.pt2", digits, cache)
     path = saved_torchscript(Pooled(), tmp_path / "net.ts")
     with pytest.raises(BadSpecError, match="outside the allowed folders"):
-        from_file(path, digits, cache, roots=[str(tmp_path / "allowed")])
+        from_file(path, digits, cache, access=Access(roots=(str(tmp_path / "allowed"),)))
 
 
 class Trap:
