@@ -168,6 +168,10 @@ def api(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
         "--timeout-graceful-shutdown", "2",
     ]  # fmt: skip
     env = {**os.environ, "AGON_HOME": str(tmp_path), "AGON_RAY_ADDRESS": "http://127.0.0.1:1"}
+    env |= {
+        "AGON_PRIVATE_HOSTS": "127.0.0.1",
+        "AGON_DATA_SECONDS": "60",
+    }  # the server that drips is here, and patience with it
     with (tmp_path / "api.log").open("wb") as log:
         process = subprocess.Popen(command, env=env, stdout=log, stderr=log)
     url = f"http://127.0.0.1:{port}"
