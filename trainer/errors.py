@@ -7,7 +7,9 @@ TrainingError
 ├── NonFiniteError      NaN or infinity in a loss or a weight; names it and the steps
 ├── CollapsedError      the training collapsed; names the symptom, the step and what to change
 ├── PreemptedError      a node is taken away; all ranks stopped at one step with a checkpoint
-└── CheckpointError     a damaged checkpoint, or one of another version
+├── CheckpointError     a damaged checkpoint, or one of another version
+├── ClusterError        the workers' machines or their setting up; names what to check
+└── PublishError        trained, but the package is not the net, or the registry did not take it
 
 WorkerFailedError       any failure of a worker, classified there
 
@@ -75,6 +77,18 @@ class CheckpointError(TrainingError):
     """A checkpoint can't be used: it is damaged, or of another version."""
 
     kind = FailureKind.BAD_CHECKPOINT
+
+
+class ClusterError(TrainingError):
+    """The workers did not find what the cluster is to give them."""
+
+    kind = FailureKind.CLUSTER_FAILED
+
+
+class PublishError(TrainingError):
+    """The training is complete, but what was to be published can't be."""
+
+    kind = FailureKind.PUBLISH_FAILED
 
 
 class WorkerFailedError(Exception):
@@ -168,6 +182,8 @@ def _of_rank(verdict: Verdict, rank: int, *, alone: bool) -> str:
 
 CARRIED = ("cause", "controller_failure", "health_check_failure", "_base_exc")
 """Where Ray's exceptions keep the one that they carry."""
+ONE_VALUE = re.compile(r"more than (?:1|one) value (?:per|a) channel")
+"""What batch norms say, torch's and ours."""
 LOST_PEER = re.compile(
     r"connection (?:closed|reset|was likely closed)|remote process exited|communicator was aborted|broken pipe"
     r"|failed to (?:recv|send)",
@@ -207,6 +223,11 @@ def _known(error: BaseException) -> Verdict | None:
         return None
     if isinstance(error, SpecError):
         return Verdict(FailureKind.BAD_SPEC, str(error))
+    if isinstance(error, ValueError) and ONE_VALUE.search(str(error)):
+        fix = "raise train.micro_batch or train.batch, or lower resources.workers"
+        return Verdict(
+            FailureKind.BAD_SPEC, f"train.batch: batch norm can't train on one image at a time: {error}; {fix}"
+        )
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return Verdict(FailureKind.OUT_OF_MEMORY, f"out of memory: {error}; lower train.micro_batch")
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:

@@ -29,7 +29,7 @@ class FailureKind(StrEnum):
     BAD_DATA = "bad-data"  # missing, corrupt or altered shards; digest mismatch
     DATA_AWAY = "data-away"  # the data's server is away, refuses connections, fails or is too slow
     OUT_OF_MEMORY = "out-of-memory"
-    NON_FINITE = "non-finite"  # NaN or infinity in a loss
+    NON_FINITE = "non-finite"  # NaN or infinity in a loss or a weight
     COLLAPSED = "collapsed"  # the sentinel's policy ended the training, or its roll backs are used up
     BAD_CHECKPOINT = "bad-checkpoint"  # a checkpoint, or the record of roll backs, is damaged or of another version
     WORKER_LOST = "worker-lost"  # workers died more often than retry.worker_failures
@@ -37,7 +37,7 @@ class FailureKind(StrEnum):
     PREEMPTED = "preempted"  # a node was taken away, or more workers fit: the group starts again, no job ends so
     NO_CAPACITY = "no-capacity"  # the cluster can never give what the job asks for
     DISK_FULL = "disk-full"
-    PUBLISH_FAILED = "publish-failed"  # trained and packaged, but MLflow did not take the model
+    PUBLISH_FAILED = "publish-failed"  # trained, but the package is not the net, or MLflow did not take the model
     START_FAILED = "start-failed"  # Ray refused or lost the driver before it said anything
     INTERNAL = "internal"  # a bug of ours
 

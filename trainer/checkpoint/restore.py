@@ -13,13 +13,14 @@ from trainer.checkpoint.files import DAMAGED, clear_leftovers, read, step_path, 
 from trainer.checkpoint.rollbacks import RollBacks, set_aside
 from trainer.engine.distributed import Distributed
 from trainer.engine.state import TrainState
-from trainer.errors import CheckpointError
+from trainer.errors import BadSpecError, CheckpointError
 from trainer.spec import JobSpec, SpecError
 from trainer.spec import identity as specs
 from trainer.spec.files import parse_spec
 
 LOG = logging.getLogger(__name__)
 NONE = -1
+AFRESH = "start afresh (--fresh) or in another folder"
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,8 @@ def restore(state: TrainState, directory: Path, distributed: Distributed) -> Res
     Those that a roll back has undone are set aside first, so they are never chosen.
     Damaged ones are renamed to `damaged-step-…`: they stay for whoever wants to look, and are in no one's way. If all
     are damaged the training starts over, and the warnings say so.
-    Raises CheckpointError, naming the differing fields, if the checkpoint is of another training.
+    Raises BadSpecError, naming the differing fields, if the checkpoint is of another training, CheckpointError if it is of a
+    version that can't be read here.
     """
     step, warnings = NONE, list[str]()
     if distributed.is_main:
@@ -74,11 +76,11 @@ def _step_of(path: Path) -> int:
 
 
 def refuse_other(spec: JobSpec, extras: dict[str, Any], meta: dict[str, Any], path: Path) -> None:
-    """Raise CheckpointError, naming the fields, if the checkpoint belongs to a training that would have gone another way."""
+    """Raise BadSpecError, naming the fields, if the checkpoint belongs to a training that would have gone another way."""
     try:
         theirs = identity(parse_spec(meta["spec"]), meta["extras"])
     except (SpecError, KeyError) as error:
-        raise CheckpointError(f"{path} has a spec that this version can't read: {error}") from error
+        raise CheckpointError(f"{path} has a spec that this version can't read: {error}; {AFRESH}") from error
     ours = identity(spec, extras)
     differing = [
         f"{field} is {theirs.get(field)!r} in the checkpoint and {ours.get(field)!r} now"
@@ -86,9 +88,7 @@ def refuse_other(spec: JobSpec, extras: dict[str, Any], meta: dict[str, Any], pa
         if ours.get(field) != theirs.get(field)
     ]
     if differing:
-        raise CheckpointError(
-            f"{path} is of another training: {'; '.join(differing)}; start afresh (--fresh) or in another folder"
-        )
+        raise BadSpecError(f"{path} is of another training: {'; '.join(differing)}; {AFRESH}")
 
 
 def identity(spec: JobSpec, extras: dict[str, Any]) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor, nn
 
 from trainer.engine.memory import give_back, keep_freed_memory
-from trainer.errors import BadSpecError, TrainingError
+from trainer.errors import BadSpecError, ClusterError, TrainingError
 from trainer.spec import JobSpec
 
 
@@ -63,7 +63,7 @@ class Distributed:
         """Join the process group that the launcher made (or the environment describes) and check it.
 
         `world` is the number of workers the launcher started. Raises BadSpecError if the spec asks for a GPU that is not there,
-        TrainingError if the group is not of `world` processes on the device asked for: on the CPU, Accelerate would
+        ClusterError if the group is not of `world` processes on the device asked for: on the CPU, Accelerate would
         otherwise train that many independent models and say nothing.
         """
         gpu = spec.resources.gpus_per_worker > 0
@@ -89,7 +89,7 @@ class Distributed:
             )
         )
         if found.world != world or found.device.type != ("cuda" if gpu else "cpu"):
-            raise TrainingError(
+            raise ClusterError(
                 f"the process group has {found.world} processes on {found.device.type}, but the launcher started {world} "
                 f"on {'cuda' if gpu else 'cpu'}; check RANK, WORLD_SIZE and MASTER_ADDR"
             )

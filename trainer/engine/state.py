@@ -18,7 +18,7 @@ from trainer.engine import ema as averaging
 from trainer.engine.distributed import Distributed
 from trainer.engine.players import Player
 from trainer.engine.random import fold, seed_globals
-from trainer.errors import CheckpointError
+from trainer.errors import BadSpecError, CheckpointError
 from trainer.families.base import AnyFamily
 from trainer.families.table import family as find_family
 from trainer.spec import JobSpec
@@ -74,10 +74,14 @@ class TrainState:
 
     @classmethod
     def create(cls, spec: JobSpec, distributed: Distributed, correction: Correction = NO_CORRECTION) -> TrainState:
-        """The state before the first step, the same on every rank. Raises TrainingError if the ranks differ."""
+        """The state before the first step, the same on every rank. Raises BadSpecError for an architecture that can't be
+        built, TrainingError if the ranks differ."""
         family = find_family(spec.arch.family)
         seed_globals(seed_after(spec.train.seed, correction), "init")
-        nets = family.build(spec.arch)
+        try:
+            nets = family.build(spec.arch)
+        except ValueError as error:  # a size that a layer can't have
+            raise BadSpecError(f"arch: family {spec.arch.family} can't be built so: {error}") from error
         if spec.train.channels_last:
             nets = {name: net.to(memory_format=torch.channels_last) for name, net in nets.items()}  # type: ignore[call-overload]
         averaged = spec.arch.published if spec.ema else ()
@@ -188,7 +192,9 @@ def _check_names(expected: dict[str, Tensor], saved: dict[str, Tensor]) -> None:
         if key in saved and _describe(saved[key]) != _describe(value)
     ]
     if problems:
-        raise CheckpointError("the checkpoint does not fit this model: " + _shortened(problems))
+        raise CheckpointError(
+            "the checkpoint does not fit this model, as another version wrote it: " + _shortened(problems)
+        )
 
 
 def _describe(tensor: Tensor) -> str:

@@ -28,7 +28,7 @@ from trainer.data.fetch import chunks, retrying
 from trainer.data.locate import ANYWHERE, locate_file
 from trainer.data.stream import Dataset
 from trainer.engine.distributed import Distributed
-from trainer.errors import BadDataError, BadSpecError, TrainingError
+from trainer.errors import BadDataError, BadSpecError, ClusterError
 from trainer.evaluate.classifier import classifier_extractor
 from trainer.evaluate.files import file_digest, replace_atomically
 from trainer.spec import Evaluation
@@ -71,7 +71,18 @@ class FileExtractor:
 
     @torch.inference_mode()
     def __call__(self, images_BCHW: Tensor) -> Tensor:
-        """See :class:`Extractor`. Raises BadSpecError if the net fails or gives another shape."""
+        """See :class:`Extractor`. Raises BadSpecError if the net fails, or gives another shape, NaN or infinity."""
+        features = self.probe(images_BCHW)
+        if bad := int((~features.isfinite()).any(dim=1).sum()):
+            raise BadSpecError(
+                f"evaluation.extractor: {self.name} gives NaN or infinity for {bad} of {len(features)} images, so no score can "
+                "be told; use one that gives finite features for every image, also for a black or constant one"
+            )
+        return features
+
+    @torch.inference_mode()
+    def probe(self, images_BCHW: Tensor) -> Tensor:
+        """Its features of these images, whatever they are."""
         x = images_BCHW.to(self.device).float().expand(-1, 3, -1, -1)
         try:
             features = self.net(x)
@@ -95,20 +106,20 @@ def extractor(
     """The extractor that the spec names, on this rank's device. All ranks must call it.
 
     `access`: where a user's file may lie. Raises BadSpecError for a file that can't be read or used, DataAwayError for one
-    that can't be reached, TrainingError if the ranks ended up with different extractors.
+    that can't be reached, ClusterError if the ranks ended up with different extractors.
     """
     with distributed.main_first():
         if evaluation.extractor == "classifier":
             found: Extractor = classifier_extractor(dataset, cache_dir, distributed.device)
         else:
-            found = file_extractor(evaluation.extractor, cache_dir, distributed.device, access)
+            found = own = file_extractor(evaluation.extractor, cache_dir, distributed.device, access)
             for batch in (2, 3):  # fails now rather than after training, and tells a batch size that is baked in
-                found(
+                own.probe(
                     torch.zeros(batch, dataset.manifest.channels, *[dataset.manifest.resolution] * 2, dtype=torch.uint8)
                 )
-    own = torch.tensor([int(found.digest[:15], 16)], device=distributed.device)
-    if len(set(distributed.gather(own).tolist())) > 1:
-        raise TrainingError(
+    digest = torch.tensor([int(found.digest[:15], 16)], device=distributed.device)
+    if len(set(distributed.gather(digest).tolist())) > 1:
+        raise ClusterError(
             "the workers' feature extractors differ; AGON_CACHE_DIR must be one folder that all nodes share"
         )
     return found

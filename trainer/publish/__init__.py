@@ -3,8 +3,8 @@
 >>> listeners.append(Publisher(job, dataset))
 """
 
+from trainer.errors import PublishError
 from trainer.publish.package import build_package
 from trainer.publish.publisher import Publisher
-from trainer.publish.registry import PublishError
 
 __all__ = ["PublishError", "Publisher", "build_package"]

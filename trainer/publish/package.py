@@ -37,7 +37,7 @@ from trainer.engine.pixels import from_bytes
 from trainer.engine.sampling import sample
 from trainer.engine.standing import standing, stands, statistics
 from trainer.engine.state import TrainState
-from trainer.errors import TrainingError
+from trainer.errors import PublishError
 from trainer.families.arch import Arch
 from trainer.families.base import AnyFamily
 from trainer.images import grid, save_png
@@ -68,7 +68,7 @@ def build_package(
 ) -> Path:
     """Write the package of a training's `state.generator` to `out`, which is replaced. Returns `out`.
 
-    Raises TrainingError if the package, read back, does not give the net's images.
+    Raises PublishError if the package, read back, does not give the net's images.
     """
     spec, manifest = state.spec, dataset.manifest
 
@@ -97,7 +97,7 @@ def assemble(
     """Write a package to `out`, which is replaced. record: `scores.json`. card: writes `card.md`. Returns `out`.
 
     Before it is put in place, the package is loaded with its own code and must give the net's images.
-    Raises TrainingError if it doesn't.
+    Raises PublishError if it doesn't.
     """
     spec = state.spec
     net = _bare(standing(state.family, spec, state.generator))
@@ -212,7 +212,10 @@ def _check_codes(generator: Generator, encoder: nn.Module, arch: Arch) -> None:
         expected = encoder(x).numpy()
     off = float(np.abs(expected - generator.encode(images)).max())
     if off > ENCODER_TOLERANCE * max(1.0, float(np.abs(expected).max())):
-        raise TrainingError(f"the package of family {arch.family} encodes otherwise than the net (by up to {off:.2g})")
+        raise PublishError(
+            f"the package of family {arch.family} encodes otherwise than the net (by up to "
+            f"{off:.2g}); it is not published. Some operation of E depends on data or batch size when it is traced"
+        )
 
 
 def _save_standing(state: Trained, folder: Path) -> list[float | None]:
@@ -231,7 +234,7 @@ def _check_images(generator: Generator, net: nn.Module, state: Trained, truncati
     theirs = generator.sample(n=8, seed=0, truncation=truncation)
     off = int(np.abs(ours.astype(np.int16) - theirs).max())
     if off > 1:
-        raise TrainingError(
+        raise PublishError(
             f"the package of family {state.spec.arch.family} samples other images than the engine (pixels differ by up "
             f"to {off}); it is not published. Does the family draw latents that config.json doesn't describe?"
         )

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from trainer.errors import TrainingError
+from trainer.errors import PublishError
 from trainer.families.arch import Arch
 from trainer.families.base import AnyFamily
 
@@ -67,13 +67,13 @@ def export_program(net: nn.Module, inputs: Inputs, path: Path) -> None:
 
 @torch.inference_mode()
 def check_program(net: nn.Module, forward: Callable[..., Tensor], inputs: Inputs, family: str) -> None:
-    """Raise TrainingError unless the program that was read back gives the net's images for several batch sizes."""
+    """Raise PublishError unless the program that was read back gives the net's images for several batch sizes."""
     for n in CHECKED_BATCHES:
         given = inputs(n)
         expected, found = net(*given), forward(*given)
         if expected.shape != found.shape or not torch.allclose(expected, found, rtol=0.0, atol=TOLERANCE):
             off = (expected - found).abs().max() if expected.shape == found.shape else f"shape {list(found.shape)}"
-            raise TrainingError(
+            raise PublishError(
                 f"the exported program of family {family} differs from the net for a batch of {n} ({off}); "
                 "it is not published. Some operation of G depends on data or batch size when it is traced"
             )

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from trainer import tracking
-from trainer.errors import TrainingError
+from trainer.errors import PublishError
 from trainer.publish.gate import Standing, judge
 from trainer.spec import Publish
-from trainer.wire import FailureKind, JobFile
+from trainer.wire import JobFile
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -36,12 +36,6 @@ class Registered:
     version: str
     champion: bool
     verdict: str
-
-
-class PublishError(TrainingError):
-    """The package is complete, but the registry did not take it."""
-
-    kind = FailureKind.PUBLISH_FAILED
 
 
 def register(job: JobFile, package: Path) -> Registered:

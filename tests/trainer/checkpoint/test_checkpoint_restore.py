@@ -10,7 +10,7 @@ from checkpoint_doubles import small_spec
 
 from trainer.checkpoint import restore, step_path, write
 from trainer.engine.state import TrainState
-from trainer.errors import CheckpointError
+from trainer.errors import BadSpecError
 
 
 def saved(tmp_path, distributed, *changes, step=4, data="d" * 64):
@@ -75,7 +75,7 @@ def test_another_training_is_refused_by_field(tmp_path, distributed, change, mes
     saved(tmp_path, distributed)
     state = fresh(distributed, change)
     before = {name: tensor.clone() for name, tensor in state.tensors().items()}
-    with pytest.raises(CheckpointError, match=message):
+    with pytest.raises(BadSpecError, match=message):
         restore(state, tmp_path, distributed)
     assert all(torch.equal(before[name], tensor) for name, tensor in state.tensors().items())
     assert state.clock.step == 0
@@ -83,5 +83,5 @@ def test_another_training_is_refused_by_field(tmp_path, distributed, change, mes
 
 def test_other_data_is_refused_though_the_spec_is_the_same(tmp_path, distributed):
     saved(tmp_path, distributed, data="a" * 64)
-    with pytest.raises(CheckpointError, match=r"data\.digest"):
+    with pytest.raises(BadSpecError, match=r"data\.digest"):
         restore(fresh(distributed, data="b" * 64), tmp_path, distributed)

@@ -23,7 +23,7 @@ from trainer.errors import BadSpecError
 from trainer.evaluate import classifier as module
 from trainer.evaluate import extractor
 from trainer.evaluate.classifier import FEATURES, classifier_extractor, prepare
-from trainer.evaluate.features import file_extractor
+from trainer.evaluate.features import FileExtractor, file_extractor
 
 CPU = torch.device("cpu")
 
@@ -162,6 +162,18 @@ def test_a_users_file_gets_float_rgb_in_0_to_255(save, digits, cache, tmp_path):
 def test_a_file_that_gives_no_features_is_refused_at_once(digits, cache, tmp_path):
     with pytest.raises(BadSpecError, match=r"evaluation\.extractor: .* must give features \[B, F\]"):
         from_file(saved_torchscript(Misshapen(), tmp_path / "net.ts"), digits, cache)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_features_that_are_not_finite_name_the_extractor_and_are_its_users_to_mend(value):
+    def net(x):
+        features = x.mean(dim=(2, 3))
+        features[1, 0] = value
+        return features
+
+    eye = FileExtractor("mine.pt", "0" * 64, net, torch.device("cpu"))
+    with pytest.raises(BadSpecError, match=r"evaluation\.extractor: mine\.pt gives NaN or infinity for 1 of 3 images"):
+        eye(torch.zeros(3, 1, 8, 8, dtype=torch.uint8))
 
 
 def test_a_program_with_a_fixed_batch_is_refused_at_once(digits, cache, tmp_path):

@@ -78,7 +78,8 @@ def test_a_longer_training_goes_on_from_the_last_checkpoint(home, tmp_path):
 
 def test_another_training_in_the_same_folder_is_refused_with_the_field(home):
     found = train(home, "--set", "optimizers.G.lr=0.5")
-    assert found.returncode == 1
+    assert found.returncode == 2
+    assert found.stderr.startswith("error: bad-spec: ")
     assert "optimizers.G.lr is 0.0005 in the checkpoint and 0.5 now" in found.stderr
     assert "Traceback" not in found.stderr
 
