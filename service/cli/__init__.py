@@ -3,7 +3,7 @@
 app       the command, and how errors become messages and exit codes
 stack     up, down, status
 specs     recipes, init, validate
-jobs      submit, jobs, show, watch, events, logs, cancel
+jobs      submit, jobs, show, watch, events, logs, cancel, retry
 search    search FILE and its verbs
 children  data, train, pull, sample
 report    report

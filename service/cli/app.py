@@ -51,7 +51,17 @@ def _root(
 VERBS: dict[str, tuple[Callable[..., None], ...]] = {
     "The stack": (stack.up, stack.down, stack.status),
     "Specs": (specs.recipes, specs.init, specs.validate),
-    "Jobs": (jobs.submit, jobs.watch, jobs.jobs, jobs.show, jobs.events, jobs.logs, report.report, jobs.cancel),
+    "Jobs": (
+        jobs.submit,
+        jobs.watch,
+        jobs.jobs,
+        jobs.show,
+        jobs.events,
+        jobs.logs,
+        report.report,
+        jobs.cancel,
+        jobs.retry,
+    ),
 }
 CHILDREN = (children.data, children.plan, children.train, children.pull, children.sample, children.import_)
 

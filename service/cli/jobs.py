@@ -1,4 +1,4 @@
-"""agon submit, jobs, show, watch, events, logs, cancel."""
+"""agon submit, jobs, show, watch, events, logs, cancel, retry."""
 
 from __future__ import annotations
 
@@ -205,6 +205,33 @@ def cancel(job: JobArgument, json_: Json = False) -> None:
     else:
         asked = " was asked to stop; it is " if not found.ended else " is "
         err.print(Text.assemble("job ", (found.id, "bold"), asked, state(found.state)))
+
+
+def retry(
+    job: JobArgument,
+    wait: Annotated[bool, typer.Option("--wait", help="Follow the job until it has ended.")] = False,
+    json_: Json = False,
+) -> None:
+    """Let a job that has failed or was cancelled go on: the same job, its next attempt, from its newest checkpoint.
+
+    Its spec stays as it is: mend what broke it first (the data's server, a full disk, the registry). With --wait: live progress,
+    and exit code 1 unless it succeeds. Exit code 4 if it has succeeded, or has not ended.
+
+    Examples:
+
+    - `agon retry dcgan-digits`
+    - `agon retry j-0123456789 --wait`
+    """
+    with _client() as client:
+        found = client.retry(find(client, job).id)
+        if wait:
+            _follow(client, found, json_)
+            return
+    if json_:
+        print_json(found.model_dump(mode="json"))
+        return
+    err.print(Text.assemble("job ", (found.id, "bold"), " is tried again; it is ", state(found.state)))
+    note(f"follow it: agon watch {found.id}   its log: agon logs {found.id} -f   stop it: agon cancel {found.id}")
 
 
 def find(client: Client, text: str) -> Job:

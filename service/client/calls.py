@@ -110,6 +110,10 @@ class Client(SearchCalls):
         """Ask a job to checkpoint and stop. Raises Conflict once it has ended."""
         return self._read(Job, "POST", f"/v1/jobs/{part(job)}/cancel")
 
+    def retry(self, job: str) -> Job:
+        """Let a job that has failed or was cancelled go on from its newest checkpoint. Raises Conflict in another state."""
+        return self._read(Job, "POST", f"/v1/jobs/{part(job)}/retry")
+
     def logs(self, job: str, *, tail: int | None = None, offset: int | None = None) -> str:
         """The log of the newest attempt's driver. `offset`: without so many characters of its beginning; `tail`: of
         that only the last lines."""

@@ -5,8 +5,8 @@ submitted ──► queued ──► starting ──► running ──► succee
                             ▼  └ queued ┘◄─┘  └─► stopping ──► cancelled, paused
                 cancelled, paused    (retry)
 
-A search that is paused, or has failed, goes back to queued when it is resumed; one that has ended or is paused when it is extended.
-Jobs know neither: what broke one would break it again.
+A job that has failed or was cancelled goes back to queued when someone has it tried again: the same job, with its next attempt.
+A search that is paused, or has failed, goes back when it is resumed; one that has ended or is paused when it is extended.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class State(StrEnum):
 
     @property
     def ended(self) -> bool:
-        """Whether nothing happens to it any more, unless someone resumes or extends it."""
+        """Whether nothing happens to it any more, unless someone has it go on."""
         return self in (State.SUCCEEDED, State.FAILED, State.CANCELLED)
 
     @property
@@ -51,6 +51,7 @@ class Trigger(StrEnum):
     CANCEL = "cancel"  # it ended as asked
     PAUSE = "pause"  # it ended as asked, to go on later
     RESUME = "resume"
+    TRY_AGAIN = "be tried again"  # someone asks for another attempt at what has failed or was cancelled
     EXTEND = "extend"  # it shall do more than it was first asked to
 
 
@@ -71,8 +72,8 @@ TABLE: dict[State, dict[Trigger, State]] = {
     State.STOPPING: {**_END, **_LEAVE},
     State.PAUSED: {Trigger.RESUME: State.QUEUED, Trigger.EXTEND: State.QUEUED, Trigger.CANCEL: State.CANCELLED},
     State.SUCCEEDED: {Trigger.EXTEND: State.QUEUED},
-    State.FAILED: {Trigger.RESUME: State.QUEUED, Trigger.EXTEND: State.QUEUED},
-    State.CANCELLED: {Trigger.EXTEND: State.QUEUED},
+    State.FAILED: {Trigger.RESUME: State.QUEUED, Trigger.TRY_AGAIN: State.QUEUED, Trigger.EXTEND: State.QUEUED},
+    State.CANCELLED: {Trigger.TRY_AGAIN: State.QUEUED, Trigger.EXTEND: State.QUEUED},
 }
 
 

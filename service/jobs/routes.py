@@ -1,4 +1,4 @@
-"""Jobs: create, list, show, cancel, follow, logs, samples, report; and what a running job calls."""
+"""Jobs: create, list, show, cancel, retry, follow, logs, samples, report; and what a running job calls."""
 
 from __future__ import annotations
 
@@ -83,6 +83,18 @@ def cancel(job_id: JobId, ctx: Ctx, caller: User) -> JobReply:
     """Ask a job to save a checkpoint and end. One that has not started ends at once."""
     with ctx.db.begin() as session:
         job = store.cancel(session, job_id)
+    ctx.ring(job.number)
+    return JobReply.of(job)
+
+
+@router.post("/v1/jobs/{job_id}/retry", status_code=202)
+def retry(job_id: JobId, ctx: Ctx, caller: User) -> JobReply:
+    """Let a job that has failed or was cancelled go on: the same job, its next attempt, from its newest checkpoint.
+
+    Asked twice, it is tried again once. 409 for one that has succeeded, or has not ended.
+    """
+    with ctx.db.begin() as session:
+        job = store.retry(session, job_id)
     ctx.ring(job.number)
     return JobReply.of(job)
 

@@ -109,6 +109,42 @@ def cancel(session: Session, run_id: str, kind: Kind = JOB) -> Job:
     return job
 
 
+TRIED_AGAIN = "tried again"
+"""Reason of the change by which a job that had ended goes on."""
+
+
+def retry(session: Session, job_id: str) -> Job:
+    """Put a job that has failed or was cancelled back into the queue, for its next attempt with as many tries as the first.
+
+    Asked again before that attempt trains, nothing changes. Raises NotFound, Conflict in another state.
+    """
+    job = get(session, job_id, lock=True)
+    state = State(job.state)
+    if state in (State.FAILED, State.CANCELLED):
+        put_back(session, job, Trigger.TRY_AGAIN, TRIED_AGAIN, "run")
+    elif state is State.RUNNING or state is State.STOPPING or not _is_tried_again(session, job):
+        raise Conflict(f"job {job_id} {WHY_NOT.get(state, 'has not ended; it is tried for the first time')}")
+    return job
+
+
+WHY_NOT = {
+    State.SUCCEEDED: "has succeeded, so there is nothing to try again; submit a new job with more train.images",
+    State.RUNNING: "is running; it can be tried again once it has failed or was cancelled",
+    State.STOPPING: "is being cancelled; try it again once it is cancelled",
+}
+
+
+def _is_tried_again(session: Session, job: Job) -> bool:
+    """Whether it is where a retry has put it: nobody asked for its end since, and its attempt doesn't train yet."""
+    statement = select(JobChange.reason, JobChange.state).where(JobChange.job_number == job.number)
+    for reason, state in session.execute(statement.order_by(JobChange.id.desc())):
+        if State(state).ended:
+            return False
+        if reason == TRIED_AGAIN:
+            return job.desired == "run"
+    return False
+
+
 def want(job: Job, desired: str) -> None:
     """Write what is wanted of a run that the reconciler looks after, and have it look."""
     job.desired, job.revision, job.due_at = desired, job.revision + 1, datetime.now(UTC)

@@ -85,7 +85,7 @@ def test_jobs_are_found_by_name_and_the_newest_wins(agon: Agon, world: Any) -> N
 
 
 def test_an_unknown_job_is_refused_with_4(agon: Agon, world: Any) -> None:
-    for verb in ("show", "cancel", "logs", "watch", "events"):
+    for verb in ("show", "cancel", "retry", "logs", "watch", "events"):
         found = agon(verb, "nope")
         assert found.code == 4, verb
         assert "nope" in found.err
@@ -104,6 +104,16 @@ def test_cancel_and_cancel_again(agon: Agon, world: Any) -> None:
     again = agon("cancel", job)
     assert again.code == 4
     assert "cancelled" in again.err
+    back = agon("retry", job, "--json")
+    assert back.code == 0
+    assert json.loads(back.out)["state"] in ("queued", "starting")
+
+
+def test_a_job_that_waits_for_its_first_time_is_not_retried_and_says_why(agon: Agon, world: Any) -> None:
+    job = agon("submit", "dcgan-digits").out.strip()
+    refused = agon("retry", job)
+    assert refused.code == 4
+    assert "first time" in refused.err or "is running" in refused.err
 
 
 def test_logs_are_printed_and_followed_to_the_end(agon: Agon, world: Any) -> None:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from service.jobs.lifecycle import TABLE, IllegalTransitionError, State, Trigger, advance
 
-AGAIN = {Trigger.RESUME, Trigger.EXTEND}
+AGAIN = {Trigger.RESUME, Trigger.EXTEND, Trigger.TRY_AGAIN}
 """What puts a run that has ended, or is paused, back into the queue."""
 
 
@@ -61,6 +61,10 @@ def test_only_what_is_paused_or_has_failed_is_resumed_and_it_is_not_on_the_clust
     assert [state for state in State if Trigger.RESUME in TABLE[state]] == [State.PAUSED, State.FAILED]
     assert not State.PAUSED.on_ray
     assert not State.PAUSED.ended
+
+
+def test_only_what_has_failed_or_was_cancelled_is_tried_again() -> None:
+    assert [state for state in State if Trigger.TRY_AGAIN in TABLE[state]] == [State.FAILED, State.CANCELLED]
 
 
 def test_a_stopping_job_is_never_started_again() -> None:
