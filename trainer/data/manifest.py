@@ -13,6 +13,7 @@ from trainer.access import Access
 from trainer.data.fetch import PATIENT, Patience, read_file
 from trainer.data.locate import ANYWHERE, Location, locate
 from trainer.errors import BadDataError
+from trainer.families.table import can_be
 from trainer.schema import Frozen
 from trainer.spec import FieldError, JobSpec
 
@@ -127,7 +128,8 @@ def mismatches(manifest: DatasetManifest, spec: JobSpec) -> list[FieldError]:
     """Every field of the spec that this dataset does not fit; empty if it does."""
     arch, found = spec.arch, []
     if arch.resolution != manifest.resolution:
-        fix = f"use {manifest.resolution}, or pack the data again with --resolution {arch.resolution}"
+        again = f"pack the data again with --resolution {arch.resolution}"
+        fix = f"use {manifest.resolution}, or {again}" if can_be(type(arch), manifest.resolution) else again
         found.append(_mismatch("arch.resolution", arch.resolution, f"the data has {manifest.resolution} px", fix))
     if arch.channels != manifest.channels:
         fix = f"use {manifest.channels}, or pack the data again with --channels {arch.channels}"

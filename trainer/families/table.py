@@ -12,8 +12,11 @@ and its name in ``NAMES``. The contract tests pick it up.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import TypeAdapter, ValidationError
 
 from trainer.families.arch import Arch, CodedLatent
 
@@ -22,6 +25,9 @@ if TYPE_CHECKING:
     from trainer.spec import JobSpec
 
 NAMES: tuple[str, ...] = ("gan", "cgan", "dcgan", "bigan", "infogan", "ae", "vae", "r3gan", "biggan", "biggan-deep")
+
+MOST_PIXELS = 512
+"""Pixels a side of the largest images that are packed."""
 
 
 def module(name: str, part: Literal["arch", "recipes", "nets"]) -> Any:
@@ -42,6 +48,34 @@ def families_with(what: Literal["labels", "encoder", "codes"]) -> tuple[str, ...
         "codes": lambda arch: isinstance(arch.model_fields["latent"].default, CodedLatent),
     }
     return tuple(name for name, arch in zip(NAMES, arch_classes(), strict=True) if can[what](arch))
+
+
+@cache
+def resolutions() -> dict[int, tuple[str, ...]]:
+    """Pixels a side → the families that have nets of that size; only sizes that some family has. Torch-free."""
+    found: dict[int, list[str]] = {}
+    for name, arch in zip(NAMES, arch_classes(), strict=True):
+        for resolution in range(1, MOST_PIXELS + 1):
+            if can_be(arch, resolution):
+                found.setdefault(resolution, []).append(name)
+    return {resolution: tuple(found[resolution]) for resolution in sorted(found)}
+
+
+def can_be(arch: type[Arch], resolution: int) -> bool:
+    """Whether a family has nets of so many pixels a side. Torch-free."""
+    field = _resolution_of(arch)
+    try:
+        field.validate_python(resolution)
+    except ValidationError:
+        return False
+    return True
+
+
+@cache
+def _resolution_of(arch: type[Arch]) -> TypeAdapter[Any]:
+    field = arch.model_fields["resolution"]
+    kind: Any = Annotated[field.annotation, *field.metadata]
+    return TypeAdapter(kind)
 
 
 def recipes() -> dict[str, Callable[..., JobSpec]]:
