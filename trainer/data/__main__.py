@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,11 +11,13 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from trainer.access import Access
-from trainer.data.check import Checked, check
-from trainer.data.pack import Options, Packed, pack
+from trainer.data.check import check
+from trainer.data.layout import class_list
+from trainer.data.layouts.table import LAYOUTS
+from trainer.data.pack import Options, pack
+from trainer.data.show import show, show_ignored, tell
 from trainer.errors import BadDataError, DataAwayError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
@@ -29,7 +32,7 @@ def main() -> None:
 
 @app.command("pack")
 def pack_command(
-    source: Annotated[str, typer.Argument(help="A folder or zip of images, or builtin:digits.")],
+    source: Annotated[str, typer.Argument(help="A folder, zip or tar of images, or builtin:digits.")],
     out: Annotated[Path, typer.Argument(help="Folder for dataset.json and the shards: new, empty, or this dataset's.")],
     resolution: Annotated[
         int | None, typer.Option(min=8, max=512, help="Pixels a side. Default: the images' own.")
@@ -37,10 +40,26 @@ def pack_command(
     channels: Annotated[
         int | None, typer.Option(min=1, max=3, help="1 grey, 3 RGB. Default: as the images are.")
     ] = None,
-    shard_size: Annotated[int, typer.Option(min=1, max=16384, help="MiB after which a new shard is begun.")] = 64,
+    layout: Annotated[
+        str | None, typer.Option(help=f"How to read SOURCE where there are several ways: {', '.join(LAYOUTS)}.")
+    ] = None,
     split: Annotated[
         str | None, typer.Option(help="Pack this split only (train, test, val), straight into OUT.")
     ] = None,
+    classes: Annotated[
+        str | None,
+        typer.Option(help="Classes in label order: a,b,c or a file of lines. Default: 0, 1, 2, 10 or a, b, c."),
+    ] = None,
+    empty_classes: Annotated[
+        Literal["refuse", "keep", "drop"], typer.Option(help="A class without images: an error, numbered, or left out.")
+    ] = "refuse",
+    label_column: Annotated[str | None, typer.Option(help="Column of a table that holds the labels.")] = None,
+    values: Annotated[
+        str | None,
+        typer.Option("--range", help="LOW:HIGH, the values that become black and white in images of more than 8 bits."),
+    ] = None,
+    follow_links: Annotated[bool, typer.Option("--follow-links", help="Follow links that lead out of SOURCE.")] = False,
+    shard_size: Annotated[int, typer.Option(min=1, max=16384, help="MiB after which a new shard is begun.")] = 64,
     max_corrupt: Annotated[
         float, typer.Option(min=0, max=1, help="Largest share of unreadable images to skip.")
     ] = 0.01,
@@ -53,34 +72,59 @@ def pack_command(
 
     SOURCE is read as
 
-      class folders      cats/1.jpg dogs/2.png      → labelled, classes in alphabetical order
+      class folders      cats/1.jpg dogs/2.png      → labelled, classes in natural order (0, 1, 2, 10)
 
       splits             train/cats/… test/cats/…   → OUT/train and OUT/test, each a dataset
 
       a flat folder      1.jpg 2.png                → without labels (arch.classes: 0)
 
-    Images are turned as their EXIF says, cropped to the central square, resized with
-    antialiasing and stored as PNG in a fixed shuffled order. Unreadable ones are listed
-    and skipped. The same images give the same bytes and digest.
+      labels in a file   dataset.json of StyleGAN, a CSV of file and label, metadata.csv or
+                         metadata.jsonl of Hugging Face, tars of WebDataset with .cls
+
+    It says which one it took, and refuses what can be read in two ways; choose with --layout.
+
+    Images are found by their bytes, whatever their names; all else is listed. They are
+    turned as their EXIF says, cropped to the central square, resized with antialiasing and
+    stored as PNG in a fixed shuffled order. Unreadable ones are listed and skipped. The
+    same images give the same bytes and digest.
 
     Then train on it: agon submit RECIPE --set data.url=OUT
     """
     if channels == 2:
         raise typer.BadParameter("use 1 (grey) or 3 (RGB)", param_hint="--channels")
     kind: Literal[1, 3] | None = None if channels is None else 1 if channels == 1 else 3
-    options = Options(resolution, kind, shard_size << 20, split, max_corrupt, workers, force, name)
     with _progress("packing", as_json) as bar:
         task = bar.add_task("packing", total=None)
         try:
+            options = Options(
+                resolution, kind, shard_size << 20, split, max_corrupt, workers, force, name, layout,
+                None if classes is None else class_list(classes), empty_classes, label_column, _range(values), follow_links,
+            )  # fmt: skip
             packed = pack(source, out, options, lambda done, total: bar.update(task, completed=done, total=total))
-        except BadDataError as error:
+        except (BadDataError, DataAwayError) as error:
             bar.stop()
             _fail(error, as_json)
     if as_json:
         typer.echo(json.dumps([item.model_dump(mode="json") for item in packed], ensure_ascii=False))
         return
     for item in packed:
-        _show(item)
+        show(item, talk)
+    show_ignored(packed[0].ignored, Path(packed[0].path), talk)
+
+
+def _range(text: str | None) -> tuple[float, float] | None:
+    if text is None:
+        return None
+    low, colon, high = text.partition(":")
+    try:
+        found = (float(low), float(high))
+    except ValueError:
+        found = (1.0, 0.0)
+    if not colon or not math.isfinite(found[0] + found[1]) or found[0] >= found[1]:
+        raise typer.BadParameter(
+            f"{text!r} is no range; give LOW:HIGH with LOW below HIGH, such as 0:4095", param_hint="--range"
+        )
+    return found
 
 
 @app.command("check")
@@ -108,7 +152,7 @@ def check_command(
     if as_json:
         typer.echo(json.dumps({"ok": found.ok, **found.model_dump(mode="json")}, ensure_ascii=False))
     else:
-        _tell(found)
+        tell(found, talk)
     raise typer.Exit(0 if found.ok else 1)
 
 
@@ -122,42 +166,6 @@ def _fail(error: BadDataError | DataAwayError, as_json: bool) -> None:
         typer.echo(json.dumps({"ok": False, "error": str(error)}, ensure_ascii=False))
     talk.print(f"[red]error:[/] {escape(str(error))}")
     raise typer.Exit(1)
-
-
-def _show(item: Packed) -> None:
-    manifest = item.manifest
-    size = sum(shard.size for shard in manifest.shards) / 2**20
-    table = Table(show_header=False, box=None)
-    table.add_row(
-        "dataset", escape(f"{manifest.name} → {item.path}") + ("" if item.written else "  (was there already)")
-    )
-    colour = "grey" if manifest.channels == 1 else "RGB"
-    table.add_row("images", f"{manifest.samples:,} of {manifest.resolution}×{manifest.resolution} px, {colour}")
-    if manifest.classes:
-        shown = ", ".join(
-            f"{name} {count:,}" for name, count in list(zip(manifest.classes, manifest.class_counts, strict=True))[:12]
-        )
-        more = f", … ({len(manifest.classes)} classes)" if len(manifest.classes) > 12 else ""
-        table.add_row("classes", escape(shown) + more)
-    else:
-        table.add_row("classes", "none: set arch.classes to 0")
-    table.add_row("shards", f"{len(manifest.shards)} ({size:,.1f} MiB)")
-    table.add_row("digest", manifest.digest)
-    talk.print(table)
-    for warning in item.warnings:
-        talk.print(f"[yellow]warning:[/] {escape(warning)}")
-    if item.corrupt:
-        talk.print(f"[yellow]skipped:[/] {len(item.corrupt):,} unreadable images")
-        for corrupt in item.corrupt[:20]:
-            talk.print(f"  {escape(corrupt.file)} {escape(corrupt.reason)}")
-
-
-def _tell(found: Checked) -> None:
-    for problem in found.problems:
-        talk.print(f"[red]error:[/] {escape(problem)}")
-    if found.ok:
-        manifest = found.manifest
-        talk.print(f"whole: {manifest.samples:,} images in {len(manifest.shards)} shards, digest {manifest.digest}")
 
 
 if __name__ == "__main__":

@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import tempfile
-from collections import Counter, deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from trainer.data.census import Census, Seen, Tally, remarks, unfit
 from trainer.data.codec import BadImageError
-from trainer.data.layout import Layout, arrange, imbalance
+from trainer.data.contents import Contents, sort_out
+from trainer.data.files import Ignored
+from trainer.data.layout import Choices, EmptyClasses, Layout, arrange, imbalance, refuse_empty
 from trainer.data.manifest import DatasetManifest
 from trainer.data.order import key, permutation
-from trainer.data.prepare import prepare_all, probe
-from trainer.data.source import Source, open_source
-from trainer.data.writer import ShardWriter, install, refuse_unless_free
+from trainer.data.prepare import Form, probe
+from trainer.data.source import open_source
+from trainer.data.values import Range
+from trainer.data.workers import prepared_images
+from trainer.data.writer import PACKING, ShardWriter, install, refuse_unless_free
 from trainer.errors import BadDataError
 from trainer.schema import Frozen
 
-CHUNK = 128
-"""Images a worker process takes at once."""
-SERIAL = 16 * CHUNK
-"""Up to so many images, starting worker processes takes longer than doing it here."""
 PROBES = 64
 Progress = Callable[[int, int], None]
 """Called with images done and images in all."""
@@ -46,6 +45,23 @@ class Options:
     """Processes; 0 means one a core."""
     force: bool = False
     name: str | None = None
+    layout: str | None = None
+    """How images and labels lie, where it can be read in several ways: one of `layouts.table.LAYOUTS`."""
+    classes: tuple[str, ...] | None = None
+    """Class names in label order; None: the natural order of those that are there."""
+    empty_classes: EmptyClasses = "refuse"
+    """What a class without images is: an error, a class with a number, or none."""
+    label_column: str | None = None
+    """The column that holds the labels, where its name doesn't say so."""
+    range: Range | None = None
+    """The values of images of more than 8 bits that become black and white; None: as each file says."""
+    follow_links: bool = False
+    """Whether links may lead out of the source's folder."""
+
+    @property
+    def choices(self) -> Choices:
+        """Those that concern the layout."""
+        return Choices(self.layout, self.split, self.classes, self.empty_classes, self.label_column)
 
 
 class Corrupt(Frozen):
@@ -56,7 +72,7 @@ class Corrupt(Frozen):
 
 
 class Packed(Frozen):
-    """One packed split."""
+    """One packed split. What a job needs to know of it is in the manifest: classes, channels, resolution."""
 
     path: str
     split: str
@@ -64,126 +80,184 @@ class Packed(Frozen):
     written: bool
     """False if the same dataset was there already."""
     manifest: DatasetManifest
+    layout: str
+    """How the source was read: one of `layouts.table.LAYOUTS`."""
+    read_as: str
+    """The same for a person."""
+    census: Census
     corrupt: tuple[Corrupt, ...]
+    ignored: tuple[Ignored, ...]
+    """Files of the whole source that were taken for no image, and why."""
     warnings: tuple[str, ...]
+
+
+class _ColourError(Exception):
+    """A picture in colour among images that were taken for grey."""
 
 
 def pack(
     source: str, out: Path, options: Options | None = None, progress: Progress = lambda done, total: None
 ) -> list[Packed]:
-    """Pack a folder, a zip or `builtin:digits` into `out`, or into `out/<split>` for each split.
+    """Pack a folder, a zip, a tar or `builtin:digits` into `out`, or into `out/<split>` for each of several splits.
 
-    Raises BadDataError if there are no images, too many are corrupt, or `out` holds something else.
+    Raises BadDataError if there are no images, too many are corrupt, their labels can be read in several ways, or `out` holds
+    something else. Nothing is left in `out` then.
     """
     options = options or Options()
-    opened = open_source(source)
-    layout = arrange(opened.names())
-    splits = _chosen(layout, options.split)
-    resolution, channels = _format(opened, layout, options)
-    total, done = sum(map(len, splits.values())), 0
-    packed = []
-    for split, entries in splits.items():
-        target = out / split if split and options.split is None else out
-        finished = done
-
-        def tell(count: int, before: int = finished) -> None:
-            progress(before + count, total)
-
-        packed.append(_pack_split(opened, layout, split, entries, target, resolution, channels, options, tell))
-        done += len(entries)
-    return packed
+    opened = open_source(source, follow_links=options.follow_links)
+    with closing(opened):
+        contents = sort_out(opened)
+        with closing(contents.source):
+            layout = arrange(contents, options.choices)
+            form = _form(contents, layout, options)
+            try:
+                return _pack(contents, layout, out, form, options, progress)
+            except _ColourError:  # what was looked at first was grey
+                return _pack(contents, layout, out, replace(form, channels=3), options, progress)
 
 
-def _pack_split(
-    source: Source, layout: Layout, split: str, entries: list[tuple[str, int]], out: Path,
-    resolution: int, channels: Literal[1, 3], options: Options, tell: Callable[[int], None],
-) -> Packed:  # fmt: skip
-    name = options.name or (f"{source.name}-{split}" if split else source.name)
-    refuse_unless_free(out, options.force, resolution=resolution, channels=channels, classes=layout.classes)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}.packing-", dir=out.parent) as folder:
-        writer = ShardWriter(Path(folder), options.shard_size)
-        corrupt: list[Corrupt] = []
-        shuffled = [
-            entries[i] for i in permutation(len(entries), key("pack", len(entries)))
-        ]  # each shard mixes classes
-        images = _prepared(source, [file for file, _ in shuffled], resolution, channels, options.workers)
+def _pack(
+    contents: Contents, layout: Layout, out: Path, form: Form, options: Options, progress: Progress
+) -> list[Packed]:
+    """All splits, each aside; only when all are whole are they moved to where they belong."""
+    total, done = sum(map(len, layout.splits.values())), 0
+    several = len(layout.splits) > 1
+    with ExitStack() as stack:
+        aside: list[_Aside] = []
+        for split, entries in layout.splits.items():
+            target = out / split if several else out
+            before = done
+
+            def tell(count: int, before: int = before) -> None:
+                progress(before + count, total)
+
+            name = options.name or contents.source.name
+            name = f"{name}-{split}" if options.name is None and split and (several or options.split) else name
+            facts = {"channels": form.channels} if options.channels else {}
+            refuse_unless_free(
+                target, options.force, resolution=form.resolution, classes=_names(layout, entries), **facts
+            )
+            target.parent.mkdir(parents=True, exist_ok=True)
+            folder = tempfile.TemporaryDirectory(prefix=f".{target.name}.packing-", dir=target.parent)
+            path = Path(stack.enter_context(folder))
+            aside.append(_write(contents, layout, split, path, target, name, form, options, tell))
+            done += len(entries)
+        _refuse_empty(layout, aside, options)
+        return [_installed(item, layout, options) for item in aside]
+
+
+@dataclass
+class _Aside:
+    """A split that is packed and not yet where it belongs."""
+
+    folder: Path
+    target: Path
+    split: str
+    manifest: DatasetManifest
+    tally: Tally
+    corrupt: list[Corrupt]
+
+
+def _write(
+    contents: Contents, layout: Layout, split: str, folder: Path, target: Path, name: str, form: Form, options: Options,
+    tell: Callable[[int], None],
+) -> _Aside:  # fmt: skip
+    entries = layout.splits[split]
+    tally, corrupt = Tally(form.resolution, form.channels), list[Corrupt]()
+    shuffled = [entries[i] for i in permutation(len(entries), key("pack", len(entries)))]  # each shard mixes classes
+    images = prepared_images(contents.source, [file for file, _ in shuffled], form, options.workers)
+    with closing(ShardWriter(folder, options.shard_size)) as writer:
         for count, ((file, label), image) in enumerate(zip(shuffled, images, strict=True), start=1):
-            if isinstance(image, bytes):
-                writer.add(image, label)
-            else:
+            if isinstance(image, str):
                 corrupt.append(Corrupt(file=file, reason=image))
                 _check_corrupt(corrupt, len(entries), options.max_corrupt)
+            else:
+                tally.add(file, label, image.seen)
+                _check_form(tally, image.seen, form, options)
+                writer.add(image.png, label)
             tell(count)
-        manifest = writer.finish(name, resolution, channels, layout.classes)
-        written = install(Path(folder), out, manifest, options.force)
+        manifest = writer.finish(name, form.resolution, form.channels, _names(layout, entries))
     corrupt.sort(key=lambda item: item.file)
-    warnings = (*layout.warnings, *imbalance(manifest.classes, manifest.class_counts))
-    return Packed(
-        path=str(out), split=split, written=written, manifest=manifest, corrupt=tuple(corrupt), warnings=warnings
+    return _Aside(folder, target, split, manifest, tally, corrupt)
+
+
+def _check_form(tally: Tally, seen: Seen, form: Form, options: Options) -> None:
+    """Whether an image is like those that were looked at first, where size and colours are taken from them."""
+    if options.channels is None and form.channels == 1 and not seen.grey:
+        raise _ColourError
+    if options.resolution is None and tally.sides[0] != tally.sides[1]:
+        raise _differ(*tally.sides)
+
+
+def _names(layout: Layout, entries: list[tuple[str, int]]) -> tuple[str, ...]:
+    """The classes of a split; none if it has no labels."""
+    return layout.classes if any(label >= 0 for _, label in entries) else ()
+
+
+def _installed(item: _Aside, layout: Layout, options: Options) -> Packed:
+    census, manifest = item.tally.finish(), item.manifest
+    warnings = (
+        *layout.warnings,
+        *imbalance(manifest.classes, manifest.class_counts),
+        *remarks(census, manifest.resolution),
+        *unfit(manifest.resolution),
     )
+    packed = Packed(
+        path=str(item.target), split=item.split, written=True, manifest=manifest, layout=layout.name, read_as=layout.what,
+        census=census, corrupt=tuple(item.corrupt), ignored=layout.ignored, warnings=warnings,
+    )  # fmt: skip
+    report = packed.model_dump_json(exclude={"path", "written", "manifest"}, indent=2)
+    (item.folder / PACKING).write_text(report + "\n", "utf-8")
+    return packed.replace(written=install(item.folder, item.target, manifest, options.force))
 
 
-def _prepared(source: Source, files: list[str], resolution: int, channels: int, workers: int) -> Iterator[bytes | str]:
-    """The PNG of each file, or why there is none, in the files' order whatever the number of workers."""
-    chunks = [files[start : start + CHUNK] for start in range(0, len(files), CHUNK)]
-    workers = min(workers or _cores(), len(chunks))
-    if workers == 1 or len(files) <= SERIAL:
-        for chunk in chunks:
-            yield from prepare_all(source, chunk, resolution, channels)
-        return
-    context = multiprocessing.get_context("spawn")  # forking a process that has threads (torch, Ray) can hang
-    pool = ProcessPoolExecutor(workers, context)
-    waiting: deque[Future[list[bytes | str]]] = deque()
-    try:
-        for chunk in chunks:
-            waiting.append(pool.submit(prepare_all, source, chunk, resolution, channels))
-            if len(waiting) > 4 * workers:
-                yield from waiting.popleft().result()
-        while waiting:
-            yield from waiting.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _chosen(layout: Layout, split: str | None) -> dict[str, list[tuple[str, int]]]:
-    if split is None:
-        return layout.splits
-    if split not in layout.splits:
-        there = ", ".join(filter(None, layout.splits)) or "none"
-        raise BadDataError(f"--split {split!r}: the source has no such split; splits: {there}")
-    return {split: layout.splits[split]}
-
-
-def _format(source: Source, layout: Layout, options: Options) -> tuple[int, Literal[1, 3]]:
-    """Resolution and channels: as asked for, else as some of the images are."""
+def _form(contents: Contents, layout: Layout, options: Options) -> Form:
+    """Resolution and channels: as asked for, else as some of the images are. If others are not so, packing them tells."""
     if options.resolution and options.channels:
-        return options.resolution, options.channels
+        return Form(options.resolution, options.channels, options.range)
     entries = [file for split in layout.splits.values() for file, _ in split]
     found = []
     for file in entries[:: max(1, len(entries) // PROBES)]:
         try:
-            found.append(probe(source.read(file)))
+            found.append(probe(contents.source.read(file)))
         except BadImageError:
             continue
     if not found:
+        reason = _reason(contents, entries[0])
         raise BadDataError(
-            f"none of {min(PROBES, len(entries))} images that were looked at can be read; is this image data?"
+            f"none of {min(PROBES, len(entries))} images that were looked at can be read: {entries[0]} {reason}"
         )
     sides = Counter(side for side, _ in found)
     if options.resolution is None and len(sides) > 1:
-        raise BadDataError(f"images differ in size ({min(sides)} to {max(sides)} px); choose one with --resolution")
-    return options.resolution or next(iter(sides)), options.channels or (1 if all(grey for _, grey in found) else 3)
+        raise _differ(min(sides), max(sides))
+    channels = options.channels or (1 if all(grey for _, grey in found) else 3)
+    return Form(options.resolution or next(iter(sides)), channels, options.range)
+
+
+def _reason(contents: Contents, file: str) -> str:
+    try:
+        probe(contents.source.read(file), file)
+    except BadImageError as error:
+        return str(error)
+    return "can't be read"
+
+
+def _differ(smallest: int, largest: int) -> BadDataError:
+    return BadDataError(f"images differ in size ({smallest} to {largest} px); choose one with --resolution")
 
 
 def _check_corrupt(corrupt: list[Corrupt], total: int, limit: float) -> None:
     if len(corrupt) > limit * total:
         listed = "; ".join(f"{item.file} {item.reason}" for item in corrupt[:5])
         raise BadDataError(
-            f"{len(corrupt):,} of {total:,} images are corrupt, more than --max-corrupt {limit:g} allows: {listed}; repair or "
+            f"{len(corrupt):,} of {total:,} images can't be used, more than --max-corrupt {limit:g} allows: {listed}; repair or "
             "remove them, or raise the limit"
         )
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _refuse_empty(layout: Layout, aside: list[_Aside], options: Options) -> None:
+    """A class may also lose its last images to their being unreadable."""
+    counts: Counter[str] = Counter()
+    for item in aside:
+        counts.update(dict(zip(item.manifest.classes, item.manifest.class_counts, strict=True)))
+    refuse_empty(layout.classes, counts, options.choices)

@@ -1,4 +1,4 @@
-"""Any image file → a PNG of the dataset's size and mode."""
+"""Any image file → a PNG of the dataset's size and mode, and what was seen on the way."""
 
 from __future__ import annotations
 
@@ -6,15 +6,37 @@ import io
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
-import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
+from trainer.data.census import Seen, see
 from trainer.data.codec import BadImageError, encode
-from trainer.data.source import Source
+from trainer.data.contents import FORMATS, described, unread
+from trainer.data.files import Source
+from trainer.data.values import DEEP, Range, to_grey
 
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
-GREY = frozenset({"1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L"})
+GREY = frozenset({"1", "L", "LA", "La"}) | DEEP
+_STILL = frozenset({"JPEG", "MPO", "TIFF"})
+"""Formats whose further frames are previews, depth maps and pages, no movement."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """What images are made into."""
+
+    resolution: int
+    channels: int
+    range: Range | None = None
+    """The values of images of more than 8 bits that become black and white; None: as each file says."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An image, ready to be stored."""
+
+    png: bytes
+    seen: Seen
 
 
 def prepare(encoded: bytes, resolution: int, channels: int) -> bytes:
@@ -23,35 +45,45 @@ def prepare(encoded: bytes, resolution: int, channels: int) -> bytes:
     Turned as its EXIF says, alpha laid on white, cropped to the central square, resized with Pillow's antialiased
     bicubic filter; an image that has the right size keeps its pixels. Raises BadImageError.
     """
-    with _opened(encoded) as image:
-        flat = _flattened(ImageOps.exif_transpose(image))
-        converted = flat.convert("L" if channels == 1 else "RGB")
+    return prepared(encoded, Form(resolution, channels)).png
+
+
+def prepared(encoded: bytes, form: Form, name: str = "") -> Prepared:
+    """As :func:`prepare`, with what was seen. `name` tells of formats that their bytes don't tell of."""
+    with _opened(encoded, name) as image:
+        size, grey = image.size, image.mode in GREY
+        moving = image.format not in _STILL and bool(getattr(image, "is_animated", False))
+        flat = _flattened(image, form.range)
+        converted = flat.convert("L" if form.channels == 1 else "RGB")
         side = min(converted.size)
         left, top = (converted.width - side) // 2, (converted.height - side) // 2
         box = (left, top, left + side, top + side)
-        return encode(converted.resize((resolution, resolution), Image.Resampling.BICUBIC, box))
+        final = converted.resize((form.resolution, form.resolution), Image.Resampling.BICUBIC, box)
+        return Prepared(encode(final), see(final, size, grey=grey, moving=moving))
 
 
-def prepare_all(source: Source, names: Sequence[str], resolution: int, channels: int) -> list[bytes | str]:
-    """For each name the PNG, or why it can't be used. Runs in worker processes."""
-    return [_prepared(source, name, resolution, channels) for name in names]
+def prepare_all(source: Source, names: Sequence[str], form: Form) -> list[Prepared | str]:
+    """For each name the image, or why it can't be used. Runs in worker processes."""
+    return [_one(source, name, form) for name in names]
 
 
-def probe(encoded: bytes) -> tuple[int, bool]:
+def probe(encoded: bytes, name: str = "") -> tuple[int, bool]:
     """Shorter side in pixels and whether it is grey, from the header. Raises BadImageError."""
-    with _opened(encoded) as image:
+    with _opened(encoded, name) as image:
         return min(image.size), image.mode in GREY
 
 
-def _prepared(source: Source, name: str, resolution: int, channels: int) -> bytes | str:
+def _one(source: Source, name: str, form: Form) -> Prepared | str:
     try:
-        return prepare(source.read(name), resolution, channels)
+        return prepared(source.read(name), form, name)
     except BadImageError as error:
         return str(error)
 
 
 @contextmanager
-def _opened(encoded: bytes) -> Iterator[Image.Image]:
+def _opened(encoded: bytes, name: str) -> Iterator[Image.Image]:
+    if (reason := unread(name, encoded[:512])) is not None:
+        raise BadImageError(reason)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # odd metadata
@@ -60,15 +92,26 @@ def _opened(encoded: bytes) -> Iterator[Image.Image]:
                 yield image
     except BadImageError:
         raise
+    except UnidentifiedImageError as error:
+        raise BadImageError(described(encoded[:512])) from error
     except Exception as error:  # Pillow's decoders raise many types on hostile input
         raise BadImageError(f"can't be decoded ({type(error).__name__}: {error})") from error
 
 
-def _flattened(image: Image.Image) -> Image.Image:
-    """8 bits a channel, without alpha."""
-    if image.mode.startswith("I"):  # 16 bits: Pillow's own conversion clips instead of scaling
-        return Image.fromarray((np.asarray(image).astype(np.int64) // 257).clip(0, 255).astype(np.uint8))
-    if not image.has_transparency_data:
-        return image
-    colour = image.convert("RGBA")
+def _flattened(image: Image.Image, wanted: Range | None) -> Image.Image:
+    """8 bits a channel, upright, without alpha."""
+    if (
+        wanted is not None
+        and image.mode not in DEEP
+        and any(";16" in str(tile.args) for tile in getattr(image, "tile", ()))
+    ):
+        raise BadImageError(
+            "has 16 bits a colour, of which the upper 8 are read: --range can't scale it; convert it to 8 bits"
+        )
+    turned = ImageOps.exif_transpose(image)
+    if image.mode in DEEP:
+        return to_grey(turned, image, wanted)
+    if not turned.has_transparency_data:
+        return turned
+    colour = turned.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", colour.size, "white"), colour)

@@ -11,6 +11,9 @@ from typing import Any, BinaryIO
 from trainer.data.manifest import MANIFEST, DatasetManifest, Shard, dataset_digest, read_manifest
 from trainer.errors import BadDataError
 
+PACKING = "packing.json"
+"""Beside the manifest: how the images were read, what was left out and why. For people; no training reads it."""
+
 
 class ShardWriter:
     """Appends samples to tars of about `shard_size` bytes in `folder`. The bytes depend on the samples alone."""
@@ -54,6 +57,13 @@ class ShardWriter:
         )
         (self._folder / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n")
         return manifest
+
+    def close(self) -> None:
+        """Give up what was begun; nothing is left to do after `finish`."""
+        if self._file is not None:
+            self._tar.close()
+            self._file.close()
+            self._file = None
 
     def _begin(self) -> None:
         import webdataset  # pulls in torch: only who writes pays for it
@@ -107,11 +117,14 @@ def install(packed: Path, out: Path, manifest: DatasetManifest, force: bool) -> 
         if not force:
             raise BadDataError(f"{out}: holds another dataset; give another folder, or --force to replace it")
         (out / MANIFEST).unlink()
+        (out / PACKING).unlink(missing_ok=True)
         for old in out.glob("shard-*.tar"):
             old.unlink()
     out.mkdir(parents=True, exist_ok=True)
     for shard in manifest.shards:
         shutil.move(packed / shard.name, out / shard.name)
+    if (packed / PACKING).exists():
+        shutil.move(packed / PACKING, out / PACKING)
     shutil.move(packed / MANIFEST, out / MANIFEST)
     return True
 

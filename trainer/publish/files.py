@@ -6,19 +6,22 @@ import tempfile
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from trainer.data.archive import is_tar
 from trainer.data.codec import BadImageError, decode
-from trainer.data.layout import SUFFIXES
+from trainer.data.contents import is_image
+from trainer.data.files import Listing, Source
+from trainer.data.folder import Folder
 from trainer.data.locate import locate
 from trainer.data.manifest import MANIFEST, manifest_at
 from trainer.data.prepare import prepare
 from trainer.data.reader import Reader
 from trainer.data.shards import ShardStore
-from trainer.data.source import Folder, Source, open_source
+from trainer.data.source import open_source
 
 
 @dataclass(frozen=True)
@@ -138,16 +141,16 @@ class _One(Folder):
         super().__init__(path.parent)
         self.only = path.name
 
-    def names(self) -> list[str]:
+    def listing(self) -> Listing:
         """As in Source."""
-        return [self.only]
+        return Listing((self.only,))
 
 
 def _files(text: str) -> list[tuple[Source, str]]:
     path = Path(text).expanduser()
-    single = path.is_file() and not zipfile.is_zipfile(path)
+    single = path.is_file() and not zipfile.is_zipfile(path) and not is_tar(path)
     source = _One(path) if single else open_source(text)
-    return [(source, name) for name in source.names() if single or PurePosixPath(name).suffix.lower() in SUFFIXES]
+    return [(source, name) for name in source.names() if single or is_image(source, name)]
 
 
 def _pixels(encoded: bytes, resolution: int, channels: int) -> tuple[NDArray[np.uint8], bool]:

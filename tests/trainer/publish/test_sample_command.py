@@ -211,7 +211,7 @@ def test_unreadable_files_in_a_folder_are_left_out_and_named(folders, photos, tm
     arguments = ["sample", str(folders["encoding"]), "--encode", str(photos[0]), "--out", str(tmp_path / "x.png")]
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0
-    assert "left out: broken.png can't be decoded" in done.stderr
+    assert "left out: broken.png starts like an image and is damaged" in done.stderr
 
 
 def test_a_picture_of_a_part_says_so(folders, tmp_path):
@@ -254,9 +254,9 @@ def test_what_a_model_can_not_do_is_said_with_what_to_do(sample, photos, tmp_pat
             "--from-latents can't be given with it",
         ),
         ("coded", ["--from-latents", tmp_path / "z.npz", "--code", "c1=1"], "--code can't be given with it"),
-        ("encoding", ["--encode", tmp_path / "nothing"], "no such folder or zip"),
+        ("encoding", ["--encode", tmp_path / "nothing"], "no such folder, zip or tar"),
         ("encoding", ["--encode", tmp_path / "empty"], "no images there"),
-        ("encoding", ["--encode", tmp_path / "text.png"], "text.png: can't be decoded"),
+        ("encoding", ["--encode", tmp_path / "text.png"], "text.png: is no image in a format that is read"),
         ("plain", ["--from-latents", tmp_path / "nothing.npz"], "no such file"),
         ("plain", ["--from-latents", tmp_path / "bad.npz"], "is no .npz or .npy of numbers"),
         ("plain", ["--from-latents", tmp_path / "other.npz"], "holds x, but no array z"),
