@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
 from trainer.errors import TrainingError
+from trainer.proxies import go_direct
 from trainer.wire import FailureKind, JobFile, RunFile, SearchFile
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def client(uri: str) -> MlflowClient:
     """A client of the tracking server and registry at `uri`, with short timeouts. Makes no call yet."""
     for name, value in _CLIENT_DEFAULTS.items():
         os.environ.setdefault(name, value)
+    go_direct()  # its client obeys the environment's proxies, also for this machine's own addresses
     from mlflow import MlflowClient
 
     return MlflowClient(tracking_uri=uri, registry_uri=uri)

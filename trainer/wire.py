@@ -143,6 +143,11 @@ class RunFile(Frozen):
     mlflow_experiment: str = "agon"
 
     @property
+    def own_urls(self) -> tuple[str, ...]:
+        """Parts of the stack that the job talks to, as the control plane named them: never reached through a proxy."""
+        return tuple(url for url in (self.api_url, self.mlflow_uri) if url) if self.api_url else ()
+
+    @property
     def access(self) -> Access:
         """What paths and URLs in the spec may lead to."""
         return Access(self.data_roots, self.private_hosts)

@@ -6,12 +6,14 @@ import os
 import time
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 
 from service.client.errors import NotConfigured, Unreachable, from_response
 from service.stack import record as records
 from service.stack.layout import HOME_ENV, Layout, home_from_env
+from trainer.proxies import is_loopback, proxy_for
 
 URL_ENV, TOKEN_ENV = "AGON_URL", "AGON_TOKEN"
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 3.0
@@ -49,11 +51,13 @@ class Connection:
     def __init__(self, url: str, token: str, *, timeout: float, patience: float) -> None:
         self.url = url
         self.patience = patience
+        self.proxied = _may_be_proxied(url) and proxy_for(url) is not None
         self.http = httpx.Client(
             base_url=url,
             headers={"Authorization": f"Bearer {token}"},
             timeout=httpx.Timeout(timeout, connect=min(5.0, timeout)),
             follow_redirects=False,  # the token goes to nobody else
+            trust_env=_may_be_proxied(url),
         )
 
     def call(
@@ -85,7 +89,7 @@ class Connection:
                 # A connection that was refused has carried no request, so that may always be tried again.
                 refused = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
                 if not (again or refused) or time.monotonic() + pause > until:
-                    raise Unreachable(self.url, error) from error
+                    raise Unreachable(self.url, error, proxied=self.proxied) from error
             else:
                 if response.is_success or response.status_code in accept:
                     return response
@@ -97,6 +101,13 @@ class Connection:
     def close(self) -> None:
         """Close the connections."""
         self.http.close()
+
+
+def _may_be_proxied(url: str) -> bool:
+    """Whether the environment's proxies are for this API: not for one on this machine, nor for the local stack's."""
+    local = records.read(Layout(home_from_env()).record)
+    own = local is not None and url.rstrip("/") == local.api_url
+    return not own and not is_loopback(urlsplit(url).hostname or "")
 
 
 def passing(response: httpx.Response) -> bool:

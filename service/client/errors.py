@@ -41,9 +41,10 @@ class NotConfigured(ClientError):
 class Unreachable(ClientError):
     """The API gave no answer."""
 
-    def __init__(self, url: str, cause: Exception) -> None:
+    def __init__(self, url: str, cause: Exception, *, proxied: bool = False) -> None:
         self.url = url
         what = str(cause) or type(cause).__name__
+        what += ", asked through the environment's proxy; NO_PROXY with its host goes around it" if proxied else ""
         super().__init__(f"no answer from the API at {url} ({what}); is it up? `agon status`, `agon up`")
 
 

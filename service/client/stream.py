@@ -33,7 +33,7 @@ def events(connection: Connection, path: str, after: str | None, ended: Callable
                 return
         except (httpx.TransportError, _Passing) as error:
             if not came and time.monotonic() - silent_since > connection.patience:
-                raise Unreachable(connection.url, error) from error
+                raise Unreachable(connection.url, error, proxied=connection.proxied) from error
         else:
             silent_since = time.monotonic()
         if came:

@@ -12,6 +12,7 @@ import httpx
 from service.stack.layout import Layout
 from service.stack.ports import LOOPBACK, Ports, base_url, free_ports, reached_at
 from service.stack.processes import PART_ENV, STACK_ENV
+from trainer.proxies import direct
 
 START_ORDER = ("ray", "mlflow", "api")
 STOP_ORDER = ("api", "ray", "mlflow")  # no new work, then the jobs, then what they report to
@@ -64,6 +65,7 @@ class Part:
 def build(name: str, config: Config, stack_id: str) -> Part:
     """The part called `name` of START_ORDER."""
     env = {**os.environ, STACK_ENV: stack_id, PART_ENV: name}
+    env |= direct(env, base_url(config.host, config.ports.api))  # the parts, and the jobs below them, find each other
     return {"ray": _ray, "mlflow": _mlflow, "api": _api}[name](config, env)
 
 

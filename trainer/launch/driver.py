@@ -21,6 +21,7 @@ from typing import NoReturn
 
 from trainer import tracking
 from trainer.launch import warm
+from trainer.proxies import go_direct
 from trainer.sinks.report import Reporter
 from trainer.sinks.spool import SpoolReader
 from trainer.wire import EventKind, FailureKind, JobFile
@@ -141,6 +142,7 @@ def main(arguments: list[str]) -> int:
     except (OSError, ValueError) as error:
         print(f"{arguments[0]} can't be read: {error}", file=sys.stderr)  # noqa: T201
         return 2
+    go_direct(*job.own_urls)
     with Reporter(job) as reporter:
         _connect()
         launch = Launch(job, reporter)

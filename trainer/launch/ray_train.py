@@ -25,6 +25,7 @@ from trainer.launch.backend import ProcessGroup
 from trainer.launch.elastic import LanePolicy, scaling
 from trainer.launch.preempt import Patience, Preemption, say_restarted
 from trainer.launch.stop import StopFile, grow_file, stop_file
+from trainer.proxies import go_direct
 from trainer.wire import JOB_FILE, FailureKind, JobFile
 
 if TYPE_CHECKING:
@@ -102,6 +103,7 @@ def train_worker(config: dict[str, Any]) -> str:
         from trainer.launch.compose import train
 
         job = JobFile.model_validate_json(Path(config["job_file"]).read_bytes())
+        go_direct(*job.own_urls)
         world, sizes = ray.train.get_context().get_world_size(), job.spec.world_sizes()
         if world not in sizes:
             raise BadSpecError(

@@ -266,6 +266,27 @@ def test_the_stack_is_not_reachable_from_other_machines(tmp_path: Path) -> None:
     assert env["RAY_AUTH_TOKEN_PATH"] == str(layout.ray_token)
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "192.168.7.9", "fd00::7"])
+def test_the_parts_find_each_other_where_the_environment_names_a_proxy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    from service.stack.parts import build
+
+    layout = Layout(tmp_path / "home")
+    layout.create()
+    monkeypatch.setenv("HTTP_PROXY", "http://proxy.example:3128")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.setenv("NO_PROXY", "data.corp")
+    for name in START_ORDER:
+        env = build(name, Config(layout, host=host), "id").env
+        assert {"127.0.0.1", "localhost", "::1", host, "data.corp"} == set(env["NO_PROXY"].split(","))
+        assert (env["no_proxy"], env["HTTP_PROXY"]) == (env["NO_PROXY"], "http://proxy.example:3128")
+    monkeypatch.delenv("HTTP_PROXY")
+    for name in ("http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    assert build("ray", Config(layout, host=host), "id").env["NO_PROXY"] == "data.corp"
+
+
 @pytest.mark.parametrize(
     ("host", "url"),
     [

@@ -20,6 +20,7 @@ from trainer.errors import WorkerFailedError, classify
 from trainer.launch import warm
 from trainer.launch.tune import track
 from trainer.launch.tune.run import Found, Wishes, run
+from trainer.proxies import go_direct
 from trainer.search import TrialRecord, TrialState
 from trainer.search.trial import read_trials
 from trainer.sinks.report import Reporter
@@ -204,6 +205,7 @@ def main(arguments: list[str]) -> int:
     except (OSError, ValueError) as error:
         print(f"{path} can't be read: {error}", file=sys.stderr)  # noqa: T201
         return 2
+    go_direct(*file.own_urls)
     with Reporter(file) as reporter:
         import ray
 

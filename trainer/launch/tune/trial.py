@@ -25,6 +25,7 @@ from trainer.launch.tune import clones
 from trainer.launch.tune.progress import Progress, replace_text
 from trainer.launch.tune.ranks import Ranks
 from trainer.launch.tune.training import Began, Ended, Evaluated, Failed, Report, Training
+from trainer.proxies import go_direct
 from trainer.search import SearchSpec, TrialState
 from trainer.search.space import Values, trial_spec
 from trainer.search.trial import trial_dir
@@ -67,6 +68,7 @@ class Trial(tune.Trainable):  # type: ignore[misc]
     def setup(self, config: dict[str, Any]) -> None:
         """Read the search; the training begins with the first step."""
         self._file = SearchFile.model_validate_json(Path(config["search_file"]).read_bytes())
+        go_direct(*self._file.own_urls)
         self._search: SearchSpec = self._file.spec
         self._training: Training | None = None
         self._ranks: Ranks | None = None
