@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from trainer.checkpoint.files import read
+from trainer.engine import ema as averaging
 from trainer.errors import CheckpointError
 from trainer.families.base import AnyFamily
 from trainer.families.table import family as find_family
@@ -29,8 +30,9 @@ class Loaded:
     averages: dict[str, nn.Module]
 
     def net(self, name: str) -> nn.Module:
-        """What is sampled and published of a player: its average if there is one, else the net. Raises KeyError."""
-        return self.averages[name] if name in self.averages else self.nets[name]
+        """What is sampled and published of a player: its average, ready to be used, if there is one; else the net.
+        Raises KeyError."""
+        return averaging.ready(self.averages[name]) if name in self.averages else self.nets[name]
 
 
 def load_nets(path: Path) -> Loaded:

@@ -101,8 +101,8 @@ class TrainState:
         return self.net("G")
 
     def net(self, name: str) -> nn.Module:
-        """A player's moving average if it has one, else the player's own net. Plain, float32."""
-        return self.averages[name] if name in self.averages else self.players[name].net
+        """A player's moving average, ready to be used, if it has one; else the player's own net. Plain, float32."""
+        return averaging.ready(self.averages[name]) if name in self.averages else self.players[name].net
 
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor of the state by name, live and not copied: `net/G/…`, `optimizer/G/…/exp_avg`, `ema/G/…`."""

@@ -12,6 +12,9 @@ that converges a little further for weights that did not change. (The passes can
 optimiser changed W: torch's fused ones don't count as writes in a parameter's version. An update that no iteration
 follows leaves training passes with the σ̂ of the weights before it.)
 
+A moving average of weights is not what its net's u and v were found for, and no iteration follows it: before it is used, they
+are set to the singular vectors of the averaged weights themselves (`converge_`).
+
 u and v depend on the weights and on each other alone, so DDP's ranks, which start equal, stay equal, and a restored
 training goes on with the same bits. The norm is in the weights' precision: autocast is off in it.
 
@@ -45,6 +48,8 @@ class Spectral(nn.Module):
     _iterated: tuple[Tensor, tuple[int, ...]] | None = None
     """The weight of the last iteration and the versions of weight and buffers after it: while they have these, `sigma` is σ̂
     of W as it is, but for a fused optimiser's update, which counts as no version; so an iteration has to follow it."""
+    _converged = False
+    """Whether that iteration was the last of infinitely many."""
 
     def start(self) -> None:
         """Make the buffers for the weights as they are; u begins at random, from torch's global generator."""
@@ -74,7 +79,34 @@ class Spectral(nn.Module):
             self.v.copy_(_in_order(v, self.weight))
             self.u.copy_(normalize(product, dim=0))
             self.sigma.copy_(torch.dot(self.u, product))
+        self._remember(converged=False)
+
+    @torch.no_grad()
+    def converge(self) -> None:
+        """Set u, v and σ̂ to what endless iteration tends to: W's first singular vectors and its largest singular value, from
+        the eigenvectors of the smaller of WWᵀ and WᵀW in float64.
+
+        A function of the weights alone, whatever the vectors were before. Does nothing while they belong to the weights as they
+        are, nor for weights that are not finite, which have none.
+        """
+        if self._converged and self._is_current():
+            return
+        with _exact(self.weight):
+            matrix = _matrix(self.weight).double()
+            if not bool(torch.isfinite(matrix).all()):
+                return
+            tall = matrix.shape[0] > matrix.shape[1]
+            first = torch.linalg.eigh(matrix.T @ matrix if tall else matrix @ matrix.T).eigenvectors[:, -1]
+            u = normalize(torch.mv(matrix, first), dim=0) if tall else first
+            v = first if tall else normalize(torch.mv(matrix.T, first), dim=0)
+            self.u.copy_(u)
+            self.v.copy_(_in_order(v, self.weight))
+            self.sigma.copy_(self.norm())
+        self._remember(converged=True)
+
+    def _remember(self, converged: bool) -> None:
         self._iterated = None if self.weight.is_inference() else (self.weight, self._versions())
+        self._converged = converged
 
     def norm(self) -> Tensor:
         """σ̂(W), a scalar above 0, differentiable in W."""
@@ -208,6 +240,14 @@ def iterate_(net: nn.Module) -> None:
     for module in net.modules():
         if isinstance(module, Spectral):
             module.iterate()
+
+
+def converge_(net: nn.Module) -> None:
+    """Give each normalised layer of the net the singular vectors of its weights, in place: for weights that no iteration has
+    followed, as those of a moving average. What was done already for the same weights is not done again."""
+    for module in net.modules():
+        if isinstance(module, Spectral):
+            module.converge()
 
 
 def spectral(layer: Layer) -> Layer:

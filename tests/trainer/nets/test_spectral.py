@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from trainer.nets.resample import Conv3, ConvPool3, UpConv3
-from trainer.nets.spectral import Spectral, iterate_, spectral
+from trainer.nets.spectral import Spectral, converge_, iterate_, spectral
 
 
 def layers() -> dict[str, tuple[nn.Module, Tensor]]:
@@ -57,6 +57,43 @@ def test_it_converges_to_the_largest_singular_value(case: tuple[nn.Module, Tenso
 
 def largest_of_used(layer: Spectral) -> Tensor:
     return torch.linalg.svdvals(layer.normalised().detach().flatten(1))[0]
+
+
+def test_convergence_gives_the_largest_singular_value_at_once_whatever_the_vectors_were(
+    case: tuple[nn.Module, Tensor],
+) -> None:
+    layer, _ = case
+    nn.init.normal_(layer.weight)
+    converge_(layer)
+    torch.testing.assert_close(layer.norm().detach(), largest(layer), rtol=1e-12, atol=0.0)
+    torch.testing.assert_close(layer.sigma, largest(layer), rtol=1e-12, atol=0.0)
+    other = deepcopy(layer)
+    other.u.copy_(other.u.roll(1))
+    converge_(other)
+    assert all(map(torch.equal, layer.state_dict().values(), other.state_dict().values()))
+
+
+def test_convergence_is_done_anew_for_other_weights_and_other_vectors_only(case: tuple[nn.Module, Tensor]) -> None:
+    layer, _ = case
+    converge_(layer)
+    versions = layer.u._version
+    converge_(layer)
+    assert layer.u._version == versions
+    iterate_(layer)  # the same weights, but vectors that were iterated
+    converge_(layer)
+    assert layer.u._version > versions
+    with torch.no_grad():
+        torch._foreach_lerp_([layer.weight], [torch.randn_like(layer.weight)], 0.5)  # as the moving average is updated
+    converge_(layer)
+    torch.testing.assert_close(layer.norm().detach(), largest(layer), rtol=1e-12, atol=0.0)
+
+
+def test_weights_that_are_not_finite_keep_their_vectors() -> None:
+    layer = spectral(nn.Linear(6, 4))
+    before = buffers(layer)
+    nn.init.constant_(layer.weight, float("nan"))
+    converge_(layer)
+    assert all(map(torch.equal, buffers(layer), before))
 
 
 def test_a_new_layer_is_near_its_norm_already(case: tuple[nn.Module, Tensor]) -> None:
@@ -210,6 +247,9 @@ def test_a_channels_last_kernel_has_the_norm_and_the_vectors_of_a_contiguous_one
         last.iterate()
         for name in ("u", "v", "sigma"):
             torch.testing.assert_close(getattr(last, name), getattr(layer, name), rtol=0.0, atol=1e-12)
+    for each in (layer, last):
+        converge_(each)
+        assert each.norm().item() == pytest.approx(largest(layer).item(), rel=1e-12)
     x = torch.randn(2, 3, 4, 4, dtype=torch.float64)
     (slope,), (slope_last,) = (torch.autograd.grad(each(x).pow(2).sum(), [each.weight]) for each in (layer, last))
     torch.testing.assert_close(slope_last, slope, rtol=0.0, atol=1e-10)
