@@ -151,7 +151,7 @@ class Generator(nn.Module):
         self.linear = Linear(arch.chunk, stages[0][0] * arch.base**2)
         self.blocks = nn.ModuleList(UpBlock(a, b, condition, arch.classes) for a, b in stages)
         self.attention = nn.ModuleList(
-            Attention(outputs) if arch.base << number == arch.attention else nn.Identity()
+            Attention(outputs) if arch.base << number in arch.attended else nn.Identity()
             for number, (_, outputs) in enumerate(stages, 1)
         )
         self.to_pixels = ToPixels(stages[-1][1], arch.channels)
@@ -189,7 +189,7 @@ class Discriminator(nn.Module):
             layers.append(DownBlock(inputs, outputs, halves, first=not layers))
             inputs, size = outputs, size // 2 if halves else size
             if halves:
-                layers.append(Attention(outputs) if size == arch.attention else nn.Identity())
+                layers.append(Attention(outputs) if size in arch.attended else nn.Identity())
         self.blocks = nn.Sequential(*layers)
         self.judgement = Judgement(inputs, arch.classes)
 

@@ -36,25 +36,27 @@ class BigganBase(Arch):
     """Channels of G at full resolution; the paper's tables give the others as multiples of it (its "ch")."""
     d_width: int = Field(default=96, ge=8)
     """Channels of D at full resolution, which the paper's tables refer to."""
-    attention: int | None = None
-    """Resolution of the maps on which G and D have self-attention (the paper: 64); null: none."""
+    attention: int | Annotated[tuple[int, ...], Field(min_length=1)] | None = None
+    """Resolution of the maps on which G and D have self-attention (the paper: 64), or a list of several; null: none."""
     shared_embedding: bool = True
     """One embedding of the classes, from which G's norms project their gains and biases; false: each has one of its own."""
     shared_dim: int = Field(default=128, ge=1)
     """Dimensions of the shared embedding."""
     skip_z: bool = True
     """Whether z reaches all of G's blocks (hierarchical latent) or its first layer alone. Needs the shared embedding."""
+    norm_eps: float = Field(default=1e-5, gt=0.0, le=1e-2)
+    """What G's conditional batch norms add to the variance (the authors' TF-Hub models: 1e-4). The last norm adds 1e-5."""
     init: Literal["orthogonal", "normal"] = "orthogonal"
     """Initial weights: `orthogonal` (Saxe et al. 2014), or `normal`, N(0, 0.02)."""
 
     @model_validator(mode="after")
     def _buildable(self) -> BigganBase:
         possible = self.attention_resolutions
-        if self.attention is not None and self.attention not in possible:
+        if wrong := [resolution for resolution in self.attended if resolution not in possible]:
             fix = f"use one of {', '.join(map(str, possible))}" if possible else "leave it out"
-            raise ValueError(
-                f"attention ({self.attention}) is no resolution of the maps at {self.resolution} px; {fix}"
-            )
+            raise ValueError(f"attention ({wrong[0]}) is no resolution of the maps at {self.resolution} px; {fix}")
+        if len(set(self.attended)) < len(self.attended):
+            raise ValueError(f"attention ({', '.join(map(str, self.attended))}) names a resolution twice; keep one")
         if self.skip_z and not self.shared_embedding:
             raise ValueError(
                 "skip_z (true) needs the shared embedding; set skip_z to false or shared_embedding to true"
@@ -77,6 +79,13 @@ class BigganBase(Arch):
         inputs = LARGE.get(self.resolution, (SMALL,) * self.doublings)
         outputs = (*inputs[1:], SMALL if self.resolution not in LARGE else max(1, inputs[-1] // 2))
         return tuple((a * self.g_width, b * self.g_width) for a, b in zip(inputs, outputs, strict=True))
+
+    @property
+    def attended(self) -> tuple[int, ...]:
+        """Resolutions of the maps that have self-attention."""
+        if self.attention is None:
+            return ()
+        return (self.attention,) if isinstance(self.attention, int) else self.attention
 
     @property
     def attention_resolutions(self) -> tuple[int, ...]:

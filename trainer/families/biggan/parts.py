@@ -52,7 +52,7 @@ class Layers:
 
     def attention(self, channels: int, resolution: int) -> nn.Module:
         """Self-attention where the arch wants it, else the identity."""
-        return SelfAttention(channels, wrap=self) if resolution == self.arch.attention else nn.Identity()
+        return SelfAttention(channels, wrap=self) if resolution in self.arch.attended else nn.Identity()
 
 
 class Conditioning:
@@ -76,7 +76,7 @@ class ConditionalNorm(nn.Module):
 
     def __init__(self, channels: int, conditioning: Conditioning) -> None:
         super().__init__()
-        self.norm = CrossReplicaNorm(channels)
+        self.norm = CrossReplicaNorm(channels, eps=conditioning.make.arch.norm_eps)
         self.gain = conditioning.project(channels)
         self.bias = conditioning.project(channels)
 
