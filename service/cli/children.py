@@ -84,13 +84,14 @@ def sample(context: typer.Context) -> None:
 def import_(context: typer.Context) -> None:
     """Make a package of a generator that other code has trained: `agon import biggan-pytorch FILE OUT`.
 
-    `biggan-pytorch` is the authors' PyTorch code of BigGAN and BigGAN-deep; FILE is its G.pth or G_ema.pth. It is read as
-    tensors alone. `agon sample OUT` then draws images.
+    `biggan-pytorch` is the authors' PyTorch code of BigGAN and BigGAN-deep; FILE is its G.pth or G_ema.pth, or a TF-Hub
+    model by its converter. It is read as tensors alone; docs/models.md lists what is taken. `agon sample OUT` then draws images.
 
     Examples:
 
     - `agon import biggan-pytorch G_ema.pth ./biggan`
     - `agon import biggan-pytorch G_ema.pth ./biggan --name biggan-128`
+    - `agon import biggan-pytorch G_ema.pth ./biggan --norm-eps 1e-4` (a training's `--BN_eps`)
     """
     _become("trainer.publish", ["import", *context.args])
 

@@ -18,7 +18,7 @@ from trainer.publish.publisher import FOLDER
 from trainer.publish.pull import pull as pull_model
 from trainer.publish.registry import register as register_package
 from trainer.publish.sample import sample
-from trainer.publish.terminal import Json, said
+from trainer.publish.terminal import Json, note, said
 from trainer.wire import JOB_FILE, JobFile
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Published models: pull, sample, register.")
@@ -83,19 +83,33 @@ def biggan_pytorch(
     name: Annotated[
         str, typer.Option(help="The model's name: lower-case letters, digits and hyphens.")
     ] = "biggan-imported",
+    norm_eps: Annotated[
+        float | None,
+        typer.Option(
+            min=1e-12,
+            max=1e-2,
+            help="The training's --BN_eps, which the file doesn't tell; left out: 1e-5, or 1e-4 for a converted TF-Hub model.",
+        ),
+    ] = None,
     json_: Json = False,
 ) -> None:
     """A generator of the authors' BigGAN-PyTorch code, BigGAN or BigGAN-deep.
 
     The file is read as tensors alone: nothing in it is run. What its net is, its names and shapes say; a file that
-    differs is refused with the list of differences. `agon sample OUT` then draws images.
+    differs is refused with the list of differences. Taken are G.pth and G_ema.pth of train.py, with any of its batch norms
+    (plain, --mybn, --cross_replica), and the TF-Hub models of converter.py; also as a state_dict entry of a checkpoint, or
+    with module. before the names. Not taken: D.pth, optimisers, group norm, nets of other code. `agon sample OUT` then
+    draws images.
 
     Example: python -m trainer.publish import biggan-pytorch G_ema.pth ./biggan
     """
     with said():
         if out.exists():
             raise ValueError(f"{out} exists; name a folder that doesn't")
-        _print(import_package(file, out, name), name, json_)
+        made, notes = import_package(file, out, name, norm_eps)
+        for text in notes:
+            note(text)
+        _print(made, name, json_)
 
 
 def _print(path: Path, model: str, as_json: bool) -> None:

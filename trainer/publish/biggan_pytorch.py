@@ -1,7 +1,9 @@
 """Generators of the authors' BigGAN-PyTorch code as packages: `agon import biggan-pytorch G_ema.pth OUT`.
 
-The file is read as tensors alone (`weights_only`): what would run code is refused. Names and shapes must all be those of one
-of their generators, BigGAN's or BigGAN-deep's (two blocks at each resolution); what differs is listed.
+Names and shapes must all be those of one of their generators, BigGAN's or BigGAN-deep's; what differs is listed. Taken is what their
+code writes: any of its batch norms (plain, `--mybn` with its standing sums, `--cross_replica`), G with or without spectral norm and
+with any number of tracked singular values, attention at several resolutions, any depth of BigGAN-deep that their code can run, and
+what their converter makes of the TF-Hub models.
 
 Their evaluation iterates a spectral norm once from the saved `u0`, ours reads u and v, so u and v are set to what that
 iteration gives: the weights in use are the same. Their `stored_mean` and `stored_var` are our running statistics.
@@ -11,9 +13,8 @@ Shape legend: O rows of a weight matrix.
 
 from __future__ import annotations
 
-import pickle
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,20 +25,22 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from trainer.families.base import AnyFamily
-from trainer.families.biggan.arch import BigganArch, BigganBase
+from trainer.families.biggan.arch import LARGE, SMALL, BigganArch, BigganBase
 from trainer.families.biggan.parts import BigganFamily
 from trainer.families.biggan_deep.arch import BigganDeepArch
 from trainer.families.table import family as find_family
 from trainer.nets.spectral import Spectral
 from trainer.publish.card import code_version
 from trainer.publish.package import assemble
+from trainer.publish.state_dicts import State, read_state, refuse_unusable
 from trainer.spec import Adam, Data, JobSpec, Objective
 
+WANTED = "a G.pth or G_ema.pth of BigGAN-PyTorch"
 ESSENTIAL = ("linear.weight", "blocks.0.0.bn1.gain.weight", "output_layer.0.gain", "output_layer.2.weight")
-DEPTH = 2
-"""Blocks at each resolution of their BigGAN-deep."""
 LISTED = 20
 """Differences that an error lists."""
+NORM_EPS, HUB_NORM_EPS = 1e-5, 1e-4
+"""What their conditional norms add to the variance: by default, and in what converter.py makes of the TF-Hub models."""
 RENAMED = (
     (r"norm\.running_(mean|var)$", r"stored_\1"),
     (r"^to_pixels\.(stored_|gain|bias)", r"output_layer.0.\1"),
@@ -47,9 +50,10 @@ RENAMED = (
     (r"^blocks\.(\d+)\.shortcut\.", r"blocks.\1.0.conv_sc."),
     (r"^(attention\.\d+)\.out\.", r"\1.o."),
     (r"\.u$", ".u0"),
-    (r"\.sigma$", ".sv0"),
 )
 """Our names → theirs, one after the other; attention's place follows from the depth."""
+NEEDLESS = re.compile(r"\.(sv\d+|u[1-9]\d*|num_batches_tracked|accumulation_counter)$")
+"""What their evaluation doesn't read: logged singular values, the vectors of others than the first, counters."""
 
 
 @dataclass(frozen=True)
@@ -59,35 +63,48 @@ class Imported:
     spec: JobSpec
     family: AnyFamily
     generator: nn.Module
+    notes: tuple[str, ...] = ()
+    """What was taken for granted or changed on the way, for a person."""
 
     def net(self, name: str) -> nn.Module:
         """The generator: there is no other net."""
         return self.generator
 
 
-def import_package(path: Path, out: Path, name: str) -> Path:
-    """Write the package of the generator in the file `path` to the folder `out`. name: the model's. Returns `out`.
+def import_package(path: Path, out: Path, name: str, norm_eps: float | None = None) -> tuple[Path, tuple[str, ...]]:
+    """Write the package of the generator in the file `path` to the folder `out`. name: the model's. Returns `out`, and remarks.
 
+    norm_eps: the file's `--BN_eps`; None: theirs by default, or that of the TF-Hub models for what their converter wrote.
     Raises ValueError, naming the file and what is wrong with it; TrainingError if the package does not give its images.
     """
-    imported = import_generator(path, name)
+    imported = import_generator(path, name, norm_eps)
     arch = imported.spec.arch
+    remarks = "".join(f"- {note}\n" for note in imported.notes)
     card = (
         f"# {name}\n\nA class-conditional ({arch.classes} classes) generator of family `{arch.family}`: {arch.resolution} × "
         f"{arch.resolution} pixels, imported from `{path.name}`, a file of the authors' BigGAN-PyTorch code. On which images "
-        f"and how it was trained, the file doesn't say; `spec.yaml` describes its net alone.\n\n"
+        f"and how it was trained, the file doesn't say; `spec.yaml` describes its net alone.\n\n{remarks}\n"
         f"## Samples\n\n![samples](samples.png)\n\nImported by Agon {code_version()}.\n"
     )
-    record = {"scores": {}, "provenance": {}, "lineage": {"imported": path.name, "code": code_version()}}
+    lineage = {"imported": path.name, "notes": list(imported.notes), "code": code_version()}
+    record = {"scores": {}, "provenance": {}, "lineage": lineage}
     classes = tuple(str(number) for number in range(arch.classes))
-    return assemble(imported, out, class_names=classes, record=record, card=lambda file: _write(file, card))
+    made = assemble(imported, out, class_names=classes, record=record, card=lambda file: _write(file, card))
+    return made, imported.notes
 
 
-def import_generator(path: Path, name: str = "imported") -> Imported:
+def import_generator(path: Path, name: str = "imported", norm_eps: float | None = None) -> Imported:
     """The generator of a file, on the CPU in evaluation mode. Raises ValueError as `import_package` does."""
-    tensors = read_tensors(path)
+    given, notes = read_state(path, WANTED)
     try:
-        arch = arch_of(tensors)
+        tensors = canonical(given)
+        refuse_unusable(tensors)
+        hub = is_of_hub(given)
+        if hub and norm_eps is None:
+            notes.append(f"a TF-Hub model by their converter (it has no sv0), so norm_eps is {HUB_NORM_EPS:g}")
+        if not is_normalised(tensors):
+            notes.append("its G has no spectral norm: each layer's σ is 1")
+        arch = arch_of(tensors, norm_eps or (HUB_NORM_EPS if hub else NORM_EPS))
         net = fill(arch, tensors)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
@@ -96,92 +113,162 @@ def import_generator(path: Path, name: str = "imported") -> Imported:
         name=name, arch=arch, data=Data(url="data/unknown"), objective=Objective(loss="hinge"),
         optimizers={"G": adam, "D": adam}, ema=None,
     )  # fmt: skip
-    return Imported(spec, find_family(arch.family), net)
+    return Imported(spec, find_family(arch.family), net, tuple(notes))
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The state dict of a `.pth` file. Raises ValueError for a file that is none, or that would run code when it is read."""
-    try:
-        found: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise ValueError(f"{path}: no such file; give a G.pth or G_ema.pth of BigGAN-PyTorch") from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError, OSError) as error:
-        # torch's own message advises to read the file without this safety.
-        raise ValueError(
-            f"{path}: holds something else than tensors, or is damaged, and nothing but tensors is read "
-            f"({type(error).__name__}); save its state dict alone with torch.save"
-        ) from None
-    if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
-        raise ValueError(f"{path}: is no state dict of tensors; give a G.pth or G_ema.pth of BigGAN-PyTorch")
-    return {str(name): value.float() if value.is_floating_point() else value for name, value in found.items()}
+def canonical(given: State) -> State:
+    """As their plain batch norm writes it: `stored_mean` and `stored_var` of each norm itself, and nothing that evaluation
+    doesn't read. Sums of `--mybn`'s standing statistics are divided by their count, as it does when it samples with them.
+
+    Raises ValueError for a variance below 0.
+    """
+    found: State = {}
+    for name, value in given.items():
+        if NEEDLESS.search(name):
+            continue
+        inner = re.fullmatch(r"(.*(?:\.bn\d|output_layer\.0))\.bn\.(?:stored|running)_(mean|var)", name)
+        if inner is None:
+            found[name] = value
+            continue
+        count = given.get(f"{inner[1]}.bn.accumulation_counter")
+        summed = count is not None and float(count) > 0
+        found[f"{inner[1]}.stored_{inner[2]}"] = value / count if count is not None and summed else value
+    for name, value in found.items():
+        if name.endswith("stored_var") and bool((value < 0).any()):
+            least = value.min().item()
+            raise ValueError(
+                f"{name} holds a negative variance ({least:.3g}): the file is damaged or its net was edited; give another"
+            )
+    return found
 
 
-def arch_of(tensors: Mapping[str, Tensor]) -> BigganBase:
+def is_of_hub(given: Mapping[str, Tensor]) -> bool:
+    """Whether their converter made it of a TF-Hub model: it writes the vectors of the spectral norms, and no singular values."""
+    return is_normalised(given) and not any(name.endswith(".sv0") for name in given)
+
+
+def is_normalised(tensors: Mapping[str, Tensor]) -> bool:
+    """Whether its G has spectral norms (`--G_param SN`, their default)."""
+    return any(name.endswith(".u0") for name in tensors)
+
+
+def arch_of(tensors: Mapping[str, Tensor], norm_eps: float = NORM_EPS) -> BigganBase:
     """The arch whose G these are, as far as names and shapes say. Raises ValueError if they are no G's."""
+    if "embed.weight" in tensors and "linear.weight" in tensors:
+        raise ValueError("is a discriminator: its images come from the generator beside it; give G_ema.pth or G.pth")
     if missing := [name for name in ESSENTIAL if name not in tensors]:
         raise ValueError(f"is no generator of BigGAN-PyTorch: {', '.join(missing)} missing; give G.pth or G_ema.pth")
     shape = {name: tuple(tensors[name].shape) for name in (*ESSENTIAL, "shared.weight") if name in tensors}
     deep = "blocks.0.0.conv4.weight" in tensors
-    depth = DEPTH if deep else 1
-    stages = len({name.split(".")[1] for name in tensors if name.startswith("blocks.")}) // depth
+    stages, depth = layout(tensors) if deep else (_blocks(tensors), 1)
     columns, condition = shape["linear.weight"][1], shape["blocks.0.0.bn1.gain.weight"]
     classes, shared_dim = shape.get("shared.weight", (condition[0], 128))
     skip_z = "shared.weight" in shape and condition[1] > shared_dim
-    attended = [int(name.split(".")[1]) // depth for name in tensors if re.fullmatch(r"blocks\.\d+\.1\.gamma", name)]
-    fields = {
+    gammas = (re.fullmatch(r"blocks\.(\d+)\.1\.gamma", name) for name in tensors)
+    attended = sorted(8 << int(found[1]) // depth for found in gammas if found)
+    fields: dict[str, Any] = {
         "resolution": 4 << stages,
         "channels": shape["output_layer.2.weight"][0],
         "classes": classes,
         "g_width": shape["output_layer.0.gain"][0] // {3: 4, 4: 2}.get(stages, 1),
-        "attention": 8 << attended[0] if attended else None,
+        "attention": attended if len(attended) > 1 else attended[0] if attended else None,
         "shared_embedding": "shared.weight" in shape,
         "shared_dim": shared_dim,
         "skip_z": skip_z,
+        "norm_eps": norm_eps,
     }
     dim = columns - shared_dim * skip_z if deep else columns * (stages + 1 if skip_z else 1)
+    kind: type[BigganBase] = BigganDeepArch if deep else BigganArch
+    if deep:
+        fields["blocks"] = depth
     try:
-        kind = BigganDeepArch if deep else BigganArch
         return kind.model_validate({**fields, "d_width": fields["g_width"], "latent": {"dim": dim}})
     except ValidationError as error:
         reasons = "; ".join(f"{'.'.join(map(str, one['loc']))} {one['msg']}".strip() for one in error.errors())
         raise ValueError(f"is a generator that can't be built here: {reasons}") from None
 
 
+def layout(tensors: Mapping[str, Tensor]) -> tuple[int, int]:
+    """(stages, blocks of each stage) of a BigGAN-deep, of which the names tell the product alone: those by whose table of
+    channels the blocks have the inputs that they have. Raises ValueError if there are none."""
+    blocks = _blocks(tensors)
+    norms = [tensors.get(f"blocks.{i}.0.bn1.stored_mean") for i in range(blocks)]
+    inputs = [0 if norm is None else len(norm) for norm in norms]
+    for stages in (3, *(len(widths) for widths in LARGE.values())):
+        widths = {len(widths): widths for widths in LARGE.values()}.get(stages, (SMALL,) * stages)
+        depth, rest = divmod(blocks, stages)
+        unit = inputs[0] // widths[0]
+        if not rest and inputs == [unit * width for width in widths for _ in range(depth)]:
+            return stages, depth
+    raise ValueError(
+        f"is no BigGAN-deep of a known size: its {blocks} blocks take {', '.join(map(str, inputs[:LISTED]))} channels, which is "
+        "none of the authors' tables at 32 to 512 px"
+    )
+
+
+def _blocks(tensors: Mapping[str, Tensor]) -> int:
+    return len({name.split(".")[1] for name in tensors if name.startswith("blocks.")})
+
+
 def fill(arch: BigganBase, tensors: Mapping[str, Tensor]) -> nn.Module:
-    """G with these weights, in evaluation mode. Raises ValueError that lists every name and shape that differs."""
+    """G with these weights, in evaluation mode. Raises ValueError that lists every name and shape that differs, or names a
+    tensor with which its layer has no spectral norm."""
     family = find_family(arch.family)
     assert isinstance(family, BigganFamily)  # noqa: S101 — for the type checker
     with torch.device("meta"):
         net = type(family).generator(arch)
     ours = net.state_dict()
-    names = {name: theirs(name, arch) for name in ours}
+    normalised = is_normalised(tensors)
+    names = {name: theirs(name, arch) for name in ours if normalised or not name.endswith(".u")}
     expected = {
-        their: (1, *ours[name].shape) if name.endswith((".u", ".sigma")) else tuple(ours[name].shape)
+        their: (1, *ours[name].shape) if name.endswith(".u") else tuple(ours[name].shape)
         for name, their in names.items()
         if their is not None
     }
     if problems := differences(expected, {name: tuple(value.shape) for name, value in tensors.items()}):
         more = f"; and {len(problems) - LISTED} more" if len(problems) > LISTED else ""
         raise ValueError(f"differs from {arch.family} at {arch.resolution} px: {'; '.join(problems[:LISTED])}{more}")
-    state = {
-        name: tensors[their].reshape(ours[name].shape).clone() if their else torch.zeros(value.shape, dtype=value.dtype)
-        for (name, their), value in zip(names.items(), ours.values(), strict=True)
-    }
-    net.load_state_dict(state, assign=True)
-    for module in net.modules():
-        if isinstance(module, Spectral):
-            module.u.copy_(normalize(module.u, dim=0))
-            module.iterate()
+    state = {}
+    for name, value in ours.items():
+        their = names.get(name)
+        state[name] = (
+            torch.zeros(value.shape, dtype=value.dtype) if their is None else tensors[their].reshape(value.shape)
+        )
+    net.load_state_dict({name: value.clone() for name, value in state.items()}, assign=True)
+    for name, layer in _spectral(net):
+        if normalised:
+            _iterate(layer, theirs(f"{name}.weight", arch) or name)
+        else:
+            layer.converge()
+            layer.v.div_(layer.sigma)  # no unit vector: σ̂ = uᵀWv is 1, and so W is what the layer computes with
+            layer.sigma.fill_(1.0)
     return net.eval().requires_grad_(False)
 
 
+def _spectral(net: nn.Module) -> Iterator[tuple[str, Spectral]]:
+    return ((name, part) for name, part in net.named_modules() if isinstance(part, Spectral))
+
+
+def _iterate(layer: Spectral, weight: str) -> None:
+    """What their evaluation does before each pass. Raises ValueError, naming the tensor, where that gives no norm."""
+    if not bool(layer.u.any()):
+        raise ValueError(
+            f"{weight.removesuffix('weight')}u0 is all zeros, so its layer has no spectral norm: the file is not as their "
+            "training writes it; give another, or fill u0 with random numbers and run the net in training mode for some passes"
+        )
+    layer.u.copy_(normalize(layer.u, dim=0))
+    layer.iterate()
+    if not float(layer.sigma) > 0.0:
+        raise ValueError(f"{weight} has the spectral norm {float(layer.sigma):g} by its u0, and can't be divided by it")
+
+
 def theirs(name: str, arch: BigganBase) -> str | None:
-    """Their name of one of our tensors; None if they have none."""
-    if name.endswith((".v", "num_batches_tracked")):
+    """Their name of one of our tensors; None if they have none that is read."""
+    if name.endswith((".v", ".sigma", "num_batches_tracked")):
         return None
     for pattern, replacement in RENAMED:
         name = re.sub(pattern, replacement, name)
-    depth = DEPTH if isinstance(arch, BigganDeepArch) else 1
+    depth = arch.blocks if isinstance(arch, BigganDeepArch) else 1
     return re.sub(r"^attention\.(\d+)\.", lambda found: f"blocks.{int(found[1]) * depth + depth - 1}.1.", name)
 
 

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
+import struct
+import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,8 +17,11 @@ from torch import Tensor
 from torch.nn.functional import batch_norm, conv2d, interpolate, linear, max_pool2d, normalize, relu
 from typer.testing import CliRunner
 
+from trainer.families.biggan.arch import BigganArch
+from trainer.families.biggan_deep.arch import BigganDeepArch
+from trainer.families.table import family
 from trainer.publish.__main__ import app
-from trainer.publish.biggan_pytorch import import_generator
+from trainer.publish.biggan_pytorch import arch_of, import_generator, layout, theirs
 from trainer.publish.portable.generator import Generator
 
 CH, CLASSES, SHARED, CHUNK, STAGES = 8, 5, 6, 3, 3
@@ -58,7 +66,7 @@ class Layout:
         self.normalised("output_layer.2", 3, channels, 3, 3)
 
 
-def biggan() -> Weights:
+def biggan(attended: tuple[int, ...] = (1,)) -> Weights:
     made, width = Layout(), 4 * CH
     made.draw("shared.weight", CLASSES, SHARED)
     made.normalised("linear", width * 16, CHUNK)
@@ -68,27 +76,30 @@ def biggan() -> Weights:
         made.normalised(f"blocks.{i}.0.conv_sc", width, width, 1, 1)
         made.norm(f"blocks.{i}.0.bn1", width, SHARED + CHUNK)
         made.norm(f"blocks.{i}.0.bn2", width, SHARED + CHUNK)
-    made.attention("blocks.1.1", width)
+    for i in attended:
+        made.attention(f"blocks.{i}.1", width)
     made.output(width)
     return made.found
 
 
-def biggan_deep() -> Weights:
+def biggan_deep(depth: int = 2) -> Weights:
     made, width = Layout(), 4 * CH
     made.draw("shared.weight", CLASSES, SHARED)
     made.normalised("linear", width * 16, SHARED + CHUNK)
-    for i in range(2 * STAGES):
+    for i in range(depth * STAGES):
         for part, shape in (("conv1", (1, 4, 1)), ("conv2", (1, 1, 3)), ("conv3", (1, 1, 3)), ("conv4", (4, 1, 1))):
             made.normalised(f"blocks.{i}.0.{part}", shape[0] * CH, shape[1] * CH, shape[2], shape[2])
         for number, channels in ((1, width), (2, CH), (3, CH), (4, CH)):
             made.norm(f"blocks.{i}.0.bn{number}", channels, SHARED + CHUNK)
-    made.attention("blocks.3.1", width)
+    made.attention(f"blocks.{2 * depth - 1}.1", width)
     made.output(width)
     return made.found
 
 
 def weight(w: Weights, name: str) -> Tensor:
     """Their W_ in evaluation: one iteration from u0, which is not kept."""
+    if f"{name}.u0" not in w:
+        return w[f"{name}.weight"]
     matrix = w[f"{name}.weight"].flatten(1)
     v = normalize(w[f"{name}.u0"] @ matrix)
     u = normalize(v @ matrix.T)
@@ -100,9 +111,9 @@ def conv(w: Weights, name: str, x: Tensor) -> Tensor:
     return conv2d(x, kernel, w.get(f"{name}.bias"), padding=kernel.shape[2] // 2)
 
 
-def norm(w: Weights, name: str, x: Tensor, y: Tensor) -> Tensor:
+def norm(w: Weights, name: str, x: Tensor, y: Tensor, eps: float) -> Tensor:
     gain, bias = (linear(y, weight(w, f"{name}.{part}"))[:, :, None, None] for part in ("gain", "bias"))
-    return relu(batch_norm(x, w[f"{name}.stored_mean"], w[f"{name}.stored_var"]) * (1 + gain) + bias)
+    return relu(batch_norm(x, w[f"{name}.stored_mean"], w[f"{name}.stored_var"], eps=eps) * (1 + gain) + bias)
 
 
 def attend(w: Weights, name: str, x: Tensor) -> Tensor:
@@ -113,21 +124,22 @@ def attend(w: Weights, name: str, x: Tensor) -> Tensor:
     return w[f"{name}.gamma"] * conv(w, f"{name}.o", mixed) + x
 
 
-def draw(w: Weights, z: Tensor, labels: Tensor, deep: bool) -> Tensor:
+def draw(w: Weights, z: Tensor, labels: Tensor, depth: int = 0, eps: float = 1e-5) -> Tensor:
+    """What their code draws; depth: of BigGAN-deep, 0 for BigGAN. eps: their BN_eps, which their last norm doesn't take."""
     y = w["shared.weight"][labels]
-    first, *parts = (torch.cat([y, z], dim=1),) if deep else z.split(CHUNK, dim=1)
+    first, *parts = (torch.cat([y, z], dim=1),) if depth else z.split(CHUNK, dim=1)
     x = linear(first, weight(w, "linear"), w["linear.bias"]).reshape(len(z), -1, 4, 4)
-    for i in range(2 * STAGES if deep else STAGES):
+    for i in range((depth or 1) * STAGES):
         block = f"blocks.{i}.0"
-        if deep:
-            h = norm(w, f"{block}.bn2", conv(w, f"{block}.conv1", norm(w, f"{block}.bn1", x, first)), first)
-            h, x = (interpolate(t, scale_factor=2) if i % 2 else t for t in (h, x))
-            h = conv(w, f"{block}.conv3", norm(w, f"{block}.bn3", conv(w, f"{block}.conv2", h), first))
-            x = x + conv(w, f"{block}.conv4", norm(w, f"{block}.bn4", h, first))
+        if depth:
+            h = norm(w, f"{block}.bn2", conv(w, f"{block}.conv1", norm(w, f"{block}.bn1", x, first, eps)), first, eps)
+            h, x = (interpolate(t, scale_factor=2) if i % depth == depth - 1 else t for t in (h, x))
+            h = conv(w, f"{block}.conv3", norm(w, f"{block}.bn3", conv(w, f"{block}.conv2", h), first, eps))
+            x = x + conv(w, f"{block}.conv4", norm(w, f"{block}.bn4", h, first, eps))
         else:
             condition = torch.cat([y, parts[i]], dim=1)
-            h = conv(w, f"{block}.conv1", interpolate(norm(w, f"{block}.bn1", x, condition), scale_factor=2))
-            h = conv(w, f"{block}.conv2", norm(w, f"{block}.bn2", h, condition))
+            h = conv(w, f"{block}.conv1", interpolate(norm(w, f"{block}.bn1", x, condition, eps), scale_factor=2))
+            h = conv(w, f"{block}.conv2", norm(w, f"{block}.bn2", h, condition, eps))
             x = h + conv(w, f"{block}.conv_sc", interpolate(x, scale_factor=2))
         if f"blocks.{i}.1.gamma" in w:
             x = attend(w, f"blocks.{i}.1", x)
@@ -141,7 +153,7 @@ def inputs(deep: bool) -> tuple[Tensor, Tensor]:
     return torch.randn(4, dim, generator=torch.Generator().manual_seed(1)), torch.tensor([0, 4, 2, 2])
 
 
-def saved(weights: Weights, folder: Path) -> Path:
+def saved(weights: object, folder: Path) -> Path:
     torch.save(weights, folder / "G_ema.pth")
     return folder / "G_ema.pth"
 
@@ -154,9 +166,117 @@ def test_an_imported_generator_draws_what_theirs_draws(deep: bool, tmp_path: Pat
     arch = imported.spec.arch
     assert arch.family == ("biggan-deep" if deep else "biggan")
     assert (arch.resolution, arch.classes, arch.latent.dim, arch.attention) == (32, CLASSES, z.shape[1], 16)
-    expected = draw(weights, z, labels, deep)
+    expected = draw(weights, z, labels, depth=2 * deep)
     assert expected.std().item() > 0.1
     torch.testing.assert_close(imported.generator(z, labels), expected, rtol=0.0, atol=2e-5)
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+def test_a_biggan_deep_of_another_depth_draws_what_theirs_draws(depth: int, tmp_path: Path) -> None:
+    weights, (z, labels) = biggan_deep(depth), inputs(deep=True)
+    imported = import_generator(saved(weights, tmp_path))
+    assert imported.spec.arch.blocks == depth
+    torch.testing.assert_close(imported.generator(z, labels), draw(weights, z, labels, depth), rtol=0.0, atol=2e-5)
+
+
+def test_attention_at_several_resolutions_is_imported(tmp_path: Path) -> None:
+    weights, (z, labels) = biggan(attended=(0, 1)), inputs(deep=False)
+    imported = import_generator(saved(weights, tmp_path))
+    assert imported.spec.arch.attention == (8, 16)
+    torch.testing.assert_close(imported.generator(z, labels), draw(weights, z, labels), rtol=0.0, atol=2e-5)
+
+
+def renamed(weights: Weights, statistic: str, count: float | None = None) -> Weights:
+    """With the names of `--cross_replica` (running) or `--mybn` (stored), whose sums are of `count` batches."""
+    found = {}
+    for name, value in weights.items():
+        if "stored" not in name:
+            found[name] = value
+            continue
+        norm, _, kind = name.rpartition(".stored_")
+        found[f"{norm}.bn.{statistic}_{kind}"] = value if not count else value * count
+        if count is not None:
+            found[f"{norm}.bn.accumulation_counter"] = torch.tensor([count])
+        else:
+            found[f"{norm}.bn.num_batches_tracked"] = torch.tensor(7)
+    return found
+
+
+WRITTEN: dict[str, Callable[[Weights], object]] = {
+    "--cross_replica": lambda weights: renamed(weights, "running"),
+    "--mybn": lambda weights: renamed(weights, "stored", 0.0),
+    "--mybn with standing statistics": lambda weights: renamed(weights, "stored", 16.0),
+    "--num_G_SVs 2": lambda weights: weights
+    | {name[:-1] + "1": value * 2 for name, value in weights.items() if name.endswith(("u0", "sv0"))},
+    "DataParallel": lambda weights: {f"module.{name}": value for name, value in weights.items()},
+    "compiled and DDP": lambda weights: {f"module._orig_mod.{name}": value for name, value in weights.items()},
+    "a pair of nets": lambda weights: {f"G.{n}": v for n, v in weights.items()} | {"D.linear.weight": torch.ones(1, 2)},
+    "a checkpoint": lambda weights: {"epoch": 3, "state_dict": weights},
+    "all nets": lambda weights: {"D": {"linear.weight": torch.ones(1, 2)}, "G": {}, "G_ema": weights},
+    "half precision": lambda weights: {n: v.half().float().double() for n, v in weights.items()},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("written", WRITTEN)
+def test_however_the_file_was_written_it_draws_the_same(written: str, tmp_path: Path) -> None:
+    weights, (z, labels) = biggan(), inputs(deep=False)
+    imported = import_generator(saved(WRITTEN[written](weights), tmp_path))
+    atol = 2e-2 if written == "half precision" else 2e-5
+    torch.testing.assert_close(imported.generator(z, labels), draw(weights, z, labels), rtol=0.0, atol=atol)
+    assert imported.spec.arch.norm_eps == 1e-5
+
+
+def test_a_generator_without_spectral_norm_draws_what_theirs_draws(tmp_path: Path) -> None:
+    weights, (z, labels) = biggan(), inputs(deep=False)
+    bare = {
+        name: value / (value.flatten(1).norm() if value.dim() > 1 else 1.0)
+        for name, value in weights.items()
+        if not name.endswith(("u0", "sv0"))
+    }
+    imported = import_generator(saved(bare, tmp_path))
+    torch.testing.assert_close(imported.generator(z, labels), draw(bare, z, labels), rtol=0.0, atol=2e-5)
+    assert "no spectral norm" in " ".join(imported.notes)
+
+
+def test_a_converted_tf_hub_model_has_its_epsilon_in_the_conditional_norms_alone(tmp_path: Path) -> None:
+    weights, (z, labels) = biggan(), inputs(deep=False)
+    for name in [name for name in weights if name.endswith("stored_var")]:
+        weights[name] *= 1e-3  # small variances, so that the epsilons show
+    hub = {name: value for name, value in weights.items() if not name.endswith("sv0")}
+    imported = import_generator(saved(hub, tmp_path))
+    assert imported.spec.arch.norm_eps == 1e-4
+    assert "norm_eps is 0.0001" in " ".join(imported.notes)
+    found, expected = imported.generator(z, labels), draw(weights, z, labels, eps=1e-4)
+    torch.testing.assert_close(found, expected, rtol=0.0, atol=2e-4)
+    assert (expected - draw(weights, z, labels)).abs().max().item() > 2e-2
+    asked = import_generator(saved(hub, tmp_path), norm_eps=1e-5)
+    torch.testing.assert_close(asked.generator(z, labels), draw(weights, z, labels), rtol=0.0, atol=2e-4)
+
+
+def archs() -> Iterator[Any]:
+    for resolution, attention in ((32, 16), (128, (16, 64))):
+        fields = {"resolution": resolution, "classes": 5, "g_width": 8, "d_width": 8, "attention": attention}
+        yield BigganArch.model_validate(fields | {"skip_z": False, "latent": {"dim": 30}})
+        yield BigganArch.model_validate(fields | {"skip_z": False, "shared_embedding": False, "latent": {"dim": 30}})
+        yield from (BigganDeepArch.model_validate(fields | {"blocks": blocks}) for blocks in (1, 3))
+
+
+@pytest.mark.parametrize("arch", list(archs()), ids=lambda arch: f"{arch.family}-{arch.resolution}")
+def test_names_and_shapes_say_which_generator_it_is(arch: Any) -> None:
+    with torch.device("meta"):
+        net = type(family(arch.family)).generator(arch)
+    named = {theirs(name, arch): value for name, value in net.state_dict().items()}
+    assert arch_of({name: value for name, value in named.items() if name}) == arch
+
+
+@pytest.mark.parametrize("depth", range(1, 7))
+@pytest.mark.parametrize("resolution", [32, 64, 128, 256, 512])
+def test_resolution_and_depth_of_biggan_deep_are_told_apart(resolution: int, depth: int) -> None:
+    """Names tell the number of blocks alone: 6 are 2 at each resolution up to 32 px, or 1 up to 256 px."""
+    stages = BigganDeepArch(resolution=resolution, classes=2, g_width=8).g_stages
+    inputs = [channels for channels, _ in stages for _ in range(depth)]
+    norms = {f"blocks.{i}.0.bn1.stored_mean": torch.empty(channels) for i, channels in enumerate(inputs)}
+    assert layout(norms) == (len(stages), depth)
 
 
 def test_generators_without_shared_embedding_and_skip_z_are_recognised(tmp_path: Path) -> None:
@@ -182,7 +302,7 @@ def test_the_command_makes_a_package_that_samples(tmp_path: Path) -> None:
     assert package.sample(n=3, seed=1, labels=2, truncation=0.5).shape == (3, 32, 32, 3)
     z, labels = inputs(deep=False)
     found = package.forward(z, labels).numpy()
-    np.testing.assert_allclose(found, draw(weights, z, labels, deep=False).numpy(), atol=2e-5)
+    np.testing.assert_allclose(found, draw(weights, z, labels).numpy(), atol=2e-5)
     assert "G_ema.pth" in (out / "card.md").read_text()
     again = CliRunner().invoke(app, command)
     assert again.exit_code == 1
@@ -202,6 +322,65 @@ def test_a_file_that_differs_is_refused_with_every_difference(tmp_path: Path) ->
         assert difference in str(refused.value)
 
 
+@pytest.mark.parametrize("place", [0.1, 0.3, 0.5, 0.7, 0.9])
+def test_a_flipped_bit_is_noticed_before_anything_is_read(place: float, tmp_path: Path) -> None:
+    path = saved(biggan(), tmp_path)
+    with zipfile.ZipFile(path) as archive:
+        members = [entry for entry in archive.infolist() if entry.file_size > 500]
+    member = members[int(place * len(members))]
+    content = bytearray(path.read_bytes())
+    name, extra = struct.unpack_from("<HH", content, member.header_offset + 26)
+    content[member.header_offset + 30 + name + extra + int(place * member.file_size)] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"is damaged: .* fetch the file again"):
+        import_generator(path)
+
+
+def test_a_download_that_broke_off_is_no_archive(tmp_path: Path) -> None:
+    path = saved(biggan(), tmp_path)
+    path.write_bytes(path.read_bytes()[:-1000])
+    with pytest.raises(ValueError, match="its download broke off"):
+        import_generator(path)
+
+
+def test_torchs_old_format_is_read_and_said_to_have_no_checksums(tmp_path: Path) -> None:
+    torch.save(biggan(), tmp_path / "G.pth", _use_new_zipfile_serialization=False)
+    assert "no checksums" in " ".join(import_generator(tmp_path / "G.pth").notes)
+
+
+BROKEN = {
+    "blocks.1.0.conv2.weight holds NaN or infinity (1 of 9216 values)": ("blocks.1.0.conv2.weight", float("nan")),
+    "shared.weight holds NaN or infinity": ("shared.weight", float("inf")),
+    "blocks.2.0.bn1.stored_var holds a negative variance (-0.5)": ("blocks.2.0.bn1.stored_var", -0.5),
+    "output_layer.0.stored_var holds a negative variance": ("output_layer.0.stored_var", -1e-3),
+    "linear.u0 is all zeros": ("linear.u0", None),
+    "blocks.0.0.conv1.weight has the spectral norm 0": ("blocks.0.0.conv1.weight", None),
+}
+
+
+@pytest.mark.parametrize("reason", BROKEN)
+def test_values_that_no_net_can_run_with_are_named(reason: str, tmp_path: Path) -> None:
+    weights = biggan()
+    name, value = BROKEN[reason]
+    if value is None:
+        weights[name].zero_()
+    else:
+        weights[name].view(-1)[3] = value
+    with pytest.raises(ValueError, match=re.escape(reason)):
+        import_generator(saved(weights, tmp_path))
+
+
+def test_the_epsilon_that_is_given_is_the_packages(tmp_path: Path) -> None:
+    weights, (z, labels) = biggan(), inputs(deep=False)
+    out = tmp_path / "model"
+    command = ["import", "biggan-pytorch", str(saved(weights, tmp_path)), str(out), "--norm-eps", "1e-2"]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    expected = draw(weights, z, labels, eps=1e-2)
+    np.testing.assert_allclose(Generator(out).forward(z, labels).numpy(), expected.numpy(), atol=2e-5)
+    assert json.loads((out / "config.json").read_text())["arch"]["norm_eps"] == 1e-2
+
+
 class Trap:
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return exec, ("raise SystemExit('code of the file ran')",)
@@ -210,7 +389,11 @@ class Trap:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [({"linear.weight": Trap()}, "something else than tensors"), ({"state": {"a": 1}}, "is no state dict"),
-     ({"linear.weight": torch.zeros(2, 2)}, "no generator of BigGAN-PyTorch")],
+     ({"linear.weight": torch.zeros(2, 2)}, "no generator of BigGAN-PyTorch"),
+     ({"linear.weight": torch.zeros(1, 2), "embed.weight": torch.zeros(5, 2)}, "is a discriminator.*give G_ema.pth"),
+     ({"state": {0: {"exp_avg": torch.zeros(2)}}, "param_groups": [{"lr": 0.1}]}, "is the state of an optimiser"),
+     ({"a": {"x": torch.zeros(2)}, "b": {"x": torch.zeros(2)}}, "several state dicts: a, b"),
+     (torch.zeros(2), "but a Tensor")],
 )  # fmt: skip
 def test_files_that_are_no_generators_are_refused_and_run_no_code(content: object, reason: str, tmp_path: Path) -> None:
     torch.save(content, tmp_path / "G.pth")
