@@ -15,6 +15,8 @@ from trainer.families.arch import Latent
 from trainer.families.biggan.arch import BigganArch, BigganBase
 from trainer.families.biggan_deep.arch import BigganDeepArch
 from trainer.families.table import recipes
+from trainer.nets.attention import SelfAttention
+from trainer.nets.norm import CrossReplicaNorm
 from trainer.nets.spectral import Spectral
 from trainer.objective.orthogonal import matrices
 from trainer.spec import parse_spec, with_overrides
@@ -185,6 +187,26 @@ def test_all_but_the_shared_embedding_is_normalised_and_regularised() -> None:
 
 
 @pytest.mark.parametrize("kind", [BigganArch, BigganDeepArch])
+def test_attention_is_where_the_arch_wants_it_once_or_several_times(kind: type[BigganBase]) -> None:
+    for attention, layers in ((None, 0), (16, 1), ((8,), 1), ((8, 16), 2)):
+        arch = small(kind, attention=attention)
+        nets = build(arch)
+        for net in nets.values():
+            assert sum(isinstance(part, SelfAttention) for part in net.modules()) == layers
+        images = nets["G"](torch.randn(2, 12), torch.tensor([0, 3]))
+        assert nets["D"](images, torch.tensor([0, 3])).shape == (2,)
+        assert kind.model_validate_json(arch.model_dump_json()) == arch
+
+
+@pytest.mark.parametrize("kind", [BigganArch, BigganDeepArch])
+def test_the_epsilon_is_that_of_all_conditional_norms_and_not_of_the_last(kind: type[BigganBase]) -> None:
+    g = build(small(kind, norm_eps=1e-4))["G"]
+    found = {name: part.eps for name, part in g.named_modules() if isinstance(part, CrossReplicaNorm)}
+    assert found.pop("to_pixels.norm") == 1e-5
+    assert set(found.values()) == {1e-4}
+
+
+@pytest.mark.parametrize("kind", [BigganArch, BigganDeepArch])
 def test_orthogonal_weights_start_orthogonal_and_normal_ones_small(kind: type[BigganBase]) -> None:
     for name, start in (("orthogonal", 1.0), ("normal", 0.0)):
         weight = build(small(kind, init=name))["D"].blocks[-1].conv2.weight.detach().flatten(1)
@@ -199,6 +221,9 @@ def test_orthogonal_weights_start_orthogonal_and_normal_ones_small(kind: type[Bi
         ({"shared_embedding": False}, "skip_z"),
         ({"resolution": 48}, "48 is not possible"),
         ({"resolution": 8, "attention": 4}, "leave it out"),
+        ({"attention": (8, 32)}, r"attention \(32\).*use one of 16, 8"),
+        ({"attention": (8, 8)}, "names a resolution twice"),
+        ({"attention": ()}, "at least 1"),
     ],
 )
 def test_archs_that_cannot_be_built_are_refused_with_the_fix(fields: dict[str, Any], named: str) -> None:
