@@ -29,7 +29,7 @@ STACK = [pytest.mark.system, pytest.mark.timeout(300), pytest.mark.xdist_group("
 NODES = [pytest.mark.system, pytest.mark.timeout(300), pytest.mark.xdist_group("nodes")]
 LR = {"optimizers.G.lr": {"loguniform": [1e-5, 1e-1], "also": ["optimizers.D.lr"]}}
 GOOD = 1e-2
-"""Of 1e-5, 1e-4, 1e-3, 1e-2 and 1e-1 the rate with the best score, by far (Fréchet 104 at 16,000 images; next 135)."""
+"""Of 1e-5, 1e-4, 1e-3, 1e-2 and 1e-1 the rate with the best score. Below 1e-3 a training of 16,000 images hardly begins."""
 BASE: dict[str, Any] = {
     "arch.g_hidden": 64, "arch.d_hidden": 64, "train.images": 16_000, "evaluation.samples": 300,
     "evaluation.metrics": ["fid"], "samples.every_steps": 100_000, "resources.workers": 1,
@@ -153,7 +153,6 @@ class TestOnOneNode:
         assert best is not None
         assert best.score is not None
         assert GOOD / 10 <= float(best.values["optimizers.G.lr"]) <= GOOD * 10
-        assert best.score < 130
         assert best.score == min(trial.score for trial in trials if trial.score is not None)
         assert len(trials) == 8
         assert sum(search.trials.values()) == 8
