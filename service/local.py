@@ -24,10 +24,10 @@ from threading import Event
 import psutil
 
 from service.stack import record as records
-from service.stack.errors import PortsBusy, StackLocked
+from service.stack.errors import PartFailed, PortsBusy, StackLocked
 from service.stack.layout import Layout
 from service.stack.parts import GRACE, PORTS_OF, START_ORDER, STOP_ORDER, Config, build
-from service.stack.ports import busy
+from service.stack.ports import busy, shared
 from service.stack.processes import find, interrupts_held, kill_members, on_ending_signals, stop
 from service.stack.record import PartRecord, StackRecord
 from service.stack.starting import Report, Start, silent
@@ -72,35 +72,44 @@ class Started:
     """Processes left by a start that ended without `down`, now killed."""
 
 
-def up(config: Config, report: Report = silent) -> Started:
+def up(config: Config, report: Report = silent, *, forget_roots: bool = False) -> Started:
     """Start what does not run yet, side by side, and wait until it answers.
 
-    Parts that run keep running, and what a running stack was started with is kept whatever `config` says.
-    Raises PortsBusy (before anything is started), PartFailed (after stopping what this call started), StackLocked.
-    An interrupt also stops what this call started.
+    Parts that run keep running, and what a running stack was started with is kept whatever `config` says, but for data
+    roots: those of earlier starts are remembered (unless `forget_roots`, of a stack that is down), new ones are added, and
+    the API, which alone knows them, starts anew.
+
+    Raises PortsBusy, HomeUnusable (before anything is started), PartFailed (the parts that are ready stay up), StackLocked.
+    An interrupt stops what this call started.
     """
     config.layout.create()
     begun = time.monotonic()
     with _locked(config.layout):
         earlier, cleaned = _survivor(config.layout)
         alive = {name: part for name, part in earlier.parts.items() if part.alive} if earlier else {}
+        roots = _roots(config, earlier, forget_roots)
+        if earlier and set(roots) - set(earlier.data_roots) and "api" in alive:
+            _stop(alive.pop("api"), "api", report)
         missing = tuple(name for name in START_ORDER if name not in alive)
         if earlier and not missing:
             return Started(earlier, ())
         if earlier:
             cleaned += sum(kill_members(earlier.stack_id, name) for name in missing)  # orphans may hold ports
             config = earlier.config(config.layout)
-        config = replace(config, ports=config.ports.resolved())
+        config = replace(config, ports=config.ports.resolved(), data_roots=roots)
         _refuse_busy(config, missing)
+        records.write_roots(config.layout.data_roots, roots)
         start = Start(config, _new_record(config, earlier, alive), missing, report)
         try:
             _drop_old_ray_sessions(config.layout, missing)
             for name in missing:
                 start.spawn(name)
             start.wait()
+        except PartFailed:
+            raise
         except BaseException:
             with interrupts_held():
-                start.abandon(keep=bool(alive))
+                start.abandon()
             raise
         return Started(start.record, missing, time.monotonic() - begun, cleaned)
 
@@ -116,17 +125,29 @@ def down(layout: Layout, report: Report = silent) -> int:
         running = 0
         for name in STOP_ORDER:
             entry = found.parts.get(name)
-            process = find(entry.pid, entry.create_time) if entry else None
-            if process is None:
-                continue
-            begun = time.monotonic()
-            report(name, "stopping", 0.0)
-            stop(process, GRACE[name])
-            report(name, "stopped", time.monotonic() - begun)
-            running += 1
+            running += entry is not None and _stop(entry, name, report)
         kill_members(found.stack_id)
         layout.record.unlink(missing_ok=True)
         return running
+
+
+def _stop(entry: PartRecord, name: str, report: Report) -> bool:
+    """Stop one part; whether it ran."""
+    process = find(entry.pid, entry.create_time)
+    if process is None:
+        return False
+    begun = time.monotonic()
+    report(name, "stopping", 0.0)
+    stop(process, GRACE[name])
+    report(name, "stopped", time.monotonic() - begun)
+    return True
+
+
+def _roots(config: Config, earlier: StackRecord | None, forget: bool) -> tuple[str, ...]:
+    """The data roots asked for, behind those of earlier starts."""
+    known = () if forget and earlier is None else records.read_roots(config.layout.data_roots)
+    known += earlier.data_roots if earlier else ()
+    return tuple(dict.fromkeys((*known, *config.data_roots)))
 
 
 def status(layout: Layout) -> StackStatus:
@@ -192,6 +213,8 @@ def _survivor(layout: Layout) -> tuple[StackRecord | None, int]:
 
 
 def _refuse_busy(config: Config, missing: tuple[str, ...]) -> None:
+    if taken := shared(config.ports):
+        raise PortsBusy(taken)
     taken = busy(config.ports, [port for name in missing for port in PORTS_OF[name] if name != "api"])
     taken += busy(config.ports, PORTS_OF["api"], config.host) if "api" in missing else []
     if taken:

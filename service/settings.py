@@ -10,11 +10,17 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from sqlalchemy import URL
 
 from trainer.access import Access, check_host
 from trainer.data.fetch import Patience
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+def sqlite_url(path: Path) -> str:
+    """URL of the SQLite database in that file, whatever characters the path has."""
+    return URL.create("sqlite", database=str(path)).render_as_string(hide_password=False)
 
 
 class Settings(BaseSettings):
@@ -112,7 +118,7 @@ class Settings(BaseSettings):
     def _derive(self) -> Self:
         home = self.home.expanduser().absolute()
         derived: dict[str, object] = {
-            "database_url": f"sqlite:///{home / 'agon.db'}",
+            "database_url": sqlite_url(home / "agon.db"),
             "jobs_root": home / "jobs",
             "cache_dir": home / "cache",
             "data_roots": (str(home / "data"),),

@@ -13,9 +13,17 @@ commented specs as YAML with the schema's descriptions as comments
 output    tables, JSON, sizes and times
 """
 
+import sys
+from io import TextIOWrapper
+
 
 def main() -> None:
     """Entry point of `agon`."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(
+                errors="backslashreplace"
+            )  # a path with é on a terminal that has none is no reason to fail
     from service.cli.app import run
 
     run()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import RenderableType
@@ -16,8 +17,16 @@ from rich.text import Text
 from service.cli.output import Exit, ago, err, fail, note, out, print_json, print_table, size, state
 from service.stack.ports import LOOPBACK
 
+if TYPE_CHECKING:
+    from service.stack.layout import Layout
+
 TITLES = {"ray": "Ray", "mlflow": "MLflow", "api": "API"}
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def Port(help_: str) -> typer.models.OptionInfo:  # noqa: N802 — stands for an option's type
+    """A port, or 0."""
+    return typer.Option(help=help_, min=0, max=65535)  # type: ignore[no-any-return]
 
 
 class Board:
@@ -41,7 +50,7 @@ class Board:
         """A part has changed."""
         self.states[part] = (what, seconds)
         if not self.live:
-            err.print(f"{TITLES[part]}: {what}" + (f" after {seconds:.0f} s" if what in ("ready", "stopped") else ""))
+            err.print(f"{TITLES[part]}: {_told(what, seconds)}")
 
     def render(self) -> RenderableType:
         """The board as it is now."""
@@ -49,17 +58,19 @@ class Board:
         for part, (what, seconds) in self.states.items():
             done = what in ("ready", "stopped")
             mark: RenderableType = Text("✓", "green") if done else self.spinner
-            grid.add_row(mark, TITLES[part], Text(f"{what} after {seconds:.0f} s" if done else what, "dim"))
+            grid.add_row(mark, TITLES[part], Text(_told(what, seconds), "dim"))
         return grid
 
 
+def _told(what: str, seconds: float) -> str:
+    return what if what in ("starting", "stopping") else f"{what} after {seconds:.0f} s"
+
+
 def up(
-    api_port: Annotated[int, typer.Option(help="Port of the API; 0 takes a free one.")] = 8700,
-    mlflow_port: Annotated[int, typer.Option(help="Port of MLflow; 0 takes a free one.")] = 8701,
-    dashboard_port: Annotated[
-        int, typer.Option(help="Port of Ray's dashboard and Jobs API; 0 takes a free one.")
-    ] = 8265,
-    gcs_port: Annotated[int, typer.Option(help="Port of Ray's control store; 0 takes a free one.")] = 6379,
+    api_port: Annotated[int, Port("Port of the API; 0 takes a free one.")] = 8700,
+    mlflow_port: Annotated[int, Port("Port of MLflow; 0 takes a free one.")] = 8701,
+    dashboard_port: Annotated[int, Port("Port of Ray's dashboard and Jobs API; 0 takes a free one.")] = 8265,
+    gcs_port: Annotated[int, Port("Port of Ray's control store; 0 takes a free one.")] = 6379,
     cpus: Annotated[int | None, typer.Option(min=1, help="CPUs that jobs may use.", show_default="all")] = None,
     host: Annotated[
         str,
@@ -71,11 +82,14 @@ def up(
     data_root: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Another folder that jobs may read datasets from, beside AGON_HOME/data. Repeatable.",
+            help="Another folder that jobs may read datasets from, beside AGON_HOME/data. Repeatable, and kept for later starts.",
             file_okay=False,
             exists=True,
         ),
     ] = None,
+    forget_data_roots: Annotated[
+        bool, typer.Option("--forget-data-roots", help="Start without the data roots of earlier starts.")
+    ] = False,
     foreground: Annotated[
         bool, typer.Option("--foreground", help="Stay, and stop everything on SIGTERM or Ctrl-C.")
     ] = False,
@@ -83,7 +97,8 @@ def up(
 ) -> None:
     """Start the embedded stack: Ray, MLflow and the API on this machine.
 
-    State lies under AGON_HOME (~/.agon). Does nothing if it runs already; starts again what has died.
+    State lies under AGON_HOME (~/.agon). Does nothing if it runs already; starts again what has died. A --data-root that a
+    running stack lacks is added to it.
     With --foreground (for containers) it ends with status 1 as soon as a part dies.
 
     Examples:
@@ -93,6 +108,7 @@ def up(
     - `AGON_HOME=/data/agon agon up --foreground`
     """
     from service import local
+    from service.stack.errors import PartFailed
     from service.stack.layout import Layout, home_from_env
     from service.stack.parts import Config
     from service.stack.ports import Ports
@@ -102,12 +118,18 @@ def up(
     ports = Ports(api_port, mlflow_port, dashboard_port, gcs_port)
     roots = tuple(str(path.absolute()) for path in data_root or ())
     with interrupts_raised(), Board() as board:
-        done = local.up(Config(layout, ports, host, cpus, roots), board.report)
+        try:
+            done = local.up(Config(layout, ports, host, cpus, roots), board.report, forget_roots=forget_data_roots)
+        except PartFailed:
+            if foreground:  # a container, say: half a stack is no service
+                local.down(layout, board.report)
+            raise
     if done.cleaned:
         note(f"killed {done.cleaned} processes left by a start that ended without `agon down`")
     record = done.record
     _explain_kept_ports(ports, Ports(**record.ports))
-    _explain_kept_roots(roots, record.data_roots)
+    if earlier := [root for root in record.data_roots if root not in roots]:
+        note(f"jobs may also read data below {', '.join(earlier)}, as at an earlier start")
     if json_:
         print_json({"started": list(done.started), **record.model_dump(mode="json")})
     elif not done.started:
@@ -133,11 +155,6 @@ def _explain_kept_ports(asked: object, running: object) -> None:
         note(
             f"its ports stay as they are ({', '.join(f'{name} {kept[name]}' for name in changed)}); `agon down` first to change them"
         )
-
-
-def _explain_kept_roots(asked: tuple[str, ...], kept: tuple[str, ...]) -> None:
-    if missing := [root for root in asked if root not in kept]:
-        note(f"its data roots stay as they are, without {', '.join(missing)}; `agon down` first to change them")
 
 
 def _stay(layout: object) -> None:
@@ -167,9 +184,31 @@ def down() -> None:
     from service.stack.layout import Layout, home_from_env
 
     layout = Layout(home_from_env())
+    interrupted = _unfinished(layout)
     with Board() as board:
         stopped = local.down(layout, board.report)
+    if stopped and interrupted:
+        note(f"interrupted: {', '.join(interrupted)}; `agon up` lets them go on from their last checkpoints")
     err.print("down" if stopped else f"nothing runs from {layout.home}")
+
+
+def _unfinished(layout: Layout) -> list[str]:
+    """What runs on the local stack, jobs and searches, by id and name; nothing if its API doesn't answer."""
+    from service.client import Client, ClientError
+    from service.stack import record as records
+
+    running = records.read(layout.record)
+    if running is None or "api" not in running.parts or not running.parts["api"].alive:
+        return []
+    found: list[str] = []
+    with (
+        suppress(ClientError, OSError),
+        Client(running.api_url, layout.token.read_text().strip(), timeout=5.0, patience=0.0) as client,
+    ):
+        for state_ in ("running", "starting"):
+            found += [f"{run.id} ({run.name})" for run in client.jobs(state=state_, limit=20).items]
+            found += [f"{run.id} ({run.name})" for run in client.searches(state=state_, limit=20).items]
+    return found
 
 
 def status(json_: Json = False) -> None:

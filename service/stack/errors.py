@@ -3,12 +3,14 @@
 
 StackError
 ├── PortsBusy      ports are taken; nothing was started
-├── PartFailed     a part ended or was not ready in time; the rest was stopped again
+├── PartFailed     a part ended again and again, or was not ready in time; those that are ready stay up
+├── HomeUnusable   AGON_HOME is no folder that can be written to
 └── StackLocked    another command is starting or stopping this stack
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from service.stack.ports import Busy
@@ -29,11 +31,24 @@ class PortsBusy(StackError):
 
 
 class PartFailed(StackError):
-    """A part ended or was not ready in time. `tail` is the end of its log."""
+    """A part ended or was not ready in time. `tail` is the end of its log, `up` the parts that are ready and stay."""
 
-    def __init__(self, part: str, what: str, log: Path) -> None:
-        self.part, self.log, self.tail = part, log, tail(log)
-        super().__init__(f"{part} {what}; the end of {log}:\n{self.tail}")
+    def __init__(self, part: str, what: str, log: Path, up: Sequence[str] = ()) -> None:
+        self.part, self.what, self.log, self.tail, self.up = part, what, log, tail(log), tuple(up)
+        rest = (
+            f"\n{' and '.join(up)} stay up: `agon up` starts what is missing, `agon down` stops the rest" if up else ""
+        )
+        super().__init__(f"{part} {what}; the end of {log}:\n{self.tail}{rest}")
+
+
+class HomeUnusable(StackError):
+    """AGON_HOME is no folder that we may write to."""
+
+    def __init__(self, home: Path, why: OSError | str) -> None:
+        reason = why if isinstance(why, str) else f"{why.filename or home}: {(why.strerror or str(why)).lower()}"
+        super().__init__(
+            f"AGON_HOME, {home}, can't be used: {reason}; choose a folder that you may write to: AGON_HOME=/path/to/it agon up"
+        )
 
 
 class StackLocked(StackError):

@@ -8,6 +8,8 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
+from service.stack.errors import HomeUnusable
+
 HOME_ENV = "AGON_HOME"
 RAY_SOCKET_TAIL = len("/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store.0")
 UNIX_SOCKET_LIMIT = 107  # sun_path on Linux, less its final zero
@@ -40,6 +42,11 @@ class Layout:
         return self.home / "stack.json"
 
     @property
+    def data_roots(self) -> Path:
+        """Folders that were opened to jobs by `agon up --data-root`, kept from start to start."""
+        return self.home / "data-roots.json"
+
+    @property
     def lock(self) -> Path:
         """Held while the stack is started or stopped."""
         return self.home / "stack.lock"
@@ -56,9 +63,10 @@ class Layout:
 
     @property
     def ray_temp(self) -> Path:
-        """Ray's session folders: under home if Unix socket paths stay short enough there, else a private folder in /tmp."""
+        """Ray's session folders: under home if the path is ASCII, which Ray writes its paths in, and so short that Unix socket
+        paths fit behind it; else a private folder in /tmp."""
         inside = self.home / "ray"
-        if len(os.fsencode(inside)) + RAY_SOCKET_TAIL <= UNIX_SOCKET_LIMIT:
+        if str(inside).isascii() and len(os.fsencode(inside)) + RAY_SOCKET_TAIL <= UNIX_SOCKET_LIMIT:
             return inside
         key = hashlib.sha256(os.fsencode(self.home)).hexdigest()[:10]
         return Path("/tmp") / f"agon-{os.getuid()}-{key}"  # noqa: S108 — made 0700 and checked below
@@ -66,14 +74,17 @@ class Layout:
     def create(self) -> None:
         """Make the folders (0700) and the tokens (0600) that are not there yet.
 
-        Raises PermissionError if Ray's short folder in /tmp belongs to someone else.
+        Raises HomeUnusable if home is no folder that we may write to, or Ray's short folder in /tmp belongs to someone else.
         """
-        self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for folder in ("logs", "mlflow", "jobs", "cache", "data"):
-            (self.home / folder).mkdir(mode=0o700, exist_ok=True)
+        try:
+            self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for folder in ("logs", "mlflow", "jobs", "cache", "data"):
+                (self.home / folder).mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise HomeUnusable(self.home, error) from error
         self.ray_temp.mkdir(mode=0o700, exist_ok=True)
         if self.ray_temp.stat().st_uid != os.getuid() or self.ray_temp.is_symlink():
-            raise PermissionError(f"{self.ray_temp} belongs to someone else; remove it or choose a shorter {HOME_ENV}")
+            raise HomeUnusable(self.home, f"{self.ray_temp}, where Ray's files would go, belongs to someone else")
         for path in (self.token, self.ray_token):
             ensure_token(path)
 

@@ -36,9 +36,13 @@ class Busy:
     name: str
     port: int
     owner: str
+    ours: bool = False
+    """Whether another part of the same stack is to have it."""
 
     def line(self) -> str:
         """What is taken, by whom, and the option that chooses another."""
+        if self.ours:
+            return f"port {self.port} ({self.name}) is asked for {self.owner}, too; choose another: agon up {OPTIONS[self.name]} PORT"
         return f"port {self.port} ({self.name}) is taken by {self.owner}; stop it, or choose another: agon up {OPTIONS[self.name]} PORT"
 
 
@@ -63,6 +67,17 @@ def free_ports(count: int) -> list[int]:
     finally:
         for held in sockets:
             held.close()
+
+
+def shared(ports: Ports) -> list[Busy]:
+    """Those that two parts are to have."""
+    wanted = list(asdict(ports).items())
+    return [
+        Busy(name, port, f"by {OPTIONS[other]}", ours=True)
+        for index, (name, port) in enumerate(wanted)
+        for other, taken in wanted[:index]
+        if port == taken
+    ]
 
 
 def busy(ports: Ports, names: Iterable[str], host: str = LOOPBACK) -> list[Busy]:

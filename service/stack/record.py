@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 from datetime import datetime
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from service.stack.layout import Layout
 from service.stack.parts import Config
 from service.stack.ports import Ports, base_url
 from service.stack.processes import is_alive
+
+_ROOTS = TypeAdapter(tuple[str, ...])
 
 
 class PartRecord(BaseModel):
@@ -65,7 +68,24 @@ def read(path: Path) -> StackRecord | None:
 
 def write(path: Path, record: StackRecord) -> None:
     """Replace the record in one step, readable by its owner alone."""
+    _replace(path, record.model_dump_json(indent=2))
+
+
+def read_roots(path: Path) -> tuple[str, ...]:
+    """The data roots of earlier starts; none if nothing can be read."""
+    try:
+        return _ROOTS.validate_json(path.read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return ()
+
+
+def write_roots(path: Path, roots: tuple[str, ...]) -> None:
+    """Keep them for the next start: jobs that were stopped with the stack go on with their data."""
+    _replace(path, json.dumps(roots, indent=2))
+
+
+def _replace(path: Path, text: str) -> None:
     aside = path.with_suffix(f".{os.getpid()}.tmp")
     aside.touch(mode=0o600)
-    aside.write_text(record.model_dump_json(indent=2))
+    aside.write_text(text)
     aside.replace(path)

@@ -5,11 +5,17 @@ from __future__ import annotations
 import os
 import socket
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from service.db.migrate import upgrade
+from service.db.session import Database
+from service.settings import Settings
 from service.stack import record as records
+from service.stack.errors import HomeUnusable
 from service.stack.layout import RAY_SOCKET_TAIL, UNIX_SOCKET_LIMIT, Layout, ensure_token
 from service.stack.ports import Ports, busy, free_ports
 from service.stack.record import PartRecord, StackRecord
@@ -53,6 +59,34 @@ def test_rays_sockets_fit_wherever_home_is(tmp_path: Path) -> None:
     for layout in (short, long):
         assert len(os.fsencode(layout.ray_temp)) + RAY_SOCKET_TAIL <= UNIX_SOCKET_LIMIT
     assert Layout(tmp_path / ("y" * 120)).ray_temp != long.ray_temp
+
+
+@pytest.mark.parametrize("name", ["müller", "josé", "家"])
+def test_ray_gets_a_path_that_it_can_write_whatever_home_is_called(tmp_path: Path, name: str) -> None:
+    layout = Layout(Path("/home") / name / ".agon")
+    assert str(layout.ray_temp).isascii()
+    assert Layout(Path("/home/a b#c%2Fd?e&f")).ray_temp == Path("/home/a b#c%2Fd?e&f/ray"), (
+        "ASCII is fine, whatever it means in URLs"
+    )
+
+
+@pytest.mark.parametrize("name", ["100% b", "feature%2Fx", "a?b=c", "a#b", "ä ö", "a&b@c:d"])
+def test_the_database_lies_in_home_whatever_home_is_called(tmp_path: Path, name: str) -> None:
+    home = tmp_path / name
+    database = Database(Settings(home=home).database_url)
+    upgrade(database)
+    database.close()
+    assert {path.name for path in tmp_path.iterdir()} == {name}
+    assert (home / "agon.db").is_file()
+
+
+@pytest.mark.parametrize("kind", ["a file", "below a file", "nothing may be made there"])
+def test_an_unusable_home_is_named_as_what_it_is(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "file").write_text("")
+    home = {"a file": tmp_path / "file", "below a file": tmp_path / "file" / "x"}.get(kind, Path("/proc/agon"))
+    with pytest.raises(HomeUnusable, match=r"AGON_HOME, .*, can't be used: .*AGON_HOME=/path/to/it agon up") as caught:
+        Layout(home).create()
+    assert str(home) in str(caught.value)
 
 
 def test_a_busy_port_is_reported_with_its_owner_and_the_option_that_changes_it() -> None:
@@ -108,3 +142,21 @@ def test_the_record_is_private_and_reads_back(tmp_path: Path) -> None:
     assert records.read(path) == record
     assert _mode(path) == 0o600
     assert list(tmp_path.iterdir()) == [path], "nothing is left aside"
+
+
+def test_a_terminal_that_lacks_a_letter_of_home_is_no_reason_to_fail(tmp_path: Path) -> None:
+    env = {**os.environ, "AGON_HOME": str(tmp_path / "höme"), "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([sys.executable, "-m", "service.cli", "status"], env=env, capture_output=True, text=True)
+    assert done.returncode == 1, "nothing runs"
+    assert "h\\xf6me" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("port", ["70000", "-5"])
+def test_a_port_that_is_none_is_refused_by_its_option(port: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "service.cli", "up", "--api-port", port], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "--api-port" in done.stderr
+    assert "0<=x<=65535" in done.stderr
