@@ -63,6 +63,8 @@ def _cases(name: str, resolution: int, channels: int) -> Iterator[Any]:
 
 def make_spec(arch: Arch, **sections: Any) -> JobSpec:
     optimizers = {name: Adam(lr=1e-3) for name in arch.players}
+    if arch.own_loss:
+        sections["objective"] = Objective(loss="own")
     return JobSpec(arch=arch, data=Data(url="data/any"), optimizers=optimizers, ema=None, **sections)
 
 

@@ -99,6 +99,9 @@ class Arch(Frozen):
     """Whether the family is conditioned on labels: if `classes` says so, always, or never."""
     adversarial: ClassVar[bool] = True
     """Whether a D judges; without one `objective` has nothing to say."""
+    own_loss: ClassVar[bool] = False
+    """Whether the family's phases have losses of their own, which no name of `objective.loss` and no penalty describes. Its
+    specs then say `objective.loss: own`, and so do the package's card and the report."""
     encoder: ClassVar[bool] = False
     """Whether a player E maps images to z."""
 

@@ -100,4 +100,4 @@ LOSSES: Mapping[LossName, LossPair] = {
     "least-squares": LossPair(d_least_squares, g_least_squares, threshold=0.5),
     "relativistic": LossPair(d_relativistic, g_relativistic, threshold=None, relativistic=True),
 }
-"""Every loss by the name that the spec uses."""
+"""Every loss by the name that the spec uses; `own` is no pair, but a family's own phases."""

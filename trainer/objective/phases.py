@@ -73,8 +73,15 @@ class Phase:
 
 
 def adversarial(spec: JobSpec) -> tuple[Phase, ...]:
-    """D's phase (`objective.d_steps` times, each on a new real batch) and then G's, from `spec.objective`."""
+    """D's phase (`objective.d_steps` times, each on a new real batch) and then G's, from `spec.objective`.
+
+    Raises ValueError for a family with losses of its own, which has to make its phases itself.
+    """
     objective = spec.objective
+    if objective.loss == "own":
+        raise ValueError(
+            f"family {spec.arch.family} has losses of its own; they are no pair of trainer.objective.losses"
+        )
     pair, penalties = LOSSES[objective.loss], terms(objective)
 
     def d_loss(nets: Nets, batch: Batch) -> Loss:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from trainer.families.table import families_with
 from trainer.spec.errors import FieldError, short
-from trainer.spec.sections import MicroBatch, Objective
+from trainer.spec.sections import LossName, MicroBatch, Objective
 
 if TYPE_CHECKING:
     from trainer.spec.job import JobSpec
@@ -65,6 +65,17 @@ def _kind_of_family(spec: JobSpec) -> Iterator[FieldError]:
                 yield _wrong(
                     f"objective.{name}", given, message, f"leave it out, or use {short(getattr(default, name))}"
                 )
+    if arch.own_loss != (spec.objective.loss == "own"):
+        has = "has losses of its own" if arch.own_loss else "has no loss of its own"
+        fix = (
+            "use own"
+            if arch.own_loss
+            else f"use one of {', '.join(name for name in get_args(LossName) if name != 'own')}"
+        )
+        yield _wrong("objective.loss", spec.objective.loss, f"can't be used: family {arch.family} {has}", fix)
+    if arch.own_loss and spec.objective.penalties:
+        message = f"mean nothing to family {arch.family}, whose losses are its own"
+        yield _wrong("objective.penalties", [each.kind for each in spec.objective.penalties], message, "leave them out")
     if arch.encoder:
         return
     message = f"needs an encoder, and family {arch.family} has none"

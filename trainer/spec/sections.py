@@ -11,7 +11,7 @@ from pydantic import Discriminator, Field, Tag, field_validator
 from trainer.schema import Frozen
 
 SCHEMES = ("file", "http", "https", "s3", "gs")
-LossName = Literal["minimax", "non-saturating", "hinge", "wasserstein", "least-squares", "relativistic"]
+LossName = Literal["minimax", "non-saturating", "hinge", "wasserstein", "least-squares", "relativistic", "own"]
 MetricName = Literal["fid", "kid", "precision", "recall", "reconstruction"]
 HIGHER_IS_BETTER: frozenset[str] = frozenset({"precision", "recall"})
 """Of the metrics, those of which more is better; of the others less is."""
@@ -127,7 +127,7 @@ class Objective(Frozen):
     """The adversarial loss, what regularises it, and how often D steps."""
 
     loss: LossName = "non-saturating"
-    """Pair of losses for D and G."""
+    """Pair of losses for D and G; `own` where the family has losses of its own, and only there."""
     penalties: tuple[Penalty, ...] = ()
     """What regularises D, and with `orthogonal` G; each kind at most once."""
     d_steps: int = Field(default=1, ge=1, le=1000)

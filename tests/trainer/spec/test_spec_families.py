@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
@@ -10,15 +11,14 @@ import pytest
 
 from trainer.data.manifest import mismatches
 from trainer.families.table import NAMES, families_with, recipes
+from trainer.objective.phases import adversarial
 from trainer.spec import FieldError, JobSpec, SpecError, with_overrides
-
-RESOLUTIONS = (8, 16, 28, 32, 64, 128)
 
 
 def recipe_of(family: str) -> JobSpec:
     """The family's recipe on the digits."""
-    specs = [recipe() for name, recipe in recipes().items() if name.endswith("-digits")]
-    return next(spec for spec in specs if spec.arch.family == family)
+    specs = [recipe() for recipe in recipes().values()]
+    return next(spec for spec in specs if spec.arch.family == family and spec.data.url == "builtin:digits")
 
 
 def refused(family: str, **changes: object) -> dict[str, FieldError]:
@@ -82,21 +82,48 @@ def test_what_a_family_can_not_do_names_the_field_the_value_and_the_fix(case: st
 
 
 @pytest.mark.parametrize("family", NAMES)
-@pytest.mark.parametrize("resolution", [4, 30, 48, 300])
-def test_a_resolution_that_a_family_can_not_make_is_answered_with_those_it_can(family: str, resolution: int) -> None:
-    error = refused(family, arch__resolution=resolution, data__url="data/any")["arch.resolution"]
-    text = f"{error.message} {error.fix}"
-    assert "power of two" in text or all(str(possible) in text for possible in (8, 16, 28, 32, 64))
-    assert error.value == str(resolution)
-
-
-@pytest.mark.parametrize("family", NAMES)
-def test_the_resolutions_that_are_named_are_accepted(family: str) -> None:
+def test_a_resolution_that_a_family_can_not_make_is_answered_with_some_that_it_can(family: str) -> None:
+    """Whatever field of its own the family declares: sizes, a list, bounds."""
     base = recipe_of(family)
     base = base.replace(data=base.data.replace(url="data/any"))
-    for resolution in RESOLUTIONS:
-        # BigGAN gives every block an equal part of z: 120 can be cut for all of them.
-        with_overrides(base, ["arch.latent.dim=120", f"arch.resolution={resolution}"])
+    answered = 0
+    for resolution in (1, 4, 30, 48, 300, 100_003):
+        # BigGAN gives every block an equal part of z: 840 can be cut for all of them.
+        changes = ["arch.latent.dim=840", f"arch.resolution={resolution}"]
+        try:
+            with_overrides(base, changes)
+        except SpecError as error:
+            [wrong] = error.errors
+            assert (wrong.path, wrong.value) == ("arch.resolution", str(resolution))
+            named = {int(number) for number in re.findall(r"\d+", f"{wrong.message} {wrong.fix}")} - {resolution}
+            assert named, "no resolution is named that would do"
+            for possible in named:
+                with_overrides(base, [changes[0], f"arch.resolution={possible}"])
+            answered += 1
+    assert answered, "every family has a limit"
+
+
+def test_a_loss_of_its_own_is_for_families_that_have_one() -> None:
+    error = refused("dcgan", objective__loss="own")["objective.loss"]
+    assert "dcgan has no loss of its own" in error.message
+    assert "hinge" in error.fix
+    assert "own" not in error.fix
+
+
+def test_a_family_with_its_own_loss_says_so_and_no_other_loss_or_penalty_is_claimed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    base = recipe_of("dcgan")
+    monkeypatch.setattr(type(base.arch), "own_loss", True)
+    with pytest.raises(SpecError) as caught:
+        with_overrides(base, ["train.batch=32"])
+    assert [(e.path, e.value, e.fix) for e in caught.value.errors] == [("objective.loss", '"non-saturating"', "use own")]
+    assert with_overrides(base, ["objective.loss=own"]).objective.loss == "own"
+    with pytest.raises(SpecError) as caught:
+        with_overrides(base, ["objective.loss=own", "objective.penalties=[{kind: clip}]"])
+    assert [error.path for error in caught.value.errors] == ["objective.penalties"]
+    with pytest.raises(ValueError, match="losses of its own"):
+        adversarial(with_overrides(base, ["objective.loss=own"]))
 
 
 def data(classes: int, resolution: int = 16) -> Any:
