@@ -117,7 +117,9 @@ def test_a_family_with_its_own_loss_says_so_and_no_other_loss_or_penalty_is_clai
     monkeypatch.setattr(type(base.arch), "own_loss", True)
     with pytest.raises(SpecError) as caught:
         with_overrides(base, ["train.batch=32"])
-    assert [(e.path, e.value, e.fix) for e in caught.value.errors] == [("objective.loss", '"non-saturating"', "use own")]
+    assert [(e.path, e.value, e.fix) for e in caught.value.errors] == [
+        ("objective.loss", '"non-saturating"', "use own")
+    ]
     assert with_overrides(base, ["objective.loss=own"]).objective.loss == "own"
     with pytest.raises(SpecError) as caught:
         with_overrides(base, ["objective.loss=own", "objective.penalties=[{kind: clip}]"])
