@@ -81,6 +81,8 @@ def of_bucket(error: Exception) -> FetchError:
     if isinstance(error, FileNotFoundError):
         return MissingError("is missing")
     status = _status(error)
+    if isinstance(error, ValueError):  # how gcsfs says 400
+        return UnusableError("the store refuses to give it")
     if isinstance(error, PermissionError) or status in FORBIDDEN or str(error).startswith("Forbidden"):
         return ForbiddenError("forbidden: the credentials in use may not read it")
     if "credential" in type(error).__name__.lower():  # NoCredentialsError, DefaultCredentialsError, …
@@ -88,6 +90,11 @@ def of_bucket(error: Exception) -> FetchError:
     if status is not None and status < 500 and status not in BUSY:
         return of_status(status)
     return AwayError(f"the store is away or fails ({type(error).__name__})")
+
+
+def is_past_end(error: Exception) -> bool:
+    """Whether a range was asked for that begins where the object ends."""
+    return _status(error) == 416 or (isinstance(error, OSError) and error.errno == errno.EINVAL)  # as s3fs says it
 
 
 def _status(error: Exception) -> int | None:

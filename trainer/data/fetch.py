@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from trainer.data import http
-from trainer.data.faults import AwayError, FetchError, MissingError, UnusableError, of_bucket, of_local
+from trainer.data.faults import AwayError, FetchError, MissingError, UnusableError, is_past_end, of_bucket, of_local
 from trainer.data.locate import BUCKETS, HTTP, Location
 from trainer.errors import BadDataError, DataAwayError
 
@@ -181,7 +181,7 @@ async def _next(source: AsyncGenerator[bytes, None], seconds: float) -> bytes:
         async with asyncio.timeout(max(0.0, seconds)):
             return await anext(source, b"")
     except TimeoutError:
-        raise AwayError("the server is too slow") from None
+        raise AwayError("nothing came in time: the server is too slow, or away") from None
 
 
 async def _closed(source: AsyncGenerator[bytes, None]) -> None:
@@ -202,15 +202,18 @@ def _run(step: Any) -> Any:
 
 
 async def _objects(store: Any, url: str, limit: int) -> AsyncGenerator[bytes, None]:
-    """An object of a bucket, in ranges."""
-    try:
-        size = min(limit, int((await store._info(url))["size"]))
-        for start in range(0, size, BLOCK):
-            yield await store._cat_file(url, start=start, end=min(size, start + BLOCK))
-    except (FetchError, GeneratorExit):
-        raise
-    except Exception as error:  # clients raise their own types (botocore's, gcsfs's, aiohttp's)
-        raise of_bucket(error) from None
+    """An object of a bucket, in ranges. Its size is not asked for: that takes rights that reading doesn't."""
+    for start in range(0, limit, BLOCK):
+        end = min(limit, start + BLOCK)
+        try:
+            block = await store._cat_file(url, start=start, end=end)
+        except Exception as error:  # clients raise their own types (botocore's, gcsfs's, aiohttp's)
+            if start and is_past_end(error):
+                return
+            raise of_bucket(error) from None
+        yield block
+        if len(block) != end - start:
+            return
 
 
 @cache
