@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 import secrets
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import delete, select
 from sqlalchemy.exc import IntegrityError
@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from service.auth.tokens import Principal, Scope, digest, new_token
 from service.db.session import Database
-from service.db.tables import Token
+from service.db.tables import Job, Token
 
 BOOTSTRAP = "bootstrap"
 
@@ -42,9 +42,14 @@ def find(db: Database, token: str) -> Principal | None:
     return Principal(row.id, row.name, Scope(row.scope), row.job_id, row.attempt)
 
 
-def create(session: Session, name: str, scope: Scope, job_id: str | None = None, attempt: int = 0) -> tuple[Token, str]:
-    """A new token; the second value is the only time that it is seen."""
+def create(session: Session, name: str, scope: Scope) -> tuple[Token, str]:
+    """A new token for a person; the second value is the only time that it is seen."""
     token = new_token()
+    return add(session, token, name, scope), token
+
+
+def add(session: Session, token: str, name: str, scope: Scope, job_id: str | None = None, attempt: int = 0) -> Token:
+    """Make this token known."""
     row = Token(
         id=f"t-{secrets.token_hex(6)}",
         name=name,
@@ -55,7 +60,22 @@ def create(session: Session, name: str, scope: Scope, job_id: str | None = None,
         created_at=datetime.now(UTC),
     )
     session.add(row)
-    return row, token
+    return row
+
+
+def is_of(session: Session, token: str, job_id: str, attempt: int) -> bool:
+    """Whether it is known as that attempt's."""
+    same = (Token.digest == digest(token), Token.job_id == job_id, Token.attempt == attempt)
+    return session.scalar(select(Token.id).where(*same)) is not None
+
+
+def forget_ended(db: Database, grace: timedelta) -> int:
+    """Delete the tokens of jobs that ended longer ago than that and whose drivers are gone; how many there were."""
+    now = datetime.now(UTC)
+    recent = Job.finished_at.between(now - grace, now)  # one that lies ahead was written by a clock set back since
+    over = select(Job.id).where(Job.finished_at.is_not(None), ~recent, ~Job.watched, Job.id == Token.job_id).exists()
+    with db.begin() as session:
+        return len(session.scalars(delete(Token).where(Token.scope == Scope.JOB, over).returning(Token.id)).all())
 
 
 def people(session: Session) -> Sequence[Token]:

@@ -36,6 +36,7 @@ class Database:
             event.listen(self.engine, "connect", _sqlite_pragmas)
             event.listen(self.engine, "begin", _sqlite_begin)
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
+        self._readers = sessionmaker(self.engine.execution_options(agon_read=True), expire_on_commit=False)
 
     @contextmanager
     def begin(self) -> Iterator[Session]:
@@ -46,7 +47,7 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Session]:
         """A transaction that only reads."""
-        with self._sessions(bind=self.engine.execution_options(agon_read=True)) as session, session.begin():
+        with self._readers() as session, session.begin():
             yield session
 
     def close(self) -> None:

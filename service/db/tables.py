@@ -11,12 +11,30 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, DateTime, Double, ForeignKey, Index, Integer, String, Text, UniqueConstraint
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    DateTime,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    Text,
+    UniqueConstraint,
+    false,
+    text,
+)  # fmt: skip
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
 BigId = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up INTEGER PRIMARY KEY alone
+
+
+WAITING = "state IN ('submitted', 'queued')"
+AT_ONCE = datetime(1970, 1, 1, tzinfo=UTC)
+"""As `due_at`: now, whatever anyone's clock says."""
 
 
 class Utc(TypeDecorator[datetime]):
@@ -52,9 +70,21 @@ class Job(Base):
     __tablename__ = "jobs"
     __table_args__ = (
         UniqueConstraint("principal", "idempotency_key", name="uq_jobs_idempotency"),
-        Index("ix_jobs_state_due", "state", "due_at"),
-        Index("ix_jobs_name", "name"),
         Index("ix_jobs_kind", "kind", "number"),
+        # One for every filter of the lists: what is asked for lies together, newest last.
+        Index("ix_jobs_list_state", "kind", "state", "number"),
+        Index("ix_jobs_list_name", "kind", "name", "number"),
+        Index("ix_jobs_list_family", "kind", "family", "number"),
+        Index("ix_jobs_list_name_state", "kind", "name", "state", "number"),
+        Index("ix_jobs_list_family_state", "kind", "family", "state", "number"),
+        # All that the queue decides by, without the rows themselves, whose specs are long.
+        Index(
+            "ix_jobs_queue",
+            *("state", "number", "desired", "due_at", "workers", "worker_cpus", "worker_gpus", "attempt"),
+            sqlite_where=text(WAITING),
+            postgresql_where=text(WAITING),
+        ),
+        Index("ix_jobs_watched", "due_at", sqlite_where=text("watched"), postgresql_where=text("watched")),
     )
 
     number: Mapped[int] = mapped_column(BigId, primary_key=True, autoincrement=True)
@@ -73,6 +103,11 @@ class Job(Base):
     """`s-0123456789ab/t-00003`: the trial that this job goes on with."""
     created_at: Mapped[datetime]
 
+    workers: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
+    """What it takes of the cluster, from its spec: so many workers with …"""
+    worker_cpus: Mapped[float] = mapped_column(Double, default=0.0, server_default="0")
+    worker_gpus: Mapped[float] = mapped_column(Double, default=0.0, server_default="0")
+
     desired: Mapped[str] = mapped_column(String(8), default="run")
     revision: Mapped[int] = mapped_column(Integer, default=0)
 
@@ -90,6 +125,8 @@ class Job(Base):
 
     state: Mapped[str] = mapped_column(String(16), default="submitted")
     reason: Mapped[str] = mapped_column(Text, default="")
+    lacks: Mapped[str] = mapped_column(String(8), default="", server_default="")
+    """Of a job that waits for what others use, of which resource too little is free: cpu, gpu or any."""
     failure: Mapped[dict[str, Any] | None]
     attempt: Mapped[int] = mapped_column(Integer, default=0)
     attempts_before: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
@@ -101,6 +138,8 @@ class Job(Base):
     """When the grace period of a cancelled job ends."""
     finished_at: Mapped[datetime | None]
 
+    watched: Mapped[bool] = mapped_column(default=False, server_default=false())
+    """Whether it, or after its end its driver, may be on the cluster: the reconciler looks when it is due."""
     due_at: Mapped[datetime]
     """When the reconciler looks next."""
     lease_owner: Mapped[str | None] = mapped_column(String(64))

@@ -23,6 +23,13 @@ class Report:
     mlflow_run_id: str | None = None
     outcome: dict[str, Any] | None = None
     waiting: str = ""
+    ended: bool = False
+    """Whether its end is written down."""
+
+    @property
+    def over(self) -> bool:
+        """Whether the attempt that counts has ended: then nothing that is said of it changes what came of it."""
+        return self.ended or (self.outcome is not None and self.outcome["attempt"] == self.attempt)
 
 
 def fold(report: Report, events: Iterable[WireEvent]) -> Report:
@@ -34,6 +41,8 @@ def fold(report: Report, events: Iterable[WireEvent]) -> Report:
 
 def _apply(report: Report, event: WireEvent) -> Report:
     data, current = event.data, event.attempt == report.attempt
+    if report.over and event.kind is not EventKind.TRACKED:
+        return report
     match event.kind:
         case EventKind.WAITING if current:
             return replace(report, waiting=_text(data.get("reason")))
@@ -42,11 +51,17 @@ def _apply(report: Report, event: WireEvent) -> Report:
                 report,
                 started_attempt=max(report.started_attempt, event.attempt),
                 waiting="" if current else report.waiting,
-                progress=_progress(report.progress, event, total_images=_number(data.get("total_images"))),
+                # Speed, losses and scores of an earlier attempt are none of this one's.
+                progress=_progress(
+                    report.progress if event.attempt <= report.started_attempt else None,
+                    event,
+                    total_images=_number(data.get("total_images")),
+                ),
             )
         case EventKind.TRACKED:
             run = data.get("mlflow_run_id")
-            return replace(report, mlflow_run_id=run) if isinstance(run, str) and len(run) <= 64 else report
+            told = isinstance(run, str) and len(run) <= 64 and not (report.over and report.mlflow_run_id)
+            return replace(report, mlflow_run_id=run) if told else report
         case EventKind.PROGRESS:
             return replace(
                 report,

@@ -7,7 +7,6 @@ overwrite what a newer one said, and applying twice is impossible. A gap fills: 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
 from typing import Any, Literal
 
 from sqlalchemy import select
@@ -16,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from service.auth.tokens import Principal
 from service.body import MAX_INTEGER
-from service.db.tables import Job, JobEvent
+from service.db.tables import AT_ONCE, Job, JobEvent
 from service.errors import Invalid
 from service.jobs import store
 from service.jobs.fold import Report, fold
@@ -61,18 +60,19 @@ def take(session: Session, job: Job, events: Iterable[WireEvent]) -> bool:
     ready = _contiguous(session, job)
     if not ready:
         return False
+    ended = State(job.state).ended
     report = Report(
-        job.attempt, job.started_attempt, job.progress, job.model, job.mlflow_run_id, job.outcome, job.waiting
+        job.attempt, job.started_attempt, job.progress, job.model, job.mlflow_run_id, job.outcome, job.waiting, ended
     )
     told = fold(report, ready)
-    if kind_of(job).has_trials:
+    if kind_of(job).has_trials and not ended:
         trials.take(session, job, ready)
     urgent = (told.started_attempt, told.outcome) != (job.started_attempt, job.outcome)
     job.acked = ready[-1].seq
     job.started_attempt, job.progress, job.model = told.started_attempt, told.progress, told.model
     job.mlflow_run_id, job.outcome, job.waiting = told.mlflow_run_id, told.outcome, told.waiting
     if urgent:
-        job.revision, job.due_at = job.revision + 1, datetime.now(UTC)
+        job.revision, job.due_at = job.revision + 1, AT_ONCE
     return urgent
 
 

@@ -100,6 +100,11 @@ SEARCH = Kind(
 KINDS = {kind.name: kind for kind in (JOB, SEARCH)}
 
 
+def need_of(job: Job) -> Need:
+    """What the row says that it takes."""
+    return Need(job.workers, job.worker_cpus, job.worker_gpus)
+
+
 def kind_of(job: Job) -> Kind:
     """The row's kind."""
     return KINDS[job.kind]

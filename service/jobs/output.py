@@ -22,16 +22,16 @@ def log(settings: Settings, ray: RayJobs, job: Job, tail: int | None = None, off
     """
     if job.attempt == 0:
         return ""
-    text = files.saved_log(settings, job) if State(job.state).ended else None
+    text = files.saved_log(settings, job, job.attempt) if State(job.state).ended else None
     if text is None:
         try:
             text = ray.logs(files.submission_id(job.id, job.attempt))
         except RayUnreachableError as error:
-            text = files.saved_log(settings, job)
+            text = files.saved_log(settings, job, job.attempt)
             if text is None:
                 raise Unavailable(f"{error}; the log lies with Ray") from error
     if text is None:
-        text = files.saved_log(settings, job) or ""
+        text = files.saved_log(settings, job, job.attempt) or ""
     text = text[offset:]
     return text if tail is None else "".join(text.splitlines(keepends=True)[-tail:])
 

@@ -7,17 +7,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import and_, or_, select
+from sqlalchemy import Select, and_, or_, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from service import paging
 from service.db.session import Database
-from service.db.tables import Job, JobChange, JobEvent, Trial
+from service.db.tables import AT_ONCE, WAITING, Job, JobChange, JobEvent, Trial
 from service.errors import Conflict, NotFound
-from service.jobs.kinds import JOB, KINDS, SEARCH, Kind, kind_of
+from service.jobs.kinds import JOB, KINDS, SEARCH, Kind, kind_of, need_of
 from service.jobs.lifecycle import State, Trigger, advance
-from service.reconciler.admission import WAITS, Need
 from trainer.search import SearchSpec, TrialState
 from trainer.spec import JobSpec
 
@@ -87,14 +86,22 @@ def page(
     family: str | None = None,
 ) -> tuple[Sequence[Job], str | None]:
     """Newest first."""
-    statement = select(Job).where(Job.kind == kind.name).order_by(Job.number.desc()).limit(limit + 1)
-    for column, value in ((Job.state, state), (Job.name, name), (Job.family, family)):
-        if value is not None:
-            statement = statement.where(column == value)
-    if (before := paging.decode(cursor)) is not None:
-        statement = statement.where(Job.number < before)
+    statement = listed(kind, state=state, name=name, family=family, before=paging.decode(cursor), limit=limit + 1)
     rows = session.scalars(statement).all()
     return rows[:limit], paging.encode(rows[limit - 1].number) if len(rows) > limit else None
+
+
+def listed(
+    kind: Kind, *, state: State | None, name: str | None, family: str | None, before: int | None, limit: int
+) -> Select[Job]:
+    """The statement behind a page. Each filter, and state with another one, has an index of its own; of one name there are few."""
+    statement = select(Job).where(Job.kind == kind.name).order_by(Job.number.desc()).limit(limit)
+    # SQLite, which keeps no statistics, would take an index of the family for as good as one of the name.
+    of_family = Job.family if name is None else Job.family.concat("")
+    for column, value in ((Job.state, state), (Job.name, name), (of_family, family)):
+        if value is not None:
+            statement = statement.where(column == value)
+    return statement if before is None else statement.where(Job.number < before)
 
 
 def cancel(session: Session, run_id: str, kind: Kind = JOB) -> Job:
@@ -147,29 +154,23 @@ def _is_tried_again(session: Session, job: Job) -> bool:
 
 def want(job: Job, desired: str) -> None:
     """Write what is wanted of a run that the reconciler looks after, and have it look."""
-    job.desired, job.revision, job.due_at = desired, job.revision + 1, datetime.now(UTC)
+    job.desired, job.revision, job.due_at = desired, job.revision + 1, AT_ONCE
 
 
 def others_wait(session: Session, job: Job) -> bool:
     """Whether another run waits for what this one would take next, or was admitted and hasn't taken its place yet.
 
-    One that no cluster of this size can hold doesn't count.
+    One that no cluster of this size can hold doesn't count. Searches ask often, however many wait: nothing is read but a yes.
     """
-    waits = and_(Job.state == State.QUEUED, Job.reason.startswith(WAITS))
+    mine = need_of(job)
+    lacking = ["any", *(["cpu"] if mine.cpus else []), *(["gpu"] if mine.gpus else [])]
+    waits = and_(text(WAITING), Job.lacks.in_(lacking))
     began = select(Trial.id).where(Trial.job_number == Job.number, Trial.state != TrialState.PENDING).exists()
     # A search runs before its first trial does.
     fresh = and_(Job.state == State.RUNNING, Job.kind == SEARCH.name, ~began)
-    others = select(Job).where(
-        Job.number != job.number, Job.desired == "run", or_(waits, fresh, Job.state == State.STARTING)
-    )
-    need = kind_of(job).need(job.spec)
-    return any(_competes(other.reason, need) for other in session.scalars(others))
-
-
-def _competes(reason: str, need: Need) -> bool:
-    """Whether what that reason says is lacking is what `need` takes. It may not say: then it may be anything."""
-    lacking = [amount for words, amount in (("CPUs free", need.cpus), ("GPUs free", need.gpus)) if words in reason]
-    return any(lacking) if lacking else True
+    placing = and_(text("watched"), or_(Job.state == State.STARTING, fresh))
+    other = select(Job.number).where(Job.number != job.number, Job.desired == "run")
+    return any(session.scalar(other.where(how).limit(1)) is not None for how in (waits, placing))
 
 
 def put_back(session: Session, job: Job, trigger: Trigger, reason: str, desired: str) -> None:
@@ -177,24 +178,24 @@ def put_back(session: Session, job: Job, trigger: Trigger, reason: str, desired:
 
     Raises IllegalTransitionError.
     """
-    now = datetime.now(UTC)
-    move(session, job, trigger, reason, now)
+    move(session, job, trigger, reason)
     job.fence += 1  # whoever owned it before it ended
     want(job, desired)
     if not State(job.state).ended:
         job.attempts_before, job.finished_at, job.waiting = job.attempt, None, ""
+        job.workers, job.worker_cpus, job.worker_gpus = kind_of(job).need(job.spec)
 
 
-def move(
-    session: Session, job: Job, trigger: Trigger, reason: str, now: datetime, failure: dict[str, Any] | None = None
-) -> None:
+def move(session: Session, job: Job, trigger: Trigger, reason: str, failure: dict[str, Any] | None = None) -> None:
     """Change the state by the table and note it. Raises IllegalTransitionError."""
-    state = advance(State(job.state), trigger)
-    job.state, job.reason, job.failure = state, reason, failure
+    state, now = advance(State(job.state), trigger), datetime.now(UTC)
+    job.state, job.reason, job.failure, job.lacks = state, reason, failure, ""
     if state is State.RUNNING and job.started_at is None:
         job.started_at = now
     if state.ended:
         job.finished_at = now
+    else:  # what has ended is watched until its driver is gone
+        job.watched = state.on_ray
     if trigger in (Trigger.ADMIT, Trigger.RETRY):
         job.submitted_at, job.stop_at = None, None
     record_change(session, job)
@@ -224,20 +225,24 @@ def record_change(session: Session, job: Job) -> None:
 
 
 def _insert(session: Session, asked: Submission) -> Job:
-    now = datetime.now(UTC)
+    spec = asked.spec.model_dump(mode="json")
+    workers, cpus, gpus = asked.kind.need(spec)
     job = Job(
         id=asked.id,
         kind=asked.kind.name,
         name=asked.spec.name,
         family=asked.job.arch.family,
-        spec=asked.spec.model_dump(mode="json"),
+        spec=spec,
         spec_digest=asked.spec.digest(),
         principal=asked.principal,
         idempotency_key=asked.idempotency_key,
         request_digest=asked.request_digest,
         trial=asked.trial,
-        created_at=now,
-        due_at=now,
+        created_at=datetime.now(UTC),
+        workers=workers,
+        worker_cpus=cpus,
+        worker_gpus=gpus,
+        due_at=AT_ONCE,
         state=State.SUBMITTED,
     )
     session.add(job)

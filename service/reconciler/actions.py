@@ -6,12 +6,13 @@ import logging
 import shlex
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from service.auth import store as tokens
-from service.auth.tokens import Scope
+from service.auth.tokens import Scope, new_token
 from service.db.session import Database
-from service.db.tables import Job
+from service.db.tables import AT_ONCE, Job
 from service.gateway.ray_jobs import RayJob, RayJobs, RayRefusedError, RayUnreachableError
 from service.jobs import ingest
 from service.jobs import store as jobs
@@ -38,6 +39,9 @@ from trainer.wire import WireEvent
 TAIL_LINES = 15
 SILENT = timedelta(seconds=10)
 """An event that old which nobody delivered is fetched from the job's own log."""
+UNREACHABLE_PAUSE = timedelta(seconds=10)
+LOG_PATIENCE = timedelta(minutes=10)
+"""So long after its end Ray is asked for a log that it doesn't give."""
 logger = logging.getLogger("agon.reconciler")
 
 
@@ -53,8 +57,18 @@ class Keeper:
         seen = self._ask(job)
         if seen is None or isinstance(seen, RayJob | Ended):
             job = self._take_own_log(job, all_of_it=not isinstance(seen, RayJob))
-        grace = timedelta(seconds=self.settings.stop_grace_seconds)
-        self._act(job, decide_on_ray(view_of(job), seen, self.clock(), grace))
+        if State(job.state).ended:
+            self._part(job, seen)
+        else:
+            self._act(job, decide_on_ray(view_of(job), seen, self.clock(), self._grace))
+
+    @property
+    def _grace(self) -> timedelta:
+        return timedelta(seconds=self.settings.stop_grace_seconds)
+
+    @property
+    def _pause(self) -> timedelta:
+        return min(timedelta(seconds=self.settings.poll_seconds), store.LONGEST_PAUSE)
 
     def postpone(self, job: Job, reason: str) -> None:
         """Stay as it is and look again soon."""
@@ -73,18 +87,27 @@ class Keeper:
                 return found
         except RayUnreachableError as error:
             return Unreachable(str(error))
-        log = ""
-        with suppress(RayUnreachableError):  # a log that can't be had must not keep the job from ending
-            log = self.ray.logs(name) or ""
-        with suppress(OSError):  # a full disk must not keep the job from ending
-            files.save_log(self.settings, job, log)
+        log = self._keep_log(job, job.attempt) or ""
         return Ended(found, "\n".join(log.rstrip().splitlines()[-TAIL_LINES:]))
+
+    def _keep_log(self, job: Job, attempt: int) -> str | None:
+        """The log of an attempt whose driver is gone, kept in the job's folder: Ray forgets it with its head. None if it can't be had."""
+        if (kept := files.saved_log(self.settings, job, attempt)) is not None:
+            return kept
+        try:
+            log = self.ray.logs(files.submission_id(job.id, attempt))
+        except RayUnreachableError:
+            return None
+        if log is not None:
+            with suppress(OSError):  # a full disk must not keep the job from ending
+                files.save_log(self.settings, job, attempt, log)
+        return log
 
     def _take_own_log(self, job: Job, *, all_of_it: bool) -> Job:
         """Ingest what the job wrote down but could not deliver; the row after that."""
         path = files.job_dir(self.settings, job.id) / files.EVENTS
         while events := [event for event in self.events.after(path, job.acked) if event.attempt <= job.attempt]:
-            if not all_of_it and not _overdue(events, self.clock()):
+            if not all_of_it and not _overdue(events):
                 return job
             before = job.acked
             with store.owned(self.db, job, as_decided=False) as (session, row):
@@ -97,6 +120,18 @@ class Keeper:
             self.events.forget(path)
         return job
 
+    # -- after the end
+
+    def _part(self, job: Job, seen: Seen) -> None:
+        """A job that told its end is over before its driver is gone. Once it is, its last events are in and its log is kept."""
+        over = seen is None or (
+            isinstance(seen, Ended) and (files.has_saved_log(self.settings, job) or not _recent(job))
+        )
+        with store.owned(self.db, job, as_decided=False) as (_, row):
+            row.watched = not over and State(row.state).ended
+            pause = max(self._pause, UNREACHABLE_PAUSE) if isinstance(seen, Unreachable) else self._pause
+            store.release(row, self.clock() + pause)
+
     # -- what to do
 
     def _act(self, job: Job, action: Action) -> None:
@@ -107,10 +142,8 @@ class Keeper:
         self._write(job, action, as_decided=isinstance(action, Move))
 
     def _submit(self, job: Job) -> Action:
-        """Token, the run's file, Ray: in that order, so that whoever reads the file finds its token known."""
-        with store.owned(self.db, job, as_decided=True) as (session, _):
-            _, token = tokens.create(session, job.id, Scope.JOB, job.id, job.attempt)
-        path = files.write_run_file(self.settings, job, token)
+        """The run's file with its token, then Ray."""
+        path = self._run_file(job)
         command = shlex.join([self.settings.driver_python, "-m", kind_of(job).module, str(path)])
         name = files.submission_id(job.id, job.attempt)
         try:
@@ -126,9 +159,23 @@ class Keeper:
         logger.info("submitted", extra={"facts": {"job": job.id, "attempt": job.attempt}})
         return Confirm()
 
+    def _run_file(self, job: Job) -> Path:
+        """Written once an attempt. Its token is known before anyone can read it there, and not made at all if it can't be written."""
+        with store.owned(self.db, job, as_decided=True) as (session, _):
+            written = files.written_token(self.settings, job)
+            if written is not None and tokens.is_of(session, written, job.id, job.attempt):
+                return files.run_file(self.settings, job)
+        token = new_token()
+        with files.run_file_draft(self.settings, job, token) as publish:
+            with store.owned(self.db, job, as_decided=True) as (session, _):
+                tokens.add(session, token, job.id, Scope.JOB, job.id, job.attempt)
+            return publish()
+
     def _lingers(self, job: Job) -> bool:
         """Whether the driver of the attempt before is there yet: one that has said its last word, and whose run was extended."""
         before = self.ray.status(files.submission_id(job.id, job.attempt - 1)) if job.attempt > 1 else None
+        if before is not None and before.status.ended:
+            self._keep_log(job, job.attempt - 1)
         return before is not None and not before.status.ended
 
     def _stop(self, job: Job) -> None:
@@ -141,24 +188,30 @@ class Keeper:
 
     def _write(self, job: Job, action: Action, *, as_decided: bool) -> None:
         now = self.clock()
-        pause = timedelta(seconds=self.settings.poll_seconds)
         with store.owned(self.db, job, as_decided=as_decided) as (session, row):
-            due = now if row.revision != job.revision else now + pause
+            due = AT_ONCE if row.revision != job.revision else now + self._pause
             if isinstance(action, Move):
                 failure = {"kind": action.failure.value, "reason": action.reason} if action.failure else None
-                jobs.move(session, row, action.trigger, action.reason, now, failure)
+                jobs.move(session, row, action.trigger, action.reason, failure)
                 if action.trigger is Trigger.STOP:
-                    row.stop_at, due = now + (action.grace or timedelta()), now
+                    row.stop_at, due = now + (action.grace or timedelta()), AT_ONCE
                 elif action.trigger is Trigger.RETRY:
                     due = now + action.delay
                 logger.info("moved", extra={"facts": {"job": row.id, "state": row.state, "reason": row.reason}})
             elif isinstance(action, Confirm):
-                row.submitted_at, row.reason = now, row.reason or "the driver starts the workers"
-                due = now if State(row.state) is State.STOPPING else due
+                row.submitted_at, row.reason = datetime.now(UTC), row.reason or "the driver starts the workers"
+                due = AT_ONCE if State(row.state) is State.STOPPING else due
             elif isinstance(action, Wait | StopRay) and row.reason != action.reason:
                 row.reason = action.reason
+            if row.stop_at is not None:  # further ahead than that only by a clock that was set back since
+                row.stop_at = min(row.stop_at, now + self._grace)
             store.release(row, due)
 
 
-def _overdue(events: list[WireEvent], now: datetime) -> bool:
-    return bool(events) and now - events[0].time > SILENT
+def _overdue(events: list[WireEvent]) -> bool:
+    """Its worker's clock may be another one: what comes from the future is no younger."""
+    return bool(events) and abs(datetime.now(UTC) - events[0].time) > SILENT
+
+
+def _recent(job: Job) -> bool:
+    return job.finished_at is not None and abs(datetime.now(UTC) - job.finished_at) < LOG_PATIENCE

@@ -66,11 +66,6 @@ Seen = RayJob | Ended | Unreachable | None
 
 
 @dataclass(frozen=True)
-class Admit:
-    """Begin the next attempt."""
-
-
-@dataclass(frozen=True)
 class Wait:
     """Stay, for this reason."""
 
@@ -107,14 +102,12 @@ class Move:
     """With STOP: how long the job may take to end by itself."""
 
 
-Action = Admit | Wait | Submit | Confirm | StopRay | Move
+Action = Wait | Submit | Confirm | StopRay | Move
 
 
-def decide_queued(view: View, obstacle: str | None) -> Action:
-    """For a job that is not on the cluster. `obstacle`: why it can't start now."""
-    if view.leaving:
-        return view.part(" before it started" if not view.attempt else " between attempts")
-    return Admit() if obstacle is None else Wait(obstacle)
+def decide_queued(view: View) -> Move | None:
+    """For a job that waits in the queue, whether it leaves it; else admission decides."""
+    return view.part(" before it started" if not view.attempt else " between attempts") if view.leaving else None
 
 
 def decide_on_ray(view: View, seen: Seen, now: datetime, grace: timedelta) -> Action:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -38,8 +40,23 @@ def parse_submission_id(text: str) -> tuple[str, int] | None:
     return (job_id, int(attempt)) if prefix == "agon" and job_id and attempt.isdigit() else None
 
 
-def write_run_file(settings: Settings, job: Job, token: str) -> Path:
-    """`job.json` or `search.json`, readable by its owner alone, complete or not there at all. Returns its path.
+def run_file(settings: Settings, job: Job) -> Path:
+    """Path of `job.json` or `search.json`."""
+    return job_dir(settings, job.id) / kind_of(job).file
+
+
+def written_token(settings: Settings, job: Job) -> str | None:
+    """The token in the run's file, if that is of the job's newest attempt."""
+    try:
+        content = json.loads(run_file(settings, job).read_bytes())
+        return str(content["token"]) if content["attempt"] == job.attempt else None
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+
+
+@contextmanager
+def run_file_draft(settings: Settings, job: Job, token: str) -> Iterator[Callable[[], Path]]:
+    """Write the run's file aside, readable by its owner alone; what it yields puts it into its place and returns its path.
 
     Raises OSError, SpecError.
     """
@@ -57,33 +74,36 @@ def write_run_file(settings: Settings, job: Job, token: str) -> Path:
         "mlflow_uri": settings.mlflow_uri,
         "mlflow_experiment": settings.mlflow_experiment,
     }
-    kind = kind_of(job)
-    path = folder / kind.file
-    _replace(path, kind.content(job, common).model_dump_json(indent=2))
-    return path
+    path = run_file(settings, job)
+    with _draft(path, kind_of(job).content(job, common).model_dump_json(indent=2)) as draft:
+        yield lambda: draft.replace(path)
 
 
-def save_log(settings: Settings, job: Job, text: str) -> None:
-    """Keep the driver's log: Ray forgets it with its head."""
+def save_log(settings: Settings, job: Job, attempt: int, text: str) -> None:
+    """Keep the log of an attempt's driver. Raises OSError."""
     folder = job_dir(settings, job.id)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _replace(folder / f"driver-{job.attempt}.log", text[-MAX_LOG:])
+    path = folder / f"driver-{attempt}.log"
+    with _draft(path, text[-MAX_LOG:]) as draft:
+        draft.replace(path)
 
 
-def saved_log(settings: Settings, job: Job) -> str | None:
-    """The newest attempt's kept log."""
+def saved_log(settings: Settings, job: Job, attempt: int) -> str | None:
+    """The kept log of an attempt."""
     try:
-        return (job_dir(settings, job.id) / f"driver-{job.attempt}.log").read_text(errors="replace")
+        return (job_dir(settings, job.id) / f"driver-{attempt}.log").read_text(errors="replace")
     except OSError:
         return None
 
 
 def has_saved_log(settings: Settings, job: Job) -> bool:
-    """Whether there is one."""
+    """Whether there is one of its newest attempt."""
     return (job_dir(settings, job.id) / f"driver-{job.attempt}.log").is_file()
 
 
-def _replace(path: Path, text: str) -> None:
+@contextmanager
+def _draft(path: Path, text: str) -> Iterator[Path]:
+    """A file beside `path` with that text, on the disk; gone afterwards unless it was renamed."""
     draft = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
@@ -91,7 +111,7 @@ def _replace(path: Path, text: str) -> None:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        draft.replace(path)
+        yield draft
     finally:
         draft.unlink(missing_ok=True)
 

@@ -10,26 +10,29 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from service.auth import store as tokens
 from service.db.session import Database
 from service.db.tables import Job
 from service.gateway.ray_jobs import Node, RayJobs, RayUnreachableError
-from service.jobs import store as jobs
-from service.jobs.kinds import kind_of
-from service.jobs.lifecycle import IllegalTransitionError, State, Trigger
-from service.reconciler import files, store
+from service.jobs.lifecycle import IllegalTransitionError
+from service.reconciler import files, rows, store
 from service.reconciler.actions import Keeper
-from service.reconciler.admission import Need, why_wait
-from service.reconciler.decide import Admit, Move, Wait, decide_queued
-from service.reconciler.views import view_of
+from service.reconciler.clock import SteadyClock, database_time
+from service.reconciler.queue import Queue
 from service.settings import Settings
 
 BATCH = 100
 SWEEP_SECONDS = 60.0
+LATE = timedelta(hours=1)
+"""So long after its end a job may still deliver events: of a driver that Ray lost sight of, or that found the API away."""
+IDLE = 4
+"""So many times what a round took of a processor passes before the next, however often the bell rings: requests come first."""
 logger = logging.getLogger("agon.reconciler")
 
 
@@ -43,32 +46,36 @@ class Reconciler:
         settings: Settings,
         owner: str,
         *,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        clock: Callable[[], datetime] | None = None,
         changed: Callable[[int], None] = lambda number: None,
     ) -> None:
-        self.db, self.ray, self.settings, self.owner = db, ray, settings, owner
-        self.clock, self.changed = clock, changed
+        self.db, self.ray, self.settings = db, ray, settings
+        self.clock, self.changed, self.owner = clock or SteadyClock(database_time(db)), changed, owner
         self.lease = timedelta(seconds=settings.lease_seconds)
-        self.keeper = Keeper(db, ray, settings, clock)
+        self.keeper = Keeper(db, ray, settings, self.clock)
+        self.queue = Queue(db, owner, self.lease, self.clock, changed)
         self._next_sweep = time.monotonic() + SWEEP_SECONDS
+        self._strays: dict[tuple[str, int], datetime] = {}
 
     def run(self, bell: threading.Event, stopping: threading.Event) -> None:
         """Until `stopping`; `bell` starts a round at once."""
         while not stopping.is_set():
             bell.clear()
+            busy = time.thread_time()
             try:
                 self.round()
             except Exception:
                 logger.exception("round failed; trying again")
                 stopping.wait(1.0)
-            bell.wait(self.settings.poll_seconds)
+            stopping.wait(min(IDLE * (time.thread_time() - busy), self.settings.poll_seconds))
+            bell.wait(0.0 if self.queue.unfinished else self.settings.poll_seconds)
 
     def round(self) -> None:
         """Everything that is due now."""
-        if store.anyone_waits(self.db):
-            for admitted in self._admit():
+        if rows.anyone_waits(self.db):
+            for admitted in self.queue.look(self._nodes()):
                 self._look_after(admitted)
-        for number in store.due(self.db, self.clock(), BATCH):
+        for number in store.due(self.db, self.clock(), self.lease, BATCH):
             job = store.claim(self.db, number, self.owner, self.clock(), self.lease)
             if job is not None:
                 self._look_after(job)
@@ -89,41 +96,6 @@ class Reconciler:
             self.keeper.postpone(job, f"the control plane has a problem with this job: {error}")
         self.changed(job.number)
 
-    # -- the queue
-
-    def _admit(self) -> list[Job]:
-        """Start what the cluster can hold, say of the rest what it waits for. Returns the started ones, owned."""
-        nodes = self._nodes()
-        now, admitted, touched = self.clock(), [], []
-        with store.queue(self.db) as (session, waiting, active):
-            taken = [kind_of(job).need(job.spec) for job in active]
-            ahead: list[Need] = []
-            for job in waiting:
-                if job.desired == "run" and job.due_at > now:
-                    continue  # a lost attempt's pause
-                need = kind_of(job).need(job.spec)
-                obstacle = nodes if isinstance(nodes, str) else why_wait(nodes, taken, ahead, need)
-                action = decide_queued(view_of(job), obstacle)
-                if isinstance(action, Admit):
-                    job.attempt += 1
-                    jobs.move(session, job, Trigger.ADMIT, "", now)
-                    job.lease_owner, job.lease_until, job.fence = self.owner, now + self.lease, job.fence + 1
-                    taken.append(need)
-                    admitted.append(job)
-                elif isinstance(action, Move):
-                    jobs.move(session, job, action.trigger, action.reason, now)
-                    touched.append(job)
-                elif isinstance(action, Wait):
-                    ahead.append(need)
-                    if job.state == State.SUBMITTED:
-                        jobs.move(session, job, Trigger.WAIT, action.reason, now)
-                        touched.append(job)
-                    elif job.reason != action.reason:
-                        job.reason = action.reason
-        for job in touched:
-            self.changed(job.number)
-        return admitted
-
     def _nodes(self) -> list[Node] | str:
         """The cluster, or why nothing is known of it."""
         try:
@@ -134,13 +106,19 @@ class Reconciler:
     # -- leftovers
 
     def sweep(self) -> None:
-        """Stop what runs on Ray though its job has ended or has a newer attempt: a submission that arrived late."""
+        """Stop what runs on Ray though its job has ended or has a newer attempt: a submission that arrived late.
+
+        And forget the tokens of jobs that ended a while ago. A driver has the grace period, from when it was first found so, to end by itself.
+        """
+        tokens.forget_ended(self.db, LATE)
         try:
             alive = [job.submission_id for job in self.ray.submissions() if not job.status.ended]
-            parsed = [found for name in alive if (found := files.parse_submission_id(name))]
-            grace = timedelta(seconds=self.settings.stop_grace_seconds)
-            for job_id, attempt in parsed:
-                if store.stale(self.db, {job_id: attempt}, self.clock() - grace):
-                    self.ray.stop(files.submission_id(job_id, attempt))
+            attempts: dict[str, list[int]] = defaultdict(list)
+            for job_id, attempt in (found for name in alive if (found := files.parse_submission_id(name))):
+                attempts[job_id].append(attempt)
+            now, grace = self.clock(), timedelta(seconds=self.settings.stop_grace_seconds)
+            self._strays = {name: self._strays.get(name, now) for name in store.strays(self.db, attempts)}
+            for name in [name for name, since in self._strays.items() if now - since >= grace]:
+                self.ray.stop(files.submission_id(*name))
         except RayUnreachableError:
             return

@@ -1,7 +1,10 @@
-"""All SQL of the reconciler. No network call happens inside any of these transactions.
+"""All SQL of the reconciler but the queue's (`service.reconciler.rows`). No network call happens inside any of these transactions.
 
 A lease makes one reconciler the owner of a job for a while; each lease has a number (`fence`), and a write names the number
 of its own lease. So one that was slow, or paused, and has lost its lease can't overwrite what its successor wrote.
+
+A time further ahead than anyone writes one comes from a clock that was set back since, or goes wrong: such a pause is over, such a
+lease void. It may end a lease that still held; that costs a second look at the job, no more, thanks to the fence.
 """
 
 from __future__ import annotations
@@ -10,42 +13,49 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import ColumnElement, or_, select, text, update
 from sqlalchemy.orm import Session
 
 from service.db.session import Database
-from service.db.tables import Job, Lock
-from service.jobs.lifecycle import State
+from service.db.tables import Job
 
-WAITING = (State.SUBMITTED, State.QUEUED)
-ON_RAY = (State.STARTING, State.RUNNING, State.STOPPING)
-ADMISSION = "admission"
+LONGEST_PAUSE = timedelta(seconds=60)
+"""No `due_at` is written further ahead."""
+WATCHED = text("watched")  # as the index has it: no planner proves it from a parameter
 
 
 class LostLeaseError(Exception):
     """Another reconciler owns the job now, or it changed meanwhile: decide anew."""
 
 
-def due(db: Database, now: datetime, limit: int) -> Sequence[int]:
-    """Jobs on the cluster that nobody owns and that it is time to look at."""
-    free = or_(Job.lease_until.is_(None), Job.lease_until < now)
+def due_by(now: datetime) -> ColumnElement[bool]:
+    """Whether a job's pause is over."""
+    return or_(Job.due_at <= now, Job.due_at > now + LONGEST_PAUSE)
+
+
+def due(db: Database, now: datetime, lease: timedelta, limit: int) -> Sequence[int]:
+    """Jobs on the cluster that nobody owns and that it is time to look at: those with news first."""
     with db.read() as session:
-        statement = select(Job.number).where(Job.state.in_(ON_RAY), Job.due_at <= now, free)
+        statement = select(Job.number).where(WATCHED, due_by(now), _free(now, lease))
         return session.scalars(statement.order_by(Job.due_at).limit(limit)).all()
 
 
 def claim(db: Database, number: int, owner: str, now: datetime, lease: timedelta) -> Job | None:
     """The job with its new fence; None if another was faster."""
-    free = or_(Job.lease_until.is_(None), Job.lease_until < now)
     with db.begin() as session:
         statement = (
             update(Job)
-            .where(Job.number == number, Job.state.in_(ON_RAY), free)
+            .where(Job.number == number, WATCHED, _free(now, lease))
             .values(lease_owner=owner, lease_until=now + lease, fence=Job.fence + 1)
         )
         if session.execute(statement.returning(Job.number)).first() is None:
             return None
         return session.get_one(Job, number)
+
+
+def _free(now: datetime, lease: timedelta) -> ColumnElement[bool]:
+    """Twice the lease: another reconciler's settings may be longer."""
+    return or_(Job.lease_until.is_(None), Job.lease_until < now, Job.lease_until > now + 2 * lease)
 
 
 @contextmanager
@@ -71,29 +81,13 @@ def give_up(db: Database, lease: Job, due_at: datetime) -> None:
         session.execute(statement.values(lease_owner=None, lease_until=None, due_at=due_at))
 
 
-@contextmanager
-def queue(db: Database) -> Iterator[tuple[Session, list[Job], list[Job]]]:
-    """A transaction that has its turn at the queue: jobs that wait, in order of arrival, and jobs on the cluster."""
-    with db.begin() as session:
-        session.execute(update(Lock).where(Lock.name == ADMISSION).values(turns=Lock.turns + 1))
-        statement = select(Job).order_by(Job.number)
-        waiting = session.scalars(statement.where(Job.state.in_(WAITING)).with_for_update()).all()
-        active = session.scalars(statement.where(Job.state.in_(ON_RAY))).all()
-        yield session, list(waiting), list(active)
-
-
-def anyone_waits(db: Database) -> bool:
-    """Whether the queue holds a job."""
+def strays(db: Database, attempts: dict[str, list[int]]) -> set[tuple[str, int]]:
+    """Of these jobs (id → attempts that are on Ray) those attempts whose job has ended or has a newer one."""
     with db.read() as session:
-        return session.scalar(select(Job.number).where(Job.state.in_(WAITING)).limit(1)) is not None
-
-
-def stale(db: Database, attempts: dict[str, int], before: datetime) -> Sequence[str]:
-    """Of these jobs (id → an attempt that is on Ray) those that ended before then, or have a newer attempt."""
-    with db.read() as session:
-        rows = session.scalars(select(Job).where(Job.id.in_(attempts))).all()
-    return [
-        job.id
-        for job in rows
-        if (job.finished_at is not None and job.finished_at < before) or job.attempt > attempts[job.id]
-    ]
+        rows = session.execute(select(Job.id, Job.finished_at, Job.attempt).where(Job.id.in_(attempts))).all()
+    return {
+        (job_id, attempt)
+        for job_id, finished_at, newest in rows
+        for attempt in attempts[job_id]
+        if finished_at is not None or attempt < newest
+    }

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,17 @@ import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import inspect, select, text
+from sqlalchemy import event as event_of
+from sqlalchemy import insert, inspect, select, text
 from sqlalchemy.exc import IntegrityError, StatementError
 
 from service.db.migrate import config, upgrade
 from service.db.session import Database
 from service.db.tables import Base, Job, JobEvent, Token
+from service.jobs import store
+from service.jobs.kinds import JOB
+from service.reconciler import rows
+from service.reconciler import store as reconciler_store
 from service.settings import Settings
 
 
@@ -187,3 +193,119 @@ def test_a_token_digest_is_unique(db: Database) -> None:
 def test_a_plain_postgres_url_means_the_driver_that_is_installed() -> None:
     assert Settings(database_url="postgresql://u@h/d").database_url == "postgresql+psycopg://u@h/d"
     assert "secret" not in repr(Settings(database_url="postgresql://u:secret@h/d"))
+
+
+def plan(db: Database, statement: Any) -> str:
+    """How the database would carry it out, without looking at how many rows there are."""
+    dialect = db.engine.dialect
+    sql = str(statement.compile(dialect=dialect, compile_kwargs={"literal_binds": True}))
+    with db.read() as session:
+        if db.is_sqlite:
+            return "\n".join(
+                str(row[3]) for row in session.execute(text(f"EXPLAIN QUERY PLAN {sql}".replace(":", r"\:")))
+            )
+        session.execute(text("SET LOCAL enable_seqscan = off"))
+        session.execute(text("SET LOCAL enable_sort = off"))
+        session.execute(text("SET LOCAL enable_bitmapscan = off"))
+        return "\n".join(str(row[0]) for row in session.execute(text(f"EXPLAIN {sql}".replace(":", r"\:"))))
+
+
+def fill(db: Database, count: int) -> None:
+    """Jobs of which hardly any runs, as after a year."""
+    rows = [
+        {
+            "id": f"j-{number}", "name": f"n-{number % 50}", "family": ("gan", "wgan")[number % 2], "spec": {}, "spec_digest": "d",
+            "principal": "p", "request_digest": "r", "created_at": datetime.now(UTC), "due_at": datetime.now(UTC),
+            "state": "succeeded" if number % 100 else "running",
+        }
+        for number in range(count)
+    ]  # fmt: skip
+    with db.begin() as session:
+        session.execute(insert(Job), rows)
+    with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        if not db.is_sqlite:
+            connection.execute(text("ANALYZE jobs"))
+
+
+FILTERS = [
+    {name: value for name, value in zip(("state", "name", "family"), values, strict=True) if value is not None}
+    for values in product((None, "running"), (None, "n-3"), (None, "gan"))
+]
+
+
+@pytest.mark.parametrize("filters", FILTERS, ids=lambda filters: "+".join(filters) or "none")
+def test_every_filter_of_a_list_is_an_index_away_and_in_order(db: Database, filters: dict[str, str]) -> None:
+    fill(db, 2000)
+    statement = store.listed(JOB, **{"state": None, "name": None, "family": None, **filters}, before=1000, limit=51)
+    found = plan(db, statement)
+    wanted = [name for name in ("name", "family", "state") if name in filters]
+    index = {
+        (): "ix_jobs_kind", ("state",): "ix_jobs_list_state", ("name",): "ix_jobs_list_name", ("family",): "ix_jobs_list_family",
+        ("name", "state"): "ix_jobs_list_name_state", ("family", "state"): "ix_jobs_list_family_state",
+    }  # fmt: skip
+    known = index.get(tuple(wanted))
+    if wanted in ([], ["family"]) and not db.is_sqlite:
+        assert "Index Scan" in found, "half of all rows: any order by number will do"
+    elif known is not None:
+        assert known in found
+    else:
+        assert "ix_jobs_list_name" in found, "names are many; the family is looked up in the rows of the name"
+    assert "SCAN" not in found.upper().replace("INDEX SCAN", "")
+    assert "TEMP B-TREE" not in found
+    assert "Sort" not in found
+
+
+def test_what_the_reconciler_asks_each_round_is_an_index_away(db: Database) -> None:
+    fill(db, 2000)
+    asked: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_rest: Any) -> None:
+        if statement.startswith("SELECT") and "jobs" in statement:
+            asked.append(statement)
+
+    event_of.listen(db.engine, "before_cursor_execute", note)
+    now = datetime.now(UTC)
+    rows.anyone_waits(db)
+    rows.leave(db)
+    with db.read() as session:
+        rows.pulse(session, now, 5)
+        rows.line(session, now, 5)
+    reconciler_store.due(db, now, timedelta(seconds=30), 10)
+    event_of.remove(db.engine, "before_cursor_execute", note)
+    assert len(asked) == 6
+    if not db.is_sqlite:
+        return  # it knows how few rows these indexes have, and may read them as it likes
+    with db.read() as session:
+        for statement in asked:
+            values = tuple(0 for _ in range(statement.count("?")))
+            found = session.connection().exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values).all()
+            assert any(name in str(found) for name in ("ix_jobs_queue", "ix_jobs_watched")), statement
+
+
+def test_jobs_from_before_the_queue_had_columns_keep_their_place_and_what_they_take(empty: str) -> None:
+    db = Database(empty)
+    if db.is_sqlite:
+        Path(empty.removeprefix("sqlite:///")).parent.mkdir(parents=True)
+    when = "2026-01-01 00:00:00+00:00"
+    job = (
+        "INSERT INTO jobs (id, kind, name, family, spec, spec_digest, principal, request_digest, created_at, desired, revision,"
+        " acked, started_attempt, waiting, state, reason, attempt, due_at, fence) VALUES"
+        f" ('{{id}}', '{{kind}}', 'n', 'gan', '{{spec}}', 'd', 'p', 'r', '{when}', 'run', 0, 1, 0, '', '{{state}}', '', 1, '{when}', 0)"
+    )
+    resources = '{"workers": 4, "min_workers": 2, "cpus_per_worker": 1.5, "gpus_per_worker": 1}'
+    spec = f'{{"resources": {resources}}}'
+    with db.engine.begin() as connection:
+        command.upgrade(config(connection), "0002")
+        for values in (
+            {"id": "j-1", "kind": "job", "state": "queued", "spec": spec},
+            {"id": "s-1", "kind": "search", "state": "succeeded", "spec": f'{{"base": {spec}}}'},
+            {"id": "j-2", "kind": "job", "state": "running", "spec": "{}"},
+        ):
+            connection.exec_driver_sql(job.format(**values))
+    upgrade(db)
+    with db.read() as session:
+        found = session.execute(
+            select(Job.id, Job.workers, Job.worker_cpus, Job.worker_gpus, Job.watched).order_by(Job.number)
+        ).all()
+    assert found == [("j-1", 2, 1.5, 1.0, False), ("s-1", 4, 1.5, 1.0, False), ("j-2", 0, 0.0, 0.0, True)]
+    db.close()

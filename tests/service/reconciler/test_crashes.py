@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from service.gateway.ray_jobs import RayStatus, RayUnreachableError
-from service.reconciler import actions, files, loop, store
+from service.reconciler import actions, loop, store
 
 
 class KilledError(BaseException):
@@ -39,12 +40,12 @@ def crash(world: Any, patch: pytest.MonkeyPatch, point: str) -> None:
         case "after admission":
             patch.setattr(loop.Reconciler, "_look_after", die)
         case "before the token":
-            patch.setattr(actions.tokens, "create", die)
+            patch.setattr(actions.tokens, "add", die)
         case "before job.json":
-            patch.setattr(actions.files, "write_run_file", die)
+            patch.setattr(Path, "replace", die)
         case "after job.json":
-            original = files.write_run_file
-            patch.setattr(actions.files, "write_run_file", lambda *args: die(original(*args)))
+            original = Path.replace
+            patch.setattr(Path, "replace", lambda *args: die(original(*args)))
         case "before the call":
             patch.setattr(world.ray, "before", die_in("submit"))
         case "after the call":
@@ -183,7 +184,7 @@ def test_many_reconcilers_at_once_start_each_job_once_and_never_exceed_the_clust
 
 def test_a_lease_has_one_owner_at_a_time(world: Any) -> None:
     job = world.running()
-    number = store.due(world.db, world.clock() + timedelta(seconds=5), 10)[0]
+    number = store.due(world.db, world.clock() + timedelta(seconds=5), timedelta(seconds=30), 10)[0]
     now, lease = world.clock() + timedelta(seconds=5), timedelta(seconds=30)
     with ThreadPoolExecutor(8) as pool:
         won = [

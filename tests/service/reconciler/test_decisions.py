@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from service.gateway.ray_jobs import RayJob, RayStatus
 from service.jobs.lifecycle import State, Trigger, advance
 from service.reconciler.decide import (
-    Admit,
     Confirm,
     Ended,
     Move,
@@ -75,7 +74,6 @@ seen = (
 @given(views, seen)
 def test_every_decision_is_legal_and_safe(view: View, seen: Any) -> None:
     action = decide_on_ray(view, seen, NOW, GRACE)
-    assert not isinstance(action, Admit)
     if isinstance(action, Move):
         advance(view.state, action.trigger)  # raises if the table doesn't allow it
         if action.trigger is Trigger.RETRY:
@@ -111,14 +109,14 @@ def test_what_shall_end_never_begins_anything(view: View, seen: Any) -> None:
         assert not (isinstance(action, Move) and action.trigger in (Trigger.START, Trigger.RETRY, Trigger.ADMIT))
 
 
-@given(st.sampled_from(["run", "stop", "pause"]), st.none() | st.just("waits for 2 CPUs"), st.integers(0, 3))
-def test_a_queued_job_starts_waits_or_leaves_the_queue(desired: Any, obstacle: str | None, attempt: int) -> None:
-    action = decide_queued(view(state=State.QUEUED, desired=desired, attempt=attempt), obstacle)
-    if desired != "run":
-        assert isinstance(action, Move)
-        assert action.trigger is (Trigger.PAUSE if desired == "pause" else Trigger.CANCEL)
+@given(st.sampled_from(["run", "stop", "pause"]), st.integers(0, 3))
+def test_a_queued_job_leaves_the_queue_only_if_it_shall_not_run(desired: Any, attempt: int) -> None:
+    action = decide_queued(view(state=State.QUEUED, desired=desired, attempt=attempt))
+    if desired == "run":
+        assert action is None
     else:
-        assert action == (Admit() if obstacle is None else Wait(obstacle))
+        assert action is not None
+        assert action.trigger is (Trigger.PAUSE if desired == "pause" else Trigger.CANCEL)
 
 
 def test_a_cancelled_job_gets_its_grace_period_then_ray_stops_it() -> None:

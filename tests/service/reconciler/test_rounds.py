@@ -274,8 +274,11 @@ def test_a_late_submission_of_an_ended_job_is_stopped_by_the_sweep_and_other_ray
     world.round()
     for name in (f"agon-{job}-1", "someone-elses", "agon-j-of-another-install-1"):
         world.ray.submit(name, "x", {})
+    reconciler = world.reconciler()
+    reconciler.sweep()
+    assert not [name for call, name in world.ray.calls if call == "stop"], "it may be about to end"
     world.clock.forward(120)
-    world.reconciler().sweep()
+    reconciler.sweep()
     assert [name for call, name in world.ray.calls if call == "stop"] == [f"agon-{job}-1"]
 
 
