@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from math import inf
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, NamedTuple, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
@@ -15,12 +16,33 @@ from sqlalchemy import URL
 from trainer.access import Access, check_host
 from trainer.data.fetch import Patience
 
+MAX_NODES = 10_000
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 def sqlite_url(path: Path) -> str:
     """URL of the SQLite database in that file, whatever characters the path has."""
     return URL.create("sqlite", database=str(path)).render_as_string(hide_password=False)
+
+
+class NodeShape(NamedTuple):
+    """So many nodes of one size."""
+
+    nodes: int
+    cpus: float
+    gpus: float = 0.0
+
+    @classmethod
+    def parse(cls, text: str) -> NodeShape:
+        """`COUNT:CPUS` or `COUNT:CPUS:GPUS`. Raises ValueError."""
+        try:
+            count, cpus, *rest = text.strip().split(":")
+            found = cls(int(count), float(cpus), *(float(part) for part in rest))
+        except (ValueError, TypeError):
+            found = cls(0, 0.0)
+        if 0 < found.nodes <= MAX_NODES and 0 < found.cpus < inf and 0 <= found.gpus < inf:
+            return found
+        raise ValueError(f"{text!r} is no COUNT:CPUS or COUNT:CPUS:GPUS; write e.g. 4:16,2:64:8")
 
 
 class Settings(BaseSettings):
@@ -63,6 +85,9 @@ class Settings(BaseSettings):
     """How long a submission may wait to hear whether the job can fit; then it is taken, and the driver checks it. 0: not at all."""
     reconciler: bool = True
     """Whether this process runs the reconciler; switch off if `python -m service.reconciler` runs apart."""
+    max_nodes: Annotated[tuple[NodeShape, ...], NoDecode] = ()
+    """Nodes to which an autoscaler may make the Ray cluster grow: `4:16,2:64:8` are four of 16 CPUs and two of 64 CPUs and 8 GPUs, those
+    that are there included. Default: the cluster stays as it is."""
     poll_seconds: float = Field(default=1.0, gt=0)
     """How often the reconciler looks at what nobody woke it for."""
     lease_seconds: float = Field(default=30.0, gt=1)
@@ -72,6 +97,15 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(default=4 * 1024 * 1024, ge=1024)
     """Largest request body."""
     log_level: str = "INFO"
+
+    @field_validator("max_nodes", mode="before")
+    @classmethod
+    def _shapes(cls, value: object) -> object:
+        return (
+            tuple(NodeShape.parse(part) for part in value.split(",") if part.strip())
+            if isinstance(value, str)
+            else value
+        )
 
     @field_validator("data_roots", mode="before")
     @classmethod

@@ -24,7 +24,8 @@ async def check(spec: JobSpec, ctx: Context, errand: Errand) -> None:
     Most jobs are plainly small, and nobody is asked.
     """
     wait, began = ctx.settings.preflight_seconds, time.monotonic()
-    if wait <= 0 or not ctx.plans.able or not needs_plan(spec):
+    # Of nodes that an autoscaler may add it isn't known what memory they have.
+    if wait <= 0 or ctx.settings.max_nodes or not ctx.plans.able or not needs_plan(spec):
         return
     try:
         device = await device_of(spec, ctx, errand)

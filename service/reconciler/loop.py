@@ -24,6 +24,7 @@ from service.jobs.lifecycle import IllegalTransitionError
 from service.reconciler import files, rows, store
 from service.reconciler.actions import Keeper
 from service.reconciler.clock import SteadyClock, database_time
+from service.reconciler.growth import grown
 from service.reconciler.queue import Queue
 from service.settings import Settings
 
@@ -99,7 +100,7 @@ class Reconciler:
     def _nodes(self) -> list[Node] | str:
         """The cluster, or why nothing is known of it."""
         try:
-            return self.ray.nodes()
+            return grown(self.ray.nodes(), self.settings.max_nodes)
         except RayUnreachableError as error:
             return str(error)
 

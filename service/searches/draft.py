@@ -20,6 +20,7 @@ from service.jobs.kinds import SEARCH
 from service.plans import preflight
 from service.recipes.catalog import recipe_spec
 from service.reconciler.admission import why_never
+from service.reconciler.growth import grown
 from service.searches.schemas import Extension, SearchRequest
 from trainer.search import SearchSpec, parse_search
 from trainer.spec import FieldError, SpecError
@@ -64,7 +65,7 @@ async def check_fit(search: SearchSpec, ctx: Context, errand: Errand) -> None:
     except (RayUnreachableError, Unavailable):
         nodes = []
     need = SEARCH.need(search.model_dump(mode="json"))
-    if nodes and (reason := why_never(nodes, need)) is not None:
+    if nodes and (reason := why_never(grown(nodes, ctx.settings.max_nodes), need)) is not None:
         fix = "lower workers, cpus_per_worker or gpus_per_worker, or add such nodes first"
         error = FieldError(path=f"{BASE}.resources", message=f"one trial {reason}", fix=fix)
         raise Invalid([error], "search")
