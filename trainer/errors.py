@@ -106,7 +106,8 @@ class WorkerFailedError(Exception):
 
 def heard(kind: FailureKind, reason: str) -> TrainingError:
     """Another rank's error as this rank raises it: of the cause's kind and text, and marked, so that it never hides the cause."""
-    cls = next((each for each in TrainingError.__subclasses__() if each.kind is kind), TrainingError)
+    ours = [each for each in TrainingError.__subclasses__() if each.__module__ == __name__]  # made of a text alone
+    cls = next((each for each in ours if each.kind is kind), TrainingError)
     error = cls(reason)
     error.kind, error.echo = kind, True
     return error

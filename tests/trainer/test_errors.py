@@ -39,7 +39,8 @@ def test_what_libraries_say_is_told_apart(error: Exception, kind: str, words: st
 def test_every_kind_of_ours_but_the_bases_own_says_more_than_internal() -> None:
     for cls in TrainingError.__subclasses__():
         assert cls.kind is not FailureKind.INTERNAL, cls
-        assert classify(cls("word")) == (cls.kind, "word")
+        if cls.__module__ == TrainingError.__module__:
+            assert classify(cls("word")) == (cls.kind, "word")
 
 
 @pytest.mark.parametrize("kind", list(FailureKind))
