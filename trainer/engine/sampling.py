@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from trainer import draws
 from trainer.engine.pixels import to_numpy
 from trainer.engine.random import generator as seeded
 from trainer.families.arch import Arch
@@ -104,7 +106,7 @@ def set_code(z_nZ: Tensor, arch: Arch, name: str, values: CodeValues) -> None:
 def draw(
     family: AnyFamily, arch: Arch, *, n: int, seed: int, truncation: float | None = None, start: int = 0
 ) -> tuple[Tensor, Tensor | None]:
-    """z_nZ and labels_n (None when unconditional) of images `start` … `start + n - 1`, each from its own generator."""
+    """z_nZ and labels_n (None when unconditional) of images `start` … `start + n - 1`, as `trainer/draws.py` has it."""
     if truncation is not None and (arch.latent.distribution != "normal" or truncation <= 0):
         raise ValueError(
             f"truncation {truncation} needs a normal prior and a value above 0; "
@@ -112,8 +114,21 @@ def draw(
         )
     if n < 1:
         raise ValueError(f"n is {n}; ask for 1 image or more")
+    if not family.draws_by_the_prior:
+        return _drawn_one_by_one(family, arch, range(start, start + n), seed, truncation)
+    prior, codes = arch.latent.model_dump(), [asdict(code) for code in arch.latent.codes]
+    z = draws.latents(prior, codes, seed=seed, first=start, n=n, limit=truncation)
+    if not arch.conditional:
+        return torch.from_numpy(z), None
+    return torch.from_numpy(z), torch.from_numpy(draws.labels(arch.classes, seed=seed, first=start, n=n))
+
+
+def _drawn_one_by_one(
+    family: AnyFamily, arch: Arch, rows: range, seed: int, truncation: float | None
+) -> tuple[Tensor, Tensor | None]:
+    """Of a family with latents or labels of its own: from a generator for each image."""
     latents, labels = [], []
-    for i in range(start, start + n):
+    for i in rows:
         source = seeded(seed, "sample", i)
         z = family.latents(arch, 1, source)
         if truncation is not None:

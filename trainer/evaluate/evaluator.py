@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from trainer import draws
 from trainer.access import Access
 from trainer.data.locate import ANYWHERE
 from trainer.data.stream import Dataset
@@ -165,6 +166,7 @@ class Evaluator:
             "dataset_digest": manifest.digest,
             "spec_digest": spec.digest(),
             "seed": spec.train.seed,
+            "draws": draws.SCHEME,
             "kid": f"mean of {kernel.SUBSETS} subsets of at most {kernel.SUBSET_SIZE}",
             "precision_recall": f"k = {neighbours.NEIGHBOURS}",
         }

@@ -42,7 +42,8 @@ class Family(Generic[A]):
     def latents(self, arch: A, n: int, generator: torch.Generator) -> Tensor:
         """z_BZ, float32 on the CPU, from the arch's prior: [n, arch.latent.width], noise first, then the codes.
 
-        Published packages draw the same (`publish/portable/generator.py`): who overrides this can't be published.
+        Samples of this distribution are drawn faster (`trainer/draws.py`), and so in published packages: who overrides this
+        can't be published.
         """
         prior = arch.latent
         if prior.distribution == "normal":
@@ -56,6 +57,11 @@ class Family(Generic[A]):
         if not arch.conditional:
             return None
         return torch.randint(arch.classes, (n,), generator=generator)
+
+    @property
+    def draws_by_the_prior(self) -> bool:
+        """Whether latents and labels are those of the arch's prior and classes, and not the subclass's own."""
+        return type(self).latents is Family.latents and type(self).labels is Family.labels
 
     def judge(
         self, nets: Mapping[str, nn.Module], images: Tensor, labels: Tensor | None, z: Tensor | None = None

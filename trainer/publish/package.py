@@ -1,7 +1,7 @@
 """A finished generator as a folder that runs where this project isn't installed.
 
 MLmodel · requirements.txt · …   written by MLflow: the folder is an MLflow model ("models from code")
-loader.py · generator.py         the code, self-contained
+loader.py · generator.py · …     the code, self-contained
 config.json                      arch, pixel range, latent prior and codes, classes and their names
 program.pt2 · model.safetensors  the net as a torch.export program, and its weights (they lie only here)
 standing.safetensors             batch norm's statistics at several truncations, with `evaluation.standing_batches`
@@ -16,11 +16,9 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -28,10 +26,10 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-import yaml
 from safetensors.torch import save_file
 from torch import nn
 
+from trainer import draws
 from trainer.data.stream import Dataset
 from trainer.engine.pixels import from_bytes
 from trainer.engine.sampling import sample
@@ -43,13 +41,15 @@ from trainer.families.base import AnyFamily
 from trainer.images import grid, save_png
 from trainer.publish import portable
 from trainer.publish.card import Lineage, write_card
+from trainer.publish.mlflow_model import REQUIREMENTS, save_as_mlflow_model
 from trainer.publish.portable.generator import FORMAT, Generator
 from trainer.publish.program import Inputs, check_program, encoder_inputs, export_program, generator_inputs
 from trainer.spec import JobSpec, dump_spec
 
 CHECKSUMS = "checksums.json"
 CODE = Path(portable.__file__).parent
-REQUIREMENTS = ("torch", "numpy", "safetensors", "mlflow")
+PARTS = (*(CODE / name for name in ("generator.py", "parameters.py", "nets.py")), Path(draws.__file__))
+"""The code beside the loader, which MLflow puts there."""
 CELLS = 64
 THRESHOLDS: tuple[float | None, ...] = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, None)
 """Truncations that a package has statistics of batch norm for; between two of them they are interpolated."""
@@ -104,8 +104,9 @@ def assemble(
     aside = out.with_name(f".{out.name}.{os.getpid()}")
     shutil.rmtree(aside, ignore_errors=True)
     try:
-        _save_as_mlflow_model(aside, spec)
-        shutil.copyfile(CODE / "generator.py", aside / "generator.py")
+        save_as_mlflow_model(aside, spec, CODE / "loader.py")
+        for part in PARTS:
+            shutil.copyfile(part, aside / part.name)
         config = describe(spec, class_names) | {"standing": _save_standing(state, aside)}
         (aside / "config.json").write_text(json.dumps(config, indent=2) + "\n")
         _save_net(net, aside, "program", "model", generator_inputs(state.family, spec.arch))
@@ -137,6 +138,7 @@ def describe(spec: JobSpec, class_names: tuple[str, ...]) -> dict[str, Any]:
     arch = spec.arch
     return {
         "format": FORMAT,
+        "draws": draws.SCHEME,
         "name": spec.name,
         "family": arch.family,
         "resolution": arch.resolution,
@@ -148,6 +150,7 @@ def describe(spec: JobSpec, class_names: tuple[str, ...]) -> dict[str, Any]:
         "width": arch.latent.width,
         "codes": [asdict(code) for code in arch.latent.codes],
         "encoder": has_encoder(spec),
+        "made_with": {name: version(name) for name in REQUIREMENTS},
         "arch": arch.model_dump(mode="json"),
     }
 
@@ -238,57 +241,6 @@ def _check_images(generator: Generator, net: nn.Module, state: Trained, truncati
             f"the package of family {state.spec.arch.family} samples other images than the engine (pixels differ by up "
             f"to {off}); it is not published. Does the family draw latents that config.json doesn't describe?"
         )
-
-
-def _save_as_mlflow_model(folder: Path, spec: JobSpec) -> None:
-    """Let MLflow write its files: MLmodel with loader.py as code and a signature, and the pinned requirements."""
-    with _quiet_mlflow():
-        import mlflow.pyfunc
-        from mlflow.models import Model, ModelSignature
-        from mlflow.types import DataType, ParamSchema, ParamSpec, Schema, TensorSpec
-
-        size, channels = spec.arch.resolution, spec.arch.channels
-        parameters = ParamSchema(
-            [
-                ParamSpec("n", DataType.long, None),
-                ParamSpec("seed", DataType.long, 0),
-                ParamSpec("labels", DataType.long, [], shape=(-1,)),
-                ParamSpec("truncation", DataType.double, None),
-                ParamSpec("start", DataType.long, 0),
-                *(ParamSpec(code.name, DataType.double, None) for code in spec.arch.latent.codes),
-            ]
-        )
-        images = Schema([TensorSpec(np.dtype(np.uint8), (-1, size, size, channels))])
-        mlflow.pyfunc.save_model(
-            path=str(folder),
-            python_model=str(CODE / "loader.py"),
-            # No input schema: it would turn the dict into a DataFrame and let misspelt keys through with a warning.
-            signature=ModelSignature(outputs=images, params=parameters),
-            input_example={"n": 4, "seed": 0},
-            pip_requirements=[f"{name}=={version(name).partition('+')[0]}" for name in REQUIREMENTS],
-        )
-        # Not `Model.load`: it decodes a path as if it were a URI (`100%20` → `100 `), and takes no `file:` URI either.
-        model = Model.from_dict(yaml.safe_load((folder / "MLmodel").read_text()))
-        model.flavors["python_function"]["model_code_path"] = "loader.py"  # else a path of the machine that trained
-        model.save(str(folder / "MLmodel"))
-
-
-@contextmanager
-def _quiet_mlflow() -> Iterator[None]:
-    """MLflow would copy a uv project's files from the working folder into the model, and talk about each of its steps."""
-    before = os.environ.get("MLFLOW_UV_AUTO_DETECT")
-    os.environ["MLFLOW_UV_AUTO_DETECT"] = "false"
-    log = logging.getLogger("mlflow.pyfunc")
-    level = log.level
-    log.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        log.setLevel(level)
-        if before is None:
-            del os.environ["MLFLOW_UV_AUTO_DETECT"]
-        else:
-            os.environ["MLFLOW_UV_AUTO_DETECT"] = before
 
 
 def _digest(path: Path) -> str:

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from trainer.draws import SCHEME
 from trainer.families.arch import CodedLatent, Latent
 from trainer.publish.package import write_checksums
 from trainer.publish.portable.generator import FORMAT
@@ -53,7 +54,7 @@ def make_package(folder: Path, latent: Latent, *, classes: int = 0, encoder: boo
     folder.mkdir(parents=True)
     width = latent.width
     facts = {
-        "format": FORMAT, "family": "double", "resolution": SIZE, "channels": 1, "classes": classes,
+        "format": FORMAT, "draws": SCHEME, "family": "double", "resolution": SIZE, "channels": 1, "classes": classes,
         "pixel_range": list(RANGE), "latent": latent.model_dump(), "width": width,
         "codes": [vars(code) for code in latent.codes], "encoder": encoder,
     }  # fmt: skip

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 import numpy as np
 import pytest
+import torch
 from publish_doubles import CODED, SIZE, STEP, make_package, shown, shown_labels
 
 from trainer.families.arch import Latent
@@ -154,16 +156,40 @@ def test_given_latents_of_a_conditional_model_need_their_labels(labelled):
         labelled.decode(np.zeros((2, 3)), labels=[0, 1, 2])
 
 
-def test_packages_of_the_first_format_are_still_read(labelled, tmp_path):
+def drawn_of_old(seed, purpose, i):
+    """The source of image i in packages of formats 1 to 3."""
+    digest = hashlib.sha256(f"{seed}/{purpose}/{i}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+
+
+def test_packages_of_older_formats_are_still_read_and_draw_the_images_that_they_drew(tmp_path):
+    """Also their balanced labels, which begin at class 0 wherever they start."""
     folder = make_package(tmp_path / "m", Latent(dim=3), classes=4)
     config = json.loads((folder / "config.json").read_text()) | {"format": 1}
-    for name in ("width", "codes", "encoder"):
+    for name in ("width", "codes", "encoder", "draws"):
         del config[name]
     (folder / "config.json").write_text(json.dumps(config))
-    np.testing.assert_array_equal(Generator(folder).sample(n=5, seed=8), labelled.sample(n=5, seed=8))
-    (folder / "config.json").write_text(json.dumps(config | {"format": 4}))
-    with pytest.raises(ValueError, match="is of format 4, this loader reads up to 3"):
-        Generator(folder)
+    old = Generator(folder)
+    z = torch.cat([torch.randn(1, 3, generator=drawn_of_old(8, "sample", i)) for i in range(2, 7)]).numpy()
+    np.testing.assert_array_equal(old.latents(5, seed=8, start=2), z)
+    y = [int(torch.randint(4, (1,), generator=drawn_of_old(8, "sample-label", i))) for i in range(2, 7)]
+    np.testing.assert_array_equal(old.labels(5, seed=8, start=2), y)
+    np.testing.assert_array_equal(old.sample(n=5, seed=8, start=2), old.decode(z, y))
+    np.testing.assert_array_equal(shown_labels(old.sample(n=5, labels="balanced", start=2)), [0, 1, 2, 3, 0])
+    source = drawn_of_old(8, "sample", 1)
+    cut = torch.randn(1, 3, generator=source)
+    while bool((outside := cut.abs() > 0.5).any()):
+        cut = torch.where(outside, torch.randn(1, 3, generator=source), cut)
+    np.testing.assert_array_equal(old.latents(1, seed=8, start=1, truncation=0.5), cut)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"format": 5}, "is of format 5, this loader reads up to 4"), ({"draws": 3}, "draws by scheme 3, this loader")],
+)
+def test_packages_of_the_future_are_refused(tmp_path, change, message):
+    with pytest.raises(ValueError, match=message):
+        Generator(make_package(tmp_path / "m", Latent(dim=3), **change))
 
 
 CONFIG = {"family": "infogan", "codes": [vars(code) for code in CODED.codes]}
