@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,13 +77,25 @@ def read_images(sources: Sequence[str], resolution: int, channels: int, most: in
     return Images(np.stack(pixels), names, notes)
 
 
-def save_latents(
-    path: Path, z: NDArray[np.float32], labels: NDArray[np.int64] | None = None, names: Sequence[str] = ()
-) -> None:
-    """`.npz` with z [n, Z] and, where there are any, labels [n] and the images' file names [n]. No pickle."""
-    arrays: dict[str, NDArray[np.generic]] = {"z": z}
+class Latents(NamedTuple):
+    """Latents of images, as a file holds them."""
+
+    z: NDArray[np.float32]
+    """[n, Z]."""
+    labels: NDArray[np.int64] | None = None
+    """[n]."""
+    truncation: float | None = None
+    """At which z were drawn: some models normalise by it, and else draw another picture of them."""
+
+
+def save_latents(path: Path, latents: Latents, names: Sequence[str] = ()) -> None:
+    """`.npz` with z and, where there are any, labels, truncation, and the images' file names [n]. No pickle."""
+    z, labels, truncation = latents
+    arrays: dict[str, Any] = {"z": z}
     if labels is not None:
         arrays["labels"] = labels
+    if truncation is not None:
+        arrays["truncation"] = np.float64(truncation)
     if names:
         arrays["names"] = np.array(names)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -90,8 +103,8 @@ def save_latents(
         np.savez(file, allow_pickle=False, **arrays)
 
 
-def load_latents(path: Path) -> tuple[NDArray[np.float32], NDArray[np.int64] | None]:
-    """z and labels of a file that `save_latents` wrote, or z alone of an `.npy`. Raises ValueError for anything else."""
+def load_latents(path: Path) -> Latents:
+    """What `save_latents` wrote, or z alone of an `.npy`. Raises ValueError for anything else."""
     try:
         found = np.load(path, allow_pickle=False)
         arrays = {"z": found} if isinstance(found, np.ndarray) else dict(found)
@@ -103,7 +116,10 @@ def load_latents(path: Path) -> tuple[NDArray[np.float32], NDArray[np.int64] | N
         ) from None
     if "z" not in arrays:
         raise ValueError(f"{path}: holds {', '.join(arrays) or 'nothing'}, but no array z [n, Z]")
-    return arrays["z"], arrays.get("labels")
+    truncation = arrays.get("truncation")
+    if truncation is not None and (truncation.shape != () or truncation.dtype.kind not in "fiu"):
+        raise ValueError(f"{path}: truncation is {truncation.dtype} {list(truncation.shape)}, and must be one number")
+    return Latents(arrays["z"], arrays.get("labels"), None if truncation is None else float(truncation))
 
 
 def _is_packed(text: str) -> bool:

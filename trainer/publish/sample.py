@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from trainer.families.table import families_with
 from trainer.images import grid, save_png
 from trainer.publish.controls import controls
+from trainer.publish.files import Latents as Saved
 from trainer.publish.files import load_latents, read_images, save_latents
 from trainer.publish.package import verify_checksums
 from trainer.publish.portable.generator import Generator
@@ -62,7 +63,10 @@ FromLatents = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Instead of samples: the images of latents that --latents wrote."),
 ]
-Latents = Annotated[Path | None, typer.Option(metavar="FILE", help="Write the images' z too, as an .npz file.")]
+Latents = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Write the images' z too, as an .npz file, with their labels and truncation."),
+]
 
 
 @dataclass(frozen=True)
@@ -125,7 +129,7 @@ def sample(
         if sheet.says:
             note(sheet.says)
         if latents is not None:
-            save_latents(latents, sheet.z, sheet.labels, names)
+            save_latents(latents, Saved(sheet.z, sheet.labels, sheet.truncation), names)
         if out is not None:
             save_png(out, grid(sheet.images, sheet.columns))
         _print(out, latents, model, json_)
@@ -157,8 +161,9 @@ def _draw(generator: Generator, options: Options) -> tuple[Sheet, list[str]]:
             note(line)
         return reconstructions(generator, given.pixels, _labels(rows, None)), given.names
     if options.from_latents:
-        z, known = load_latents(options.from_latents)
-        return decoded(generator, z[: options.n], _labels(rows, None if known is None else known[: options.n])), []
+        z, known, truncation = load_latents(options.from_latents)
+        labels = _labels(rows, None if known is None else known[: options.n])
+        return decoded(generator, z[: options.n], labels, truncation), []
     asked = controls(config, options.code, options.traverse)
     return samples(generator, Wanted(asked, options.n, options.seed or 0, rows, options.truncation)), []
 

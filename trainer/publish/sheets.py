@@ -31,6 +31,8 @@ class Sheet:
     labels: NDArray[np.int64] | None
     says: str = ""
     """What lies where, for a person."""
+    truncation: float | None = None
+    """At which z were drawn."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ def samples(generator: Generator, wanted: Wanted) -> Sheet:
     columns = math.ceil(n / len(rows)) if len(rows) else math.ceil(math.sqrt(n))
     labels = np.repeat(rows, columns)[:n] if len(rows) else generator.labels(n, wanted.seed)
     z = generator.latents(n, wanted.seed, wanted.truncation, codes=wanted.controls.fixed)
-    return Sheet(generator.decode(z, labels, wanted.truncation), columns, z, labels)
+    return Sheet(generator.decode(z, labels, wanted.truncation), columns, z, labels, truncation=wanted.truncation)
 
 
 def _traversal(generator: Generator, wanted: Wanted, axis: Axis) -> Sheet:
@@ -71,7 +73,7 @@ def _traversal(generator: Generator, wanted: Wanted, axis: Axis) -> Sheet:
     labels = given if len(given) else generator.labels(rows, wanted.seed)
     labels = None if labels is None else np.repeat(labels, columns)[:n]
     says = f"left to right: {_named(axis)}; each row is {'another class and ' if len(given) else ''}another noise"
-    return Sheet(generator.decode(z, labels, wanted.truncation), columns, z, labels, says)
+    return Sheet(generator.decode(z, labels, wanted.truncation), columns, z, labels, says, wanted.truncation)
 
 
 def _plane(generator: Generator, wanted: Wanted, across: Axis, down: Axis) -> Sheet:
@@ -86,14 +88,16 @@ def _plane(generator: Generator, wanted: Wanted, across: Axis, down: Axis) -> Sh
     label = np.array(wanted.labels, np.int64) if wanted.labels else generator.labels(1, wanted.seed)
     labels = None if label is None else np.repeat(label, n)
     says = f"left to right: {_named(across)}; top to bottom: {_named(down)}; the noise is the same throughout"
-    return Sheet(generator.decode(z, labels, wanted.truncation), columns, z, labels, says)
+    return Sheet(generator.decode(z, labels, wanted.truncation), columns, z, labels, says, wanted.truncation)
 
 
-def decoded(generator: Generator, z: NDArray[np.float32], labels: NDArray[np.int64] | None) -> Sheet:
-    """The images of given latents."""
-    images = generator.decode(z, labels)
+def decoded(
+    generator: Generator, z: NDArray[np.float32], labels: NDArray[np.int64] | None, truncation: float | None = None
+) -> Sheet:
+    """The images of given latents, which were drawn at this truncation."""
+    images = generator.decode(z, labels, truncation)
     y = None if labels is None else np.broadcast_to(labels, len(images)).copy()
-    return Sheet(images, math.ceil(math.sqrt(len(images))), z, y)
+    return Sheet(images, math.ceil(math.sqrt(len(images))), z, y, truncation=truncation)
 
 
 def reconstructions(generator: Generator, images: NDArray[np.uint8], labels: NDArray[np.int64] | None) -> Sheet:

@@ -10,11 +10,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from scipy.stats import truncnorm
+from typer.testing import CliRunner
 
 from trainer.engine.sampling import sample
 from trainer.engine.standing import standing
 from trainer.engine.state import TrainState
 from trainer.publish import build_package
+from trainer.publish.__main__ import app
+from trainer.publish.files import load_latents, save_latents
 from trainer.publish.package import THRESHOLDS
 from trainer.publish.portable.generator import Generator, variance
 
@@ -100,3 +103,22 @@ def test_a_package_without_them_uses_its_own_at_every_truncation(made, condition
 @pytest.mark.parametrize("limit", [1e-4, 0.01, 0.3, 1.0, 2.5, 8.0, 20.0])
 def test_variance_is_that_of_the_truncated_normal(limit) -> None:
     assert variance(limit) == pytest.approx(truncnorm(-limit, limit).var(), rel=1e-6)
+
+
+def test_a_truncated_picture_is_drawn_again_from_its_saved_latents(made, tmp_path) -> None:
+    """The model normalises by the truncation, so the file has to remember it."""
+    draw = ["sample", str(made.folder), "-n", "9"]
+    first, again, plain = (tmp_path / name for name in ("first.png", "again.png", "plain.png"))
+    saved, forgetful = tmp_path / "z.npz", tmp_path / "forgetful.npz"
+    for options in (
+        ["--truncation", "0.3", "--latents", saved, "--out", first],
+        ["--from-latents", saved, "--latents", forgetful, "--out", again],
+    ):
+        done = CliRunner().invoke(app, [*draw, *map(str, options)])
+        assert done.exit_code == 0, done.output
+    assert first.read_bytes() == again.read_bytes()
+    assert load_latents(forgetful).truncation == 0.3, "saved a second time, it is still known"
+    save_latents(forgetful, load_latents(saved)._replace(truncation=None))
+    done = CliRunner().invoke(app, [*draw, "--from-latents", str(forgetful), "--out", str(plain)])
+    assert done.exit_code == 0, done.output
+    assert plain.read_bytes() != first.read_bytes()
