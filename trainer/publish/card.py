@@ -14,6 +14,17 @@ from trainer.families.arch import Arch
 from trainer.publish.gate import LOWER_IS_BETTER
 from trainer.spec import JobSpec, dump_spec
 
+PICTURE = "![samples](samples.png)"
+"""In the card; the picture lies beside it."""
+
+
+def described(card: str, package: str, most: int = 5000) -> str:
+    """The card as the description of a version, of at most so many characters. There, no picture lies beside it.
+
+    package: the artifact folder that holds one.
+    """
+    return card.replace(PICTURE, f"The picture is the artifact `{package}/samples.png`.")[:most]
+
 
 @dataclass(frozen=True)
 class Lineage:
@@ -68,7 +79,8 @@ def write_card(
     """Write `card.md`; `samples.png` lies beside it. encoder: whether the package holds one."""
     sections = [
         _title(spec, manifest, encoder),
-        f"## Samples\n\n![samples](samples.png)\n\n{_rows(spec.arch)}",
+        f"## Samples\n\n{PICTURE}\n\n{_rows(spec.arch)}",
+        *_classes(manifest, spec.arch),
         _scores(scores, provenance),
         *_truncation(provenance),
         _lineage(manifest, lineage),
@@ -97,6 +109,14 @@ def _rows(arch: Arch) -> str:
         return "Seed 0, one class per row."
     coded = [code.name for code in arch.latent.codes if code.kind == "categorical" and code.size <= 64]
     return f"Seed 0, one value of code {coded[0]} per row." if coded else "Seed 0."
+
+
+def _classes(manifest: DatasetManifest, arch: Arch) -> list[str]:
+    """The classes by number, where names say more; [] otherwise."""
+    names = manifest.classes if arch.conditional else ()
+    if not names or list(names) == [str(number) for number in range(len(names))]:
+        return []
+    return ["\n".join(["## Classes", "", ", ".join(f"{number} {name}" for number, name in enumerate(names))])]
 
 
 def _scores(scores: Mapping[str, float], provenance: Mapping[str, Any]) -> str:

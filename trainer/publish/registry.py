@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from trainer import tracking
 from trainer.errors import PublishError
+from trainer.publish.card import described
 from trainer.publish.gate import Standing, judge
 from trainer.spec import Publish
 from trainer.wire import JobFile
@@ -117,7 +118,7 @@ def _create(client: MlflowClient, settings: Publish, job: JobFile, run: str, pac
     tags = {tracking.JOB_TAG: job.job_id, **score_tags(settings.metric, record["scores"], record["provenance"])}
     tags |= {"agon.trial": job.trial} if job.trial else {}
     return client.create_model_version(
-        settings.model, source, run, tags, description=(package / "card.md").read_text()[:5000]
+        settings.model, source, run, tags, description=described((package / "card.md").read_text(), ARTIFACT)
     )
 
 

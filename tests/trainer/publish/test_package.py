@@ -25,7 +25,7 @@ from safetensors.torch import load_file
 from trainer.engine.sampling import sample
 from trainer.errors import TrainingError
 from trainer.publish import build_package
-from trainer.publish.card import _use
+from trainer.publish.card import _use, described, write_card
 from trainer.publish.package import verify_checksums, write_checksums
 from trainer.publish.portable.generator import Generator
 from trainer.publish.portable.nets import refuse_pickles
@@ -215,6 +215,27 @@ def test_the_card_says_how_good_what_and_where_from(conditional):
     assert record["scores"] == {"fid": 12.5}
     assert record["lineage"]["job_id"] == "job-7"
     assert (conditional.folder / "samples.png").stat().st_size > 500
+
+
+def test_the_card_names_the_classes_where_they_have_names(conditional, tmp_path):
+    manifest = conditional.dataset.manifest.model_copy(update={"classes": ("cat", "a dog", *map(str, range(2, 10)))})
+    write_card(tmp_path / "named.md", conditional.spec, manifest, {}, {}, conditional.lineage)
+    assert "0 cat, 1 a dog, 2 2" in (tmp_path / "named.md").read_text()
+    assert "## Classes" not in (conditional.folder / "card.md").read_text(), "digits are called by their numbers"
+
+
+def test_an_error_names_the_classes_where_they_have_names(conditional, tmp_path):
+    generator = Generator(conditional.folder)
+    generator.config["class_names"] = ["cat", "a dog", *map(str, range(2, 10))]
+    with pytest.raises(ValueError, match=r"labels holds 12; give numbers in \[0, 10\): 0 cat, 1 a dog, 2 2"):
+        generator.sample(labels=[12])
+
+
+def test_the_registrys_description_links_no_picture_that_is_not_there(conditional):
+    text = described((conditional.folder / "card.md").read_text(), "model")
+    assert "](" not in text
+    assert "`model/samples.png`" in text
+    assert len(described("x" * 9000, "model")) == 5000
 
 
 def test_the_cards_snippet_says_which_server_has_the_model(conditional):
