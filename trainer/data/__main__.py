@@ -101,7 +101,7 @@ def pack_command(
                 None if classes is None else class_list(classes), empty_classes, label_column, _range(values), follow_links,
             )  # fmt: skip
             packed = pack(source, out, options, lambda done, total: bar.update(task, completed=done, total=total))
-        except (BadDataError, DataAwayError) as error:
+        except (BadDataError, DataAwayError, OSError) as error:  # the disk is full, or OUT must not be written to
             bar.stop()
             _fail(error, as_json)
     if as_json:
@@ -161,7 +161,7 @@ def _progress(what: str, as_json: bool) -> Progress:
     return Progress(*columns, console=talk, transient=True, disable=as_json)
 
 
-def _fail(error: BadDataError | DataAwayError, as_json: bool) -> None:
+def _fail(error: BadDataError | DataAwayError | OSError, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps({"ok": False, "error": str(error)}, ensure_ascii=False))
     talk.print(f"[red]error:[/] {escape(str(error))}")

@@ -79,9 +79,8 @@ def _warnings(manifest: DatasetManifest, tally: Tally) -> tuple[str, ...]:
 def _decode(store: ShardStore, first: int, samples: int, tally: Tally) -> None:
     """Decode a shard's images and look at each."""
     reader = Reader(store, skip=False, memory=0)
-    size = (store.manifest.resolution, store.manifest.resolution)
     for start in range(first, first + samples, CHUNK):
         numbers = np.arange(start, min(start + CHUNK, first + samples))
         images, labels = reader.read(numbers, lambda row: ())
         for number, image, label in zip(numbers, images, labels, strict=True):
-            tally.add(f"sample {number}", int(label), see_pixels(image.transpose(1, 2, 0), size))
+            tally.add(f"sample {number}", int(label), see_pixels(image.transpose(1, 2, 0)))

@@ -31,6 +31,7 @@ UNREAD = {
     ".pef": "raw", ".raf": "raw", ".srw": "raw",
 }  # fmt: skip
 """Image files that can't be read, by suffix. A camera's raw file is a TIFF that holds a thumbnail, so its suffix decides."""
+RAW = "is a camera's raw file, which can't be read; develop it to PNG, TIFF or JPEG"
 _TABLES = frozenset({".json", ".jsonl", ".csv", ".tsv", ".cls", ".txt"})
 """What readers of labels look at; no image is called so."""
 _TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".txz")
@@ -99,14 +100,19 @@ def is_image(source: Source, name: str) -> bool:
 
 def unread(name: str, head: bytes) -> str | None:
     """Why a file is an image that can't be read; None if it may be one that can, or is none."""
+    if is_raw(name):
+        return RAW
     kind = UNREAD.get(PurePosixPath(name).suffix.lower())
-    if kind == "raw":
-        return "is a camera's raw file, which can't be read; develop it to PNG, TIFF or JPEG"
     if not _accepted(head) or _is_heic(head):
         kind = _magic(head) or kind
         if kind is not None:
             return f"is a {kind} image, which can't be read; convert it to PNG or JPEG"
     return None
+
+
+def is_raw(name: str) -> bool:
+    """Whether a file is called as cameras call their raw files."""
+    return UNREAD.get(PurePosixPath(name).suffix.lower()) == "raw"
 
 
 def described(head: bytes) -> str:

@@ -208,13 +208,9 @@ def _classes(
         if choices.classes is not None:
             raise BadDataError(f"--classes names {few(choices.classes)}, but {reading.what} gives no labels")
         return {}, []
-    warnings = [
-        f"split {split} has no labels: it is packed without classes" for split, whole in labelled.items() if not whole
-    ]
     present = sorted(set(reading.labels.values()) | set(reading.declared), key=natural)
     if len(present) == 1 and choices.classes is None:
         return {}, [
-            *warnings,
             f"all images are of one class ({present[0]!r}), so a label says nothing: packed without classes. If there are "
             "classes, give the folder whose sub-folders are the classes",
         ]
@@ -225,7 +221,7 @@ def _classes(
     counts = Counter(reading.labels[name] for split, names in splits.items() if labelled[split] for name in names)
     order = _ordered(present, choices.classes)
     kept = refuse_empty(tuple(order), counts, choices)
-    return {label: order[label] for label in kept}, warnings
+    return {label: order[label] for label in kept}, []
 
 
 def _ordered(present: list[str], wanted: tuple[str, ...] | None) -> dict[str, str]:

@@ -196,8 +196,10 @@ def _names(layout: Layout, entries: list[tuple[str, int]]) -> tuple[str, ...]:
 
 def _installed(item: _Aside, layout: Layout, options: Options) -> Packed:
     census, manifest = item.tally.finish(), item.manifest
+    bare = bool(layout.classes) and not manifest.classes
     warnings = (
         *layout.warnings,
+        *([f"split {item.split} has no labels: it is packed without classes"] if bare else []),
         *imbalance(manifest.classes, manifest.class_counts),
         *remarks(census, manifest.resolution),
         *unfit(manifest.resolution),

@@ -12,7 +12,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from trainer.data.census import Seen, see
 from trainer.data.codec import BadImageError, encode
-from trainer.data.contents import FORMATS, described, unread
+from trainer.data.contents import FORMATS, RAW, described, is_raw, unread
 from trainer.data.files import Source
 from trainer.data.values import DEEP, Range, to_grey
 
@@ -82,8 +82,8 @@ def _one(source: Source, name: str, form: Form) -> Prepared | str:
 
 @contextmanager
 def _opened(encoded: bytes, name: str) -> Iterator[Image.Image]:
-    if (reason := unread(name, encoded[:512])) is not None:
-        raise BadImageError(reason)
+    if is_raw(name):
+        raise BadImageError(RAW)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # odd metadata
@@ -93,7 +93,7 @@ def _opened(encoded: bytes, name: str) -> Iterator[Image.Image]:
     except BadImageError:
         raise
     except UnidentifiedImageError as error:
-        raise BadImageError(described(encoded[:512])) from error
+        raise BadImageError(unread(name, encoded[:512]) or described(encoded[:512])) from error
     except Exception as error:  # Pillow's decoders raise many types on hostile input
         raise BadImageError(f"can't be decoded ({type(error).__name__}: {error})") from error
 

@@ -75,11 +75,11 @@ def test_ordinary_images_give_no_warning(tmp_path: Path, digits: Path) -> None:
     assert check(str(digits), decode=True).warnings == ()
     stroke = np.zeros((28, 28), dtype=np.uint8)
     stroke[4:24, 13:15] = 255
-    assert not see_pixels(stroke, (28, 28)).empty  # a thin 1 of MNIST
+    assert not see_pixels(stroke[:, :, None]).empty  # a thin 1 of MNIST
     sparse = np.full((28, 28, 3), 250, dtype=np.uint8)
-    assert not see_pixels(sparse, (28, 28)).empty  # constant, and told as that
+    assert not see_pixels(sparse).empty  # constant, and told as that
     sparse[0, 0, 2] = 0
-    assert see_pixels(sparse, (28, 28)).empty
+    assert see_pixels(sparse).empty
 
 
 def test_one_colour_image_among_grey_ones_is_enough(tmp_path: Path) -> None:

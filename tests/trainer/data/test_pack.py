@@ -117,6 +117,15 @@ def test_splits_become_datasets_with_the_same_classes(tmp_path: Path) -> None:
         pack(str(tmp_path / "source"), tmp_path / "none", Options(split="val"))
 
 
+def test_a_split_without_labels_is_packed_beside_one_with_labels(tmp_path: Path) -> None:
+    for name in ("train/a/1", "train/b/2", "test/3"):
+        save(tmp_path / "source" / f"{name}.png")
+    found = {item.split: item for item in pack(str(tmp_path / "source"), tmp_path / "out")}
+    assert {split: item.manifest.classes for split, item in found.items()} == {"train": ("a", "b"), "test": ()}
+    warning = "split test has no labels: it is packed without classes"
+    assert (warning in found["test"].warnings, warning in found["train"].warnings) == (True, False)
+
+
 def test_shards_are_plain_webdataset_tars(folder: Path, tmp_path: Path) -> None:
     pack(str(folder), tmp_path / "out")
     samples = list(webdataset.WebDataset(str(tmp_path / "out" / "shard-000000.tar"), shardshuffle=False).decode("pil"))
