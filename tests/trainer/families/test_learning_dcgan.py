@@ -46,7 +46,7 @@ def test_the_64_px_nets_learn_too(digits_cache: Path) -> None:
 WGAN = ("train.images=8000", "objective.d_warmup.d_steps=20", "objective.d_warmup.steps=5")
 WGAN_G = {
     "conv": (),
-    "mlp": ("arch.g_kind=mlp", "arch.g_width=64", "optimizers.G.lr=5e-3"),
+    "mlp": ("arch.g_kind=mlp", "arch.g_width=64", "optimizers.G.lr=5e-3", "train.images=14400"),
     "conv-no-norm": ("arch.g_kind=conv-no-norm", "arch.g_width=32"),
 }
 
@@ -69,7 +69,7 @@ def test_wgan_the_critics_estimate_falls_while_g_learns_and_its_weights_stay_in_
 
 def test_wgans_critic_with_batch_norm_trains_g_with_its_gains_clipped(digits_cache: Path) -> None:
     """At 16 px: D has no norm at 8."""
-    spec = short("wgan-digits", *WGAN, "arch.resolution=16", "arch.g_width=8", "arch.d_width=8")
+    spec = short("wgan-digits", *WGAN, "arch.resolution=16", "arch.g_width=8", "arch.d_width=8", "train.images=16000")
     learned = learn(spec, digits_cache)
     norms = [m for m in learned.state.players["D"].net.modules() if isinstance(m, BatchNorm2d)]
     assert norms
