@@ -114,10 +114,4 @@ class JobReply(BaseModel):
     @classmethod
     def of(cls, job: Job) -> JobReply:
         """From its row."""
-        reply = cls.model_validate(job)
-        return reply if has_begun(job) else reply.model_copy(update={"progress": None})
-
-
-def has_begun(job: Job) -> bool:
-    """Whether its progress is of the attempt that is on the cluster, if one is; else it is of an earlier one."""
-    return not State(job.state).on_ray or job.started_attempt >= job.attempt
+        return cls.model_validate(job)

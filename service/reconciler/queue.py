@@ -40,6 +40,7 @@ class Queue:
         self._line: Line | _Closed = _Closed("")
         self._waiting: list[Waiting] = []
         """Those that were decided of, and wait."""
+        self._mark: rows.Mark = (0, 0, 0)
         self._same: object = None
         """Cluster and our jobs on it, as they were decided for."""
         self._began = 0.0
@@ -52,11 +53,15 @@ class Queue:
         nodes: the cluster, or why nothing is known of it.
         """
         gone = rows.leave(self.db)
+        if gone:
+            left = set(gone)
+            self._waiting, self._same = [item for item in self._waiting if item.number not in left], None
+            self._mark = rows.mark(self._waiting)
         now = self.clock()
         with self.db.read() as session:
             last = self._waiting[-1].number if self._waiting else 0
             pulse = rows.pulse(session, now, last)
-            known = pulse.mark == rows.mark(self._waiting) and time.monotonic() - self._began < ANEW_SECONDS
+            known = pulse.mark == self._mark and time.monotonic() - self._began < ANEW_SECONDS
             came = rows.line(session, now, last if known else 0)
         before = self._waiting if known else []
         kept = known and self._same == (_facts(nodes), pulse.active)
@@ -70,11 +75,15 @@ class Queue:
         fresh = rows.explain(
             self.db, [(item, verdict) for item, verdict in told if self._told.get(_key(item)) != verdict]
         )
-        self._told = {**(self._told if kept else {}), **{_key(item): verdict for item, verdict in told}}
+        written = {_key(item): verdict for item, verdict in told}
+        self._told = self._told | written if kept and written else self._told if kept else written
         # Of some that were to start others were faster, or they were cancelled: what the line kept for them is not so.
         self.unfinished = started is None or len(started) < len(chosen) or len(chosen) == MAX_STARTS
         if not self.unfinished:
-            self._waiting = [*(before if kept else []), *(item for item, _ in told)]
+            decided = [item for item, _ in told]
+            self._waiting = [*before, *decided] if kept else decided
+            mark = rows.mark(decided)
+            self._mark = (mark[0] + self._mark[0], mark[1] + self._mark[1], mark[2] + self._mark[2]) if kept else mark
             self._same = (_facts(nodes), tuple(sorted((*pulse.active, *(item.need for item in chosen)))))
         for number in (*gone, *fresh):
             self.changed(number)

@@ -103,6 +103,7 @@ def start(
             job = session.scalar(select(Job).where(same).with_for_update())
             if job is not None:
                 job.attempt += 1
+                job.progress = None  # of an earlier attempt
                 jobs.move(session, job, Trigger.ADMIT, "")
                 job.lease_owner, job.lease_until, job.fence = owner, now + lease, job.fence + 1
                 found.append(job)

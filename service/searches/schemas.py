@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from service.db.tables import Job, Trial
 from service.jobs.lifecycle import State
-from service.jobs.schemas import Failure, Progress, Published, has_begun
+from service.jobs.schemas import Failure, Progress, Published
 from service.searches.trials import Standing
 from trainer.search import Budget, Clone, Result, TrialRecord, TrialState
 
@@ -141,6 +141,5 @@ class SearchReply(BaseModel):
         own = {
             name: getattr(job, name) for name in cls.model_fields if name not in ("search", "best", "trials", "images")
         }
-        own["progress"] = job.progress if has_begun(job) else None
         best = TrialReply.of(standing.best) if standing.best is not None else None
         return cls(**own, search=job.spec, best=best, trials=dict(standing.states), images=standing.images)
