@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import math
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -15,10 +13,8 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
 from service.errors import BadRequest, TooLarge, TooSlow
+from trainer import strict
 
-MAX_DEPTH = 32
-MAX_INTEGER = 2**63 - 1
-MAX_DIGITS = 400
 READ_SECONDS = 30.0
 """A body that isn't there by then is given up, however steadily it drips."""
 ON_THE_LOOP = 8 * 1024
@@ -27,7 +23,6 @@ PARSERS = 2
 """Bodies that are parsed at once: they share the interpreter with everything else."""
 DRAIN_SECONDS, DRAIN_BYTES = 2.0, 16 * 1024 * 1024
 """What is still taken in, and thrown away, of a body that was refused: a connection closed before may lose the answer."""
-_BAD_TEXT = re.compile("[\0\ud800-\udfff]")
 _EVENTS = re.compile(r"/v1/jobs/[^/]+/events")
 _SEARCHES = re.compile(r"/v1/searches(/validate)?")
 
@@ -116,49 +111,8 @@ async def drain(headers: Headers, receive: Receive) -> None:
 
 
 def strict_json(body: bytes | str) -> Any:
-    """JSON as every database and language reads it alike. Raises BadRequest.
-
-    Refused: NaN and infinities, integers beyond 64 bits, nesting deeper than 32, NUL and lone surrogates, repeated keys.
-    """
+    """See `trainer.strict`. Raises BadRequest."""
     try:
-        value = json.loads(body, parse_constant=_no_constant, parse_int=_integer, object_pairs_hook=_unique)
-    except RecursionError:
-        raise BadRequest(f"the JSON is nested deeper than {MAX_DEPTH}") from None
-    except (ValueError, UnicodeDecodeError) as error:
+        return strict.loads(body)
+    except ValueError as error:
         raise BadRequest(f"the body is not valid JSON: {str(error)[:200]}") from None
-    _check(value, 0)
-    return value
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON number; leave the field out or use null")
-
-
-def _integer(text: str) -> int:
-    if len(text) > MAX_DIGITS or abs(int(text)) > MAX_INTEGER:
-        raise ValueError(f"integer {text[:20]}… does not fit 64 bits")
-    return int(text)
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("an object has the same key twice")
-    return found
-
-
-def _check(value: Any, depth: int) -> None:
-    if depth > MAX_DEPTH:
-        raise BadRequest(f"the JSON is nested deeper than {MAX_DEPTH}")
-    if isinstance(value, str):
-        if _BAD_TEXT.search(value):
-            raise BadRequest("a string holds NUL or half of a surrogate pair; remove it")
-    elif isinstance(value, float) and not math.isfinite(value):
-        raise BadRequest("a number is too large for a 64-bit float")
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            _check(key, depth)
-            _check(item, depth + 1)
-    elif isinstance(value, list):
-        for item in value:
-            _check(item, depth + 1)

@@ -4,6 +4,14 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict
 
+MOST_STEPS = 1_000_000_000
+MOST_IMAGES = 1_000_000_000_000
+MOST_BATCH = 1 << 20
+MOST_UNITS = 1 << 16
+MOST_WEIGHT = 1e6
+MOST_SECONDS = 1e9
+"""Upper bounds of what a person gives: far beyond anything that trains, and within what databases, JSON and 32 bits of a float hold."""
+
 
 class Frozen(BaseModel):
     """Immutable, refuses unknown keys and NaN/inf; attribute docstrings become schema descriptions."""

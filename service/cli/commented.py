@@ -7,11 +7,11 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, get_args, get_origin
 
-import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from trainer.spec import JobSpec
+from trainer.spec.text import write_yaml
 
 WIDTH = 118
 
@@ -61,8 +61,7 @@ def _plain(name: str, value: Any) -> str:
         value = [item.model_dump(mode="json") if isinstance(item, BaseModel) else item for item in value]
     else:
         flow = False
-    text: str = yaml.safe_dump({name: value}, sort_keys=False, default_flow_style=flow, width=WIDTH)
-    return text
+    return write_yaml({name: value}, flow=flow, width=WIDTH)
 
 
 def _summary(value: Any) -> str:

@@ -26,10 +26,13 @@ from trainer.data.fetch import check_reach
 from trainer.data.locate import locate_file
 from trainer.data.manifest import DatasetManifest, mismatches, read_manifest
 from trainer.errors import BadDataError, DataAwayError
-from trainer.spec import FieldError, JobSpec, SpecError, parse_spec, with_overrides
+from trainer.spec import FieldError, JobSpec, SpecError, parse_spec, with_values
+from trainer.spec.errors import short
 
 DATASET = "dataset:"
 EXTRACTOR = "evaluation.extractor"
+STAND_IN = "file:///registered-dataset"
+"""Stands where the name of a dataset stood that isn't known, while the rest of the spec is checked."""
 MAX_SET = 200
 MAX_PATH = 200
 MAX_TEXT = 4000
@@ -58,12 +61,28 @@ def asked(request: JobRequest, db: Database) -> tuple[JobSpec, JobSpec]:
     """What the request begins with, and that with its changes. Raises Invalid."""
     try:
         if request.spec is not None:
-            spec = parse_spec(with_dataset(request.spec, db))
+            spec = whole(request.spec, db)
             return spec, spec
         base = recipe_spec(request.recipe or "") if request.trial is None else onward.longer(db, request.trial)
         return base, changed(base, request.set, db)
     except SpecError as error:
         raise Invalid(error.errors, "spec") from error
+
+
+def whole(raw: Mapping[str, Any], db: Database) -> JobSpec:
+    """A spec in full. Raises SpecError with every wrong field, a dataset's unknown name among them."""
+    errors: list[FieldError] = []
+    try:
+        raw = with_dataset(raw, db)
+    except SpecError as error:
+        errors, raw = error.errors, {**raw, "data": {**raw["data"], "url": STAND_IN}}
+    try:
+        spec = parse_spec(raw)
+    except SpecError as error:
+        errors = [*errors, *error.errors]
+    if errors:
+        raise SpecError(errors)
+    return spec
 
 
 async def settled(spec: JobSpec, ctx: Context, errand: Errand) -> JobSpec:
@@ -91,27 +110,43 @@ def settle(spec: JobSpec, settings: Settings) -> JobSpec:
 
 
 def changed(base: JobSpec, changes: Mapping[str, JsonValue], db: Database) -> JobSpec:
-    """The spec with some fields set by path or nested mapping. Raises SpecError."""
-    values = _by_path(changes, base)
+    """The spec with some fields set by path or nested mapping. Raises SpecError with every wrong one."""
+    values, errors = _by_path(changes, base)
     if isinstance(url := values.get("data.url"), str):
-        found = _dataset(url, db) if url.startswith(DATASET) else None
-        digest = found.manifest["digest"] if found else None  # other data have another one
-        values = {"data.digest": digest, **values, "data.url": found.url if found else url}
-    return with_overrides(base, [_assignment(*item) for item in values.items()])
+        digest = None  # other data have another one
+        if url.startswith(DATASET):
+            try:
+                found = _dataset(url, db)
+                url, digest = found.url, found.manifest["digest"]
+            except SpecError as error:
+                errors += error.errors
+                url = STAND_IN
+        values = {"data.digest": digest, **values, "data.url": url}
+    return with_values(base, values.items(), errors)
 
 
-def _by_path(values: Mapping[str, JsonValue], recipe: JobSpec) -> dict[str, JsonValue]:
-    """Nested mappings as dotted paths: `{"train": {"images": 1}}` changes one field and keeps the rest of `train`."""
+def _by_path(values: Mapping[str, JsonValue], recipe: JobSpec) -> tuple[dict[str, JsonValue], list[FieldError]]:
+    """Nested mappings as dotted paths: `{"train": {"images": 1}}` changes one field and keeps the rest of `train`.
+
+    The second value: what can't be such a change.
+    """
     found: dict[str, JsonValue] = {}
+    errors: list[FieldError] = []
     for path, value in _leaves(values):
-        if path in found:
-            raise SpecError([FieldError(path=path[:MAX_PATH], message="is set twice", fix="set it once")])
         if len(found) == MAX_SET:
             fix = f"set at most {MAX_SET}, or send the whole spec"
-            raise SpecError([FieldError(path="set", message="has too many fields", fix=fix)])
-        if value != {} or _is_null(recipe, path):  # an empty mapping makes a section that is null, and changes no other
+            return {}, [FieldError(path="set", message="has too many fields", fix=fix)]
+        if path in found:
+            errors.append(FieldError(path=path[:MAX_PATH], message="is set twice", fix="set it once"))
+        elif "=" in path or len(path) > MAX_PATH:
+            errors.append(FieldError(path=path[:MAX_PATH], message="is no path", fix="write e.g. train.images"))
+        elif isinstance(value, str) and len(value) > MAX_TEXT:
+            errors.append(FieldError(path=path, message="is too long", value=short(value), fix="send the whole spec"))
+        elif value != {} or _is_null(
+            recipe, path
+        ):  # an empty mapping makes a section that is null, and changes no other
             found[path] = value
-    return found
+    return found, errors
 
 
 def _leaves(values: Mapping[str, JsonValue], section: str = "") -> Iterator[tuple[str, JsonValue]]:
@@ -128,17 +163,6 @@ def _is_null(spec: JobSpec, path: str) -> bool:
     for part in path.split("."):
         node = node.get(part) if isinstance(node, dict) else None
     return node is None
-
-
-def _assignment(path: str, value: JsonValue) -> str:
-    """As on the command line. A string may be YAML there, so its aliases, which can grow without bound, are refused."""
-    if "=" in path or len(path) > MAX_PATH:
-        raise SpecError([FieldError(path=path[:MAX_PATH], message="is no path", fix="write e.g. train.images")])
-    if isinstance(value, str):
-        if len(value) > MAX_TEXT or ("&" in value and "*" in value):
-            raise SpecError([FieldError(path=path, message="is too long or holds & and *", fix="send the whole spec")])
-        return f"{path}={value}"
-    return f"{path}={json.dumps(value)}"
 
 
 def with_dataset(raw: Mapping[str, Any], db: Database) -> dict[str, Any]:

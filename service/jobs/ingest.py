@@ -14,7 +14,6 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from service.auth.tokens import Principal
-from service.body import MAX_INTEGER
 from service.db.tables import AT_ONCE, Job, JobEvent
 from service.errors import Invalid
 from service.jobs import store
@@ -23,6 +22,7 @@ from service.jobs.kinds import kind_of
 from service.jobs.lifecycle import State
 from service.searches import trials
 from trainer.spec import FieldError
+from trainer.strict import MAX_INTEGER
 from trainer.wire import EventKind, EventReply, WireEvent
 
 

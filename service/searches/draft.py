@@ -127,10 +127,10 @@ def _of_base() -> Iterator[None]:
 
 
 def _too_much(value: JsonValue, path: str) -> Iterator[FieldError]:
-    """Texts of a space that are too long; or that hold what YAML, as which they may be read, can expand without bound."""
+    """Texts of a space that are too long to be values or paths."""
     if isinstance(value, str):
-        if len(value) > MAX_TEXT or ("&" in value and "*" in value):
-            yield FieldError(path=path[:MAX_PATH], message="is too long or holds & and *", value=short(value))
+        if len(value) > MAX_TEXT:
+            yield FieldError(path=path[:MAX_PATH], message="is too long", value=short(value))
     elif isinstance(value, list):
         for index, item in enumerate(value):
             yield from _too_much(item, f"{path}.{index}")

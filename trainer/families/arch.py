@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from trainer.schema import Frozen
+from trainer.schema import MOST_WEIGHT, Frozen
 
 
 def _power_of_two_or_28(resolution: int) -> int:
@@ -40,9 +40,9 @@ class Latent(Frozen):
     """Number of latent dimensions."""
     distribution: Literal["normal", "uniform"] = "normal"
     """`normal`: N(0, 1). `uniform`: U(low, high)."""
-    low: float = -1.0
+    low: float = Field(default=-1.0, ge=-MOST_WEIGHT, le=MOST_WEIGHT)
     """Lower bound of the uniform prior."""
-    high: float = 1.0
+    high: float = Field(default=1.0, ge=-MOST_WEIGHT, le=MOST_WEIGHT)
     """Upper bound of the uniform prior."""
 
     @model_validator(mode="after")

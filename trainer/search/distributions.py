@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field, JsonValue, model_validator
 
 from trainer.schema import Frozen
 from trainer.spec.errors import FieldError, refuse, short
+from trainer.strict import MAX_INTEGER
 
 MOST_VALUES = 100_000
 """Of a field that is drawn from a grid of values."""
@@ -83,9 +84,9 @@ class RandInt(Drawn):
     """Whole numbers, both ends included."""
 
     kind: Literal["randint"] = "randint"
-    low: int
+    low: int = Field(ge=-MAX_INTEGER, le=MAX_INTEGER)
     """Smallest value."""
-    high: int
+    high: int = Field(ge=-MAX_INTEGER, le=MAX_INTEGER)
     """Largest value."""
     log: bool = False
     """Each order of magnitude equally likely instead of each number."""

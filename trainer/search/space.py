@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from trainer.search.distributions import Choice, Distribution, Drawn, LogUniform, QUniform, RandInt
-from trainer.spec import JobSpec, with_overrides
+from trainer.spec import JobSpec, with_values
 from trainer.spec.paths import Kinds, descend, fields, models, tagged
 
 if TYPE_CHECKING:
@@ -119,11 +119,7 @@ def matches(value: Any, wanted: Any) -> bool:
 
 def applied(base: JobSpec, space: Space, values: Mapping[str, JsonValue]) -> JobSpec:
     """The base with the values at their paths. Raises SpecError if the result is no valid spec."""
-    assignments = []
-    for path, value in values.items():
-        text = value if isinstance(value, str) else json.dumps(value)
-        assignments += [f"{place}={text}" for place in (path, *space[path].also)]
-    return with_overrides(base, assignments)
+    return with_values(base, [(place, value) for path, value in values.items() for place in (path, *space[path].also)])
 
 
 def trial_spec(search: SearchSpec, values: Mapping[str, JsonValue], number: int) -> JobSpec:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from trainer.families.table import recipes
-from trainer.schema import Frozen
+from trainer.schema import MOST_IMAGES, MOST_SECONDS, Frozen
 from trainer.search.checks import problems
 from trainer.search.distributions import Distribution
 from trainer.search.space import combinations
-from trainer.spec import FieldError, JobSpec, SpecError, explain, with_overrides
+from trainer.spec import FieldError, JobSpec, SpecError, explain, with_values
 from trainer.spec.errors import refuse, short
 from trainer.spec.sections import HIGHER_IS_BETTER
 from trainer.spec.text import read_yaml
@@ -24,12 +24,15 @@ Algorithm = Literal["random", "grid", "optuna", "asha", "asha+optuna", "pbt"]
 ALGORITHMS: tuple[str, ...] = get_args(Algorithm)
 
 
+Factor = Annotated[float, Field(gt=0.0, le=1000.0)]
+
+
 class Budget(Frozen):
     """When the search ends before all samples have trained; what runs then is stopped and keeps its score."""
 
-    images: int | None = Field(default=None, ge=1)
+    images: int | None = Field(default=None, ge=1, le=MOST_IMAGES)
     """Real images over all trials."""
-    seconds: float | None = Field(default=None, gt=0)
+    seconds: float | None = Field(default=None, gt=0, le=MOST_SECONDS)
     """Wall time of the search, without pauses."""
 
 
@@ -38,7 +41,7 @@ class Asha(Frozen):
 
     grace: float = Field(default=0.125, gt=0, le=1)
     """Share of `train.images` before a trial may be stopped: the first rung."""
-    reduction: float = Field(default=3.0, gt=1)
+    reduction: float = Field(default=3.0, gt=1, le=1000)
     """At each rung the best 1/reduction go on; the next rung lies at `reduction` times its images."""
 
 
@@ -51,7 +54,7 @@ class Pbt(Frozen):
     """The worst such share takes over the state of the best such share."""
     resample: float = Field(default=0.25, ge=0, le=1)
     """Probability that a taken value is drawn anew instead of perturbed."""
-    factors: tuple[float, float] = (0.8, 1.25)
+    factors: tuple[Factor, Factor] = (0.8, 1.25)
     """Perturbed numbers are multiplied by one of these and kept in their range."""
 
 
@@ -189,10 +192,7 @@ def _from_recipe(given: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(changes, dict):
         raise SpecError([FieldError(path="base.set", message="is no mapping of path to value", value=short(changes))])
     try:
-        spec = with_overrides(
-            make(),
-            [f"{path}={value if isinstance(value, str) else json.dumps(value)}" for path, value in changes.items()],
-        )
+        spec = with_values(make(), changes.items())
     except SpecError as error:
         raise SpecError([found.model_copy(update={"path": f"base.{found.path}"}) for found in error.errors]) from error
     return spec.model_dump(mode="json")

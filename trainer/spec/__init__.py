@@ -8,7 +8,7 @@ from trainer.spec.explain import explain
 from trainer.spec.files import dump_spec, load_spec, parse_spec
 from trainer.spec.job import SPEC_VERSION, JobSpec
 from trainer.spec.optim import Adam, RMSProp, Schedule, Sgd
-from trainer.spec.overrides import with_overrides
+from trainer.spec.overrides import with_overrides, with_values
 from trainer.spec.sections import (
     Checkpointing,
     Data,
@@ -25,5 +25,5 @@ from trainer.spec.sections import (
 __all__ = [
     "SPEC_VERSION", "Adam", "Checkpointing", "Data", "Ema", "Evaluation", "FieldError", "JobSpec", "Objective",
     "Publish", "RMSProp", "Resources", "Retry", "Samples", "Schedule", "Sgd", "SpecError", "Train",
-    "dump_spec", "explain", "load_spec", "parse_spec", "with_overrides",
+    "dump_spec", "explain", "load_spec", "parse_spec", "with_overrides", "with_values",
 ]  # fmt: skip

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 from trainer.families.table import families_with
 from trainer.spec.errors import FieldError, short
 from trainer.spec.sections import LossName, MicroBatch, Objective
+from trainer.strict import MAX_INTEGER
 
 if TYPE_CHECKING:
     from trainer.spec.job import JobSpec
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 def problems(spec: JobSpec) -> Iterator[FieldError]:
     """Every impossible combination in the spec."""
+    yield from _integers(spec.model_dump(mode="json"))
     yield from _players(spec)
     yield from _labels(spec)
     yield from _kind_of_family(spec)
@@ -28,6 +30,15 @@ def problems(spec: JobSpec) -> Iterator[FieldError]:
         yield _wrong("evaluation.truncations", given, message, "leave it out, or use arch.latent.distribution=normal")
     if spec.publish and spec.publish.metric not in spec.evaluation.metrics:
         yield _wrong("publish.metric", spec.publish.metric, "is not evaluated", "add it to evaluation.metrics")
+
+
+def _integers(value: object, path: str = "") -> Iterator[FieldError]:
+    """Numbers that no database holds, of fields that set no bound of their own."""
+    if isinstance(value, int) and abs(value) > MAX_INTEGER:
+        yield _wrong(path, f"{value:.3e}", "does not fit 64 bits", "use a smaller number")
+    elif isinstance(value, dict | list):
+        for name, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _integers(item, f"{path}.{name}" if path else str(name))
 
 
 def _players(spec: JobSpec) -> Iterator[FieldError]:

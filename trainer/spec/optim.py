@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from trainer.schema import Frozen
+from trainer.schema import MOST_IMAGES, Frozen
 from trainer.spec.errors import FieldError, refuse
 
 
@@ -22,7 +22,7 @@ class Schedule(Frozen):
     """The smallest factor; `geometric` needs one above 0."""
     decay: float = Field(default=1.0, gt=0.0, le=1.0)
     """`exponential`: factor per update of this player, e.g. 1 / 1.000004 (Goodfellow et al. 2014)."""
-    warmup_images: int = Field(default=0, ge=0)
+    warmup_images: int = Field(default=0, ge=0, le=MOST_IMAGES)
     """Images over which the factor rises linearly from 0."""
 
     @model_validator(mode="after")
@@ -51,7 +51,7 @@ class OptimizerBase(Frozen):
 
     lr: float = Field(gt=0.0, le=10.0)
     """Learning rate."""
-    weight_decay: float = Field(default=0.0, ge=0.0)
+    weight_decay: float = Field(default=0.0, ge=0.0, le=10.0)
     """L2 penalty added to the gradient."""
     schedule: Schedule = Schedule()
     """How the learning rate changes over the training."""
@@ -67,7 +67,7 @@ class Adam(OptimizerBase):
     """Decay of the first moment."""
     beta2: float = Field(default=0.999, ge=0.0, lt=1.0)
     """Decay of the second moment."""
-    eps: float = Field(default=1e-8, gt=0.0)
+    eps: float = Field(default=1e-8, ge=1e-30, le=1.0)
     """Added to the root of the second moment."""
 
 
@@ -79,7 +79,7 @@ class RMSProp(OptimizerBase):
     """Learning rate."""
     alpha: float = Field(default=0.99, gt=0.0, lt=1.0)
     """Decay of the squared gradient's average."""
-    eps: float = Field(default=1e-8, gt=0.0)
+    eps: float = Field(default=1e-8, ge=1e-30, le=1.0)
     """Added to the root of the second moment."""
 
 
@@ -93,7 +93,7 @@ class Sgd(OptimizerBase):
     """Momentum, at the start of training."""
     final_momentum: float | None = Field(default=None, ge=0.0, lt=1.0)
     """Momentum reached linearly (Goodfellow et al. 2014: 0.5 → 0.7); None keeps it constant."""
-    momentum_images: int | None = Field(default=None, ge=1)
+    momentum_images: int | None = Field(default=None, ge=1, le=MOST_IMAGES)
     """Images shown when `final_momentum` is reached (Goodfellow et al. 2014: 250 epochs); None: at the end of training."""
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from typing import Any
 
 import yaml
 
-from trainer.spec.errors import FieldError, SpecError
+from trainer.spec.errors import FieldError, SpecError, short
 from trainer.spec.explain import suggest
 from trainer.spec.files import parse_spec
 from trainer.spec.job import JobSpec
@@ -16,32 +17,57 @@ from trainer.spec.text import read_yaml
 
 TAGS = ("family", "kind")
 """Fields that say which member of a union a section is."""
+QUOTES = ("'", '"')
+BYTE_ORDER_MARK = "\ufeff"
 
 
 def with_overrides(spec: JobSpec, assignments: Iterable[str]) -> JobSpec:
-    """A copy with `path=value` assignments applied in their order.
+    """A copy with `path=value` assignments applied in their order; see :func:`with_values`.
 
-    Values are YAML (`1e-4`, `null`, `[fid, kid]`); where the field is text, the value is taken as it stands
-    (`name=123`). Items of a list go by index (`objective.penalties.0.weight=5`). A new `kind` or `arch.family` keeps
-    those of the section's fields that the new kind has too, and takes its defaults for the others.
-    Raises SpecError for an assignment without `=`, an unknown path or an invalid result.
+    Raises SpecError that names every assignment without `=` and all that :func:`with_values` does.
     """
-    raw = spec.model_dump(mode="json")
+    values: list[tuple[str, Any]] = []
+    errors: list[FieldError] = []
     for assignment in assignments:
         path, equals, text = assignment.partition("=")
-        if not equals or not path:
-            raise SpecError([FieldError(path=assignment, message="is no assignment", fix="write path=value")])
-        _assign(raw, path, text)
-    return parse_spec(raw)
+        if equals and path:
+            values.append((path, text))
+        else:
+            errors.append(FieldError(path=assignment, message="is no assignment", fix="write path=value"))
+    return with_values(spec, values, errors)
 
 
-def _assign(raw: dict[str, Any], path: str, text: str) -> None:
+def with_values(spec: JobSpec, values: Iterable[tuple[str, Any]], errors: Iterable[FieldError] = ()) -> JobSpec:
+    """A copy with values at dotted paths, in their order.
+
+    A string is read as YAML (`1e-4`, `null`, `[fid, kid]`); where the field is text, it is taken as it stands (`name=123`),
+    without quotes around it. Items of a list go by index (`objective.penalties.0.weight=5`). A new `kind` or `arch.family`
+    keeps those of the section's fields that the new kind has too, and takes its defaults for the others.
+
+    Raises SpecError that names every unknown path and every wrong field of the result, after `errors` that are known before.
+    """
+    raw, found = spec.model_dump(mode="json"), list(errors)
+    for path, value in values:
+        try:
+            _assign(raw, path, value)
+        except SpecError as error:
+            found += error.errors
+    try:
+        result = parse_spec(raw)
+    except SpecError as error:
+        found += error.errors
+    if found:
+        raise SpecError(found)
+    return result
+
+
+def _assign(raw: dict[str, Any], path: str, given: Any) -> None:
     *parents, leaf = path.split(".")
     node: Any = raw
     kinds: Kinds = (JobSpec,)
     for part in parents:
         node, kinds = _child(node, part, kinds, path), descend(kinds, part)
-    value = _value(text, descend(kinds, leaf), path)
+    value = _value(given, descend(kinds, leaf), path)
     if isinstance(node, list):
         _set_item(node, leaf, value, path)
         return
@@ -54,33 +80,56 @@ def _assign(raw: dict[str, Any], path: str, text: str) -> None:
 
 def _child(node: Any, part: str, kinds: Kinds, path: str) -> Any:
     """The section or list `part` of `node`; a section that is null starts empty."""
-    if isinstance(node, list) and part.isdecimal() and int(part) < len(node):
-        return node[int(part)]
-    child = node.get(part) if isinstance(node, dict) else None
-    if child is None and isinstance(node, dict) and models(descend(kinds, part)):
-        child = node[part] = {}
+    if isinstance(node, list):
+        index = _index(part)
+        child = node[index] if index is not None and index < len(node) else None
+    else:
+        child = node.get(part)
+        if child is None and models(descend(kinds, part)):
+            child = node[part] = {}
     if not isinstance(child, dict | list):
         known = node if isinstance(node, dict) else [str(index) for index in range(len(node))]
-        raise SpecError([FieldError(path=path, message=f"there is no section {part!r}", fix=suggest(part, known))])
+        message = f"there is no section {part[:40]!r}"
+        raise SpecError([FieldError(path=path, message=message, fix=suggest(part[:40], known))])
     return child
 
 
 def _set_item(items: list[Any], leaf: str, value: Any, path: str) -> None:
-    if not leaf.isdecimal() or int(leaf) > len(items):
+    index = _index(leaf)
+    if index is None or index > len(items):
         fix = f"use an index from 0 to {len(items)} (which appends)"
-        raise SpecError([FieldError(path=path, message=f"{leaf!r} is no item of the list", fix=fix)])
-    items[int(leaf) : int(leaf) + 1] = [value]
+        raise SpecError([FieldError(path=path, message=f"{leaf[:40]!r} is no item of the list", fix=fix)])
+    items[index : index + 1] = [value]
 
 
-def _value(text: str, kinds: Kinds, path: str) -> Any:
+def _index(part: str) -> int | None:
+    return int(part) if part.isascii() and part.isdecimal() and len(part) < 10 else None
+
+
+def _value(given: Any, kinds: Kinds, path: str) -> Any:
+    if is_text(kinds):
+        return _text(given, type(None) in kinds)
+    if not isinstance(given, str) or given.startswith(BYTE_ORDER_MARK):  # which YAML would pass over
+        return given
     try:
-        value = read_yaml(text)
+        return read_yaml(given)
     except yaml.YAMLError as error:
-        if is_text(kinds):
-            return text
-        raise SpecError(
-            [FieldError(path=path, message=f"{text!r} is not valid YAML: {error}", fix="quote it")]
-        ) from error
-    if is_text(kinds) and not isinstance(value, str) and not (value is None and type(None) in kinds):
-        return text
-    return value
+        message = f"is not valid YAML: {' '.join(str(error).split())[:200]}"
+        raise SpecError([FieldError(path=path, message=message, value=short(given), fix="quote it")]) from error
+
+
+def _text(given: Any, optional: bool) -> Any:
+    """Text as it stands, or what stands in quotes. A number was meant as text, too."""
+    if isinstance(given, int | float) and not isinstance(given, bool):
+        return json.dumps(given)
+    if not isinstance(given, str):
+        return given
+    if optional and given in ("", "null"):
+        return None
+    if len(given) > 1 and given[0] in QUOTES and given[-1] == given[0]:
+        try:
+            value = read_yaml(given)
+        except yaml.YAMLError:
+            return given
+        return value if isinstance(value, str) else given
+    return given

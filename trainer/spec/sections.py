@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Discriminator, Field, Tag, field_validator
 
-from trainer.schema import Frozen
+from trainer.schema import MOST_BATCH, MOST_IMAGES, MOST_STEPS, MOST_WEIGHT, Frozen
 
 SCHEMES = ("file", "http", "https", "s3", "gs")
 LossName = Literal["minimax", "non-saturating", "hinge", "wasserstein", "least-squares", "relativistic", "own"]
@@ -44,7 +44,7 @@ class Data(Frozen):
     """Threads a worker decodes with, ahead of training; 0 decodes in the training thread. The order never depends on it."""
     on_bad_shard: Literal["fail", "skip"] = "fail"
     """A shard that stays missing, truncated or altered after retries: `fail` the job, or `skip` and count it."""
-    held_out: int = Field(default=0, ge=0)
+    held_out: int = Field(default=0, ge=0, le=MOST_IMAGES)
     """Images at the dataset's end that are never trained on (packing shuffles them): `sentinel.d_gap` needs some, e.g. 1000."""
     mirror: bool = False
     """Flip images horizontally at random (a pure function of seed, batch and row)."""
@@ -63,7 +63,7 @@ class Clip(Frozen):
     """Weight clipping of D after each of its updates (Arjovsky et al. 2017, Algorithm 1)."""
 
     kind: Literal["clip"] = "clip"
-    bound: float = Field(default=0.01, gt=0.0)
+    bound: float = Field(default=0.01, gt=0.0, le=MOST_WEIGHT)
     """Weights are clamped to [-bound, bound]."""
 
 
@@ -71,9 +71,9 @@ class GradientPenalty(Frozen):
     """Two-sided gradient penalty between real and fake (Gulrajani et al. 2017, Eq. 3)."""
 
     kind: Literal["gradient-penalty"] = "gradient-penalty"
-    weight: float = Field(default=10.0, gt=0.0)
+    weight: float = Field(default=10.0, gt=0.0, le=MOST_WEIGHT)
     """Factor of the penalty in D's loss."""
-    interval: int = Field(default=1, ge=1)
+    interval: int = Field(default=1, ge=1, le=MOST_STEPS)
     """Applied every that many steps, times that many (lazy regularisation)."""
 
 
@@ -81,9 +81,9 @@ class R1(Frozen):
     """Gradient penalty on real images, weight/2 · E‖∇D(x)‖² (Mescheder et al. 2018, Eq. 9)."""
 
     kind: Literal["r1"] = "r1"
-    weight: float = Field(default=10.0, gt=0.0)
+    weight: float = Field(default=10.0, gt=0.0, le=MOST_WEIGHT)
     """Factor of the penalty in D's loss."""
-    interval: int = Field(default=1, ge=1)
+    interval: int = Field(default=1, ge=1, le=MOST_STEPS)
     """Applied every that many steps, times that many (lazy regularisation)."""
 
 
@@ -91,9 +91,9 @@ class R2(Frozen):
     """Gradient penalty on generated images, weight/2 · E‖∇D(G(z))‖² (Mescheder et al. 2018, Eq. 10)."""
 
     kind: Literal["r2"] = "r2"
-    weight: float = Field(default=10.0, gt=0.0)
+    weight: float = Field(default=10.0, gt=0.0, le=MOST_WEIGHT)
     """Factor of the penalty in D's loss."""
-    interval: int = Field(default=1, ge=1)
+    interval: int = Field(default=1, ge=1, le=MOST_STEPS)
     """Applied every that many steps, times that many (lazy regularisation)."""
 
 
@@ -101,7 +101,7 @@ class Orthogonal(Frozen):
     """Orthogonal regularisation of G, weight · Σ‖WWᵀ ⊙ (1 − I)‖²_F over its matrices (Brock et al. 2018, Eq. 3)."""
 
     kind: Literal["orthogonal"] = "orthogonal"
-    weight: float = Field(default=1e-4, gt=0.0)
+    weight: float = Field(default=1e-4, gt=0.0, le=MOST_WEIGHT)
     """Factor β of the penalty; its exact gradient is added to G's. The authors' code adds half of it: 1e-4 there is 5e-5."""
 
 
@@ -113,9 +113,9 @@ class DWarmup(Frozen):
 
     d_steps: int = Field(default=100, ge=1, le=10_000)
     """D's updates in each of these steps."""
-    steps: int = Field(default=25, ge=0)
+    steps: int = Field(default=25, ge=0, le=MOST_STEPS)
     """The first that many steps are such steps."""
-    every: int | None = Field(default=500, ge=1)
+    every: int | None = Field(default=500, ge=1, le=MOST_STEPS)
     """After them, every step whose number is a multiple of this; null: no more."""
 
     def applies(self, step: int) -> bool:
@@ -141,29 +141,29 @@ class Ema(Frozen):
 
     decay: float = Field(default=0.999, ge=0.0, lt=1.0)
     """Factor per step."""
-    start_images: int = Field(default=0, ge=0)
+    start_images: int = Field(default=0, ge=0, le=MOST_IMAGES)
     """Until then the average is a copy of G."""
 
 
 class MicroBatch(Frozen):
     """Images that a worker holds at once, by phase: gradients of G and of D accumulate separately."""
 
-    G: int | None = Field(default=None, ge=1)
+    G: int | None = Field(default=None, ge=1, le=MOST_BATCH)
     """In phases in which D doesn't step; null: no accumulation."""
-    D: int | None = Field(default=None, ge=1)
+    D: int | None = Field(default=None, ge=1, le=MOST_BATCH)
     """Real images (and as many generated ones) in the phases in which D steps; null: no accumulation."""
 
 
 class Train(Frozen):
     """How long, how much at once, how precisely."""
 
-    images: int = Field(default=1_000_000, ge=1)
+    images: int = Field(default=1_000_000, ge=1, le=MOST_IMAGES)
     """Length of the training in real images shown; the last step may overshoot by less than one step."""
-    batch: int = Field(default=64, ge=1)
+    batch: int = Field(default=64, ge=1, le=MOST_BATCH)
     """Global batch over all workers."""
     micro_batch: (
         Annotated[
-            Annotated[int, Field(ge=1), Tag("number")] | Annotated[MicroBatch, Tag("each")],
+            Annotated[int, Field(ge=1, le=MOST_BATCH), Tag("number")] | Annotated[MicroBatch, Tag("each")],
             Discriminator(lambda given: "each" if isinstance(given, Mapping | MicroBatch) else "number"),
         ]
         | None
@@ -177,7 +177,7 @@ class Train(Frozen):
     the same but for rounding."""
     seed: int = Field(default=0, ge=0, le=2**31 - 1)
     """Seeds initial weights, sample order, latents, dropout: all that is random."""
-    log_steps: int = Field(default=20, ge=1)
+    log_steps: int = Field(default=20, ge=1, le=MOST_STEPS)
     """Steps between two progress reports; metrics leave the device only then."""
 
     def micro(self, players: Sequence[str]) -> int | None:
@@ -190,9 +190,9 @@ class Train(Frozen):
 class Checkpointing(Frozen):
     """When the state is saved and what is kept."""
 
-    every_steps: int = Field(default=500, ge=1)
+    every_steps: int = Field(default=500, ge=1, le=MOST_STEPS)
     """Steps between two checkpoints; one more follows the last step."""
-    keep_last: int = Field(default=3, ge=1)
+    keep_last: int = Field(default=3, ge=1, le=100_000)
     """Newest checkpoints kept."""
     keep_best: bool = True
     """Also keep the checkpoint with the best `publish.metric` (without `publish`: the first of `evaluation.metrics`)."""
@@ -201,7 +201,7 @@ class Checkpointing(Frozen):
 class Samples(Frozen):
     """Sample grids from a fixed latent."""
 
-    every_steps: int = Field(default=500, ge=1)
+    every_steps: int = Field(default=500, ge=1, le=MOST_STEPS)
     """Steps between two grids; one more follows the last step."""
     count: int = Field(default=64, ge=1, le=1024)
     """Images of one grid."""
@@ -210,12 +210,12 @@ class Samples(Frozen):
 class Evaluation(Frozen):
     """Scores of the EMA generator against the training images."""
 
-    every_steps: int | None = Field(default=None, ge=1)
+    every_steps: int | None = Field(default=None, ge=1, le=MOST_STEPS)
     """Steps between evaluations; None evaluates once, at the end."""
     metrics: tuple[MetricName, ...] = ("fid", "kid")
     """Fréchet distance, kernel distance, the share of samples near real images (precision) and vice versa (recall), and
     for families with an encoder the mean squared difference of an image and its reconstruction, pixels in [0, 1]."""
-    samples: int = Field(default=10_000, ge=16)
+    samples: int = Field(default=10_000, ge=16, le=10_000_000)
     """Generated images (and at most as many real ones)."""
     standing_batches: int = Field(default=0, ge=0, le=10_000)
     """Batches that the batch norms of the sampled generator take their statistics from, anew, each time before it is
@@ -246,9 +246,9 @@ class Resources(Frozen):
 
     workers: int = Field(default=1, ge=1, le=4096)
     """DDP workers (one process each)."""
-    min_workers: int | None = Field(default=None, ge=1)
+    min_workers: int | None = Field(default=None, ge=1, le=4096)
     """Elastic minimum; None: not elastic."""
-    cpus_per_worker: float = Field(default=1.0, gt=0.0)
+    cpus_per_worker: float = Field(default=1.0, ge=0.001, le=4096.0)
     """CPUs that Ray reserves for each worker."""
     gpus_per_worker: int = Field(default=0, ge=0, le=1)
     """0 trains on the CPU (gloo), 1 on a GPU (NCCL)."""
@@ -257,7 +257,7 @@ class Resources(Frozen):
 class Retry(Frozen):
     """What happens after failures that are not the job's own fault (worker, node or driver lost)."""
 
-    worker_failures: int = Field(default=3, ge=0)
+    worker_failures: int = Field(default=3, ge=0, le=10_000)
     """Restarts of the worker group from the last checkpoint within one attempt."""
     attempts: int = Field(default=3, ge=1, le=100)
     """Submissions to the cluster before the job fails."""

@@ -9,7 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainer.families.table import recipes
-from trainer.spec import JobSpec, Sgd, SpecError, with_overrides
+from trainer.spec import JobSpec, Sgd, SpecError, with_overrides, with_values
+
+json_like = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63) + 1, 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["kind", "family", "lr", "x"]), inner, max_size=3)
+    ),
+    max_leaves=5,
+)
 
 
 def base(recipe: str = "dcgan-digits") -> JobSpec:
@@ -127,3 +135,38 @@ def test_an_invalid_result_is_refused_as_a_whole() -> None:
     with pytest.raises(SpecError, match=r"train\.batch"):
         with_overrides(base(), ["data.lanes=7", "resources.workers=1"])
     assert with_overrides(base(), ["data.lanes=7", "resources.workers=1", "train.batch=70"]).train.batch == 70
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    path=st.sampled_from(
+        [
+            "name", "train.images", "train.micro_batch", "evaluation.metrics", "objective.penalties", "optimizers.G", "arch",
+            "arch.family", "optimizers.G.kind", "data.url", "ema", "arch.latent", "optimizers.G.lr", "data.digest",
+        ]
+    )
+    | st.text(max_size=30)
+    | st.lists(st.sampled_from(["train", "images", "evaluation", "metrics", "0", "9" * 5000, "٣", "", "G"]), max_size=4).map(".".join),
+    value=st.text(max_size=40) | json_like,
+)  # fmt: skip
+def test_any_value_at_any_path_makes_a_spec_or_is_refused_field_by_field(path: str, value: Any) -> None:
+    try:
+        spec = with_values(base(), [(path, value)])
+    except SpecError:
+        return
+    assert JobSpec.model_validate_json(spec.model_dump_json()) == spec
+
+
+def test_every_wrong_assignment_is_named_at_once() -> None:
+    with pytest.raises(SpecError) as caught:
+        with_overrides(
+            base(), ["optimizers.G.lr=abc", "train.images=-5", "foo.bar=1", "train.sed", "evaluation.metrics.0.a=1"]
+        )
+    paths = {error.path for error in caught.value.errors}
+    assert paths == {"optimizers.G.lr", "train.images", "foo.bar", "train.sed", "evaluation.metrics.0.a"}
+
+
+def test_text_is_taken_as_it_stands_but_for_quotes_around_it() -> None:
+    for text in ("/data/a #b", "/data/[x", "s3://b/{x}", "/data/!x"):
+        assert with_overrides(base(), [f"data.url={text}"]).data.url == text
+    assert with_overrides(base(), ["data.url='/data/it''s'"]).data.url == "/data/it's"

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
-from trainer.families.table import NAMES
+from trainer.families.table import NAMES, recipes
+from trainer.search import SearchSpec
 from trainer.spec import JobSpec
+from trainer.spec.checks import problems
 from trainer.spec.optim import Schedule
 
 
@@ -37,6 +39,36 @@ def test_the_schema_tells_the_members_of_the_unions_apart() -> None:
     arch = JobSpec.model_json_schema()["properties"]["arch"]
     assert arch["discriminator"]["propertyName"] == "family"
     assert set(arch["discriminator"]["mapping"]) == set(NAMES)
+
+
+def numbers(node: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every number that the schema admits, with its path."""
+    if isinstance(node, dict):
+        if node.get("type") in ("integer", "number") and not {"enum", "const"} & set(node):
+            yield path, node
+        for name, item in node.items():
+            yield from numbers(item, f"{path}.{name}" if isinstance(item, dict) else path)
+    elif isinstance(node, list):
+        for item in node:
+            yield from numbers(item, path)
+
+
+@pytest.mark.parametrize("model", [JobSpec, SearchSpec])
+def test_every_number_has_bounds(model: type[JobSpec] | type[SearchSpec]) -> None:
+    """But those that one of a few values is, and those of a space, which the varied field bounds."""
+    checked = ("resolution", "attention", "Uniform", "LogUniform", "QUniform")
+    unbounded = [
+        path
+        for path, node in numbers(model.model_json_schema(), "")
+        if not {"maximum", "exclusiveMaximum"} & set(node) or not {"minimum", "exclusiveMinimum"} & set(node)
+    ]
+    assert [path for path in unbounded if not set(checked) & set(path.split("."))] == []
+
+
+def test_a_number_beyond_64_bits_is_refused_where_a_field_sets_no_bound() -> None:
+    spec = recipes()["dcgan-digits"]()
+    odd = spec.model_copy(update={"arch": spec.arch.model_copy(update={"g_width": 2**63})})
+    assert [error.path for error in problems(odd)] == ["arch.g_width"]
 
 
 PROBE = """

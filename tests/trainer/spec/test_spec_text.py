@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -128,7 +129,11 @@ def test_numbers_in_yaml_mean_numbers() -> None:
 
 printable = st.text(st.characters().filter(str.isprintable))  # all that the spec's strings admit
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | printable,
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63) + 1, 2**63 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | printable,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(printable, inner, max_size=3),
     max_leaves=8,
 )
@@ -175,7 +180,56 @@ def test_a_missing_file_is_an_os_error(tmp_path: Path) -> None:
         load_spec(tmp_path / "none.yaml")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "yes", "no", "on", "off", "Yes", "~", "2001-12-14", "2001-99-99", "1:30:00", "190:20:30.15", "0x1f", "0o17", "017", "0b1", "1_000",
+        ".nan", ".inf", "NaN", "=", "0x_", "+.inf", "12e", "1.2.3", "٣", "True", "NULL",
+    ],
+)  # fmt: skip
+def test_what_is_no_json_scalar_is_text(text: str) -> None:
+    assert read_yaml(text) == text
+    assert read_yaml(f"a: {text}") == {"a": text}
+
+
+LETTERS = "abcdefghijk"
+BOMB = ",".join(f"&{b} [*{a},*{a},*{a},*{a},*{a}]" for a, b in itertools.pairwise(LETTERS))
+BOMB = f"[&a [x,x,x,x],{BOMB}]"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "!!int abc", "!!python/object/apply:os.system ['true']", "! x", "!!str 1", "[" * 900, "{a: " * 900, "- " * 900, "9" * 30, "9" * 5000,
+        "1e999", '"\\ud800"', '"\\0"', '"\\UFFFFFFFF"', "a: 1\n---\nb: 2", "*a", "&a [*a]", "? [a]\n: b", "%YAML " + "9" * 5000 + ".1\n--- 1",
+        "\ud800",
+        "a: 1\na: 2", BOMB,
+    ],
+)  # fmt: skip
+def test_what_can_not_be_plain_data_is_refused_as_yaml(text: str) -> None:
+    with pytest.raises(yaml.YAMLError):
+        read_yaml(text)
+
+
+@settings(max_examples=300, deadline=None)
+@given(text=st.text(max_size=60) | st.text("[]{}&*!|>-?:,#'\"\\%@`~<=.0123456789eExXaU_ \n\ufeff\0", max_size=60))
+def test_any_text_is_plain_data_or_refused_as_yaml(text: str) -> None:
+    try:
+        value = read_yaml(text)
+    except yaml.YAMLError:
+        return
+    assert json.loads(json.dumps(value, allow_nan=False)) == value
+    json.dumps(value, ensure_ascii=False).encode()
+
+
+@settings(max_examples=100, deadline=None)
+@given(value=json_values)
+def test_json_is_read_as_json(value: object) -> None:
+    assert read_yaml(json.dumps(value)) == value
+    assert read_yaml(json.dumps(value, ensure_ascii=False)) == value
+
+
 def test_merge_keys_and_anchors_work() -> None:
     text = "a: &adam {kind: adam, lr: 1e-3}\nb: {<<: *adam, lr: 2e-3}\n"
     assert read_yaml(text)["b"] == {"kind": "adam", "lr": 2e-3}
-    assert yaml.safe_load(text)["b"]["lr"] == "2e-3"  # what our reader mends
+    assert read_yaml("x: {<<: [{k: 1, l: 2}, {k: 3, m: 4}], l: 5}") == {"x": {"k": 1, "l": 5, "m": 4}}

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 from pydantic import Field, field_validator
 
 from trainer.families.arch import Arch, Latent, Resolution
+from trainer.schema import MOST_UNITS
 
 
 class AutoencoderArch(Arch):
@@ -38,9 +39,9 @@ class AeArch(AutoencoderArch):
     latent: Latent = Latent(dim=50)
     """Codes, and what is drawn in their place. E's codes have this prior's mean and variance in every dimension, but
     not its shape: images of drawn codes show what the decoder makes of points between the codes it knows."""
-    g_hidden: int = Field(default=1024, ge=8)
+    g_hidden: int = Field(default=1024, ge=8, le=MOST_UNITS)
     """Units of each of G's two hidden layers."""
-    e_hidden: int = Field(default=1024, ge=8)
+    e_hidden: int = Field(default=1024, ge=8, le=MOST_UNITS)
     """Units of each of E's two hidden layers."""
     reconstruction: Literal["l2", "l1", "bce"] = "l2"
     """What is minimised, summed over pixels in [0, 1]: squared error, absolute error, or Bernoulli cross-entropy."""

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 from pydantic import Field, field_validator
 
 from trainer.families.arch import Arch, Latent, Resolution
+from trainer.schema import MOST_UNITS, MOST_WEIGHT
 
 
 class BiganArch(Arch):
@@ -24,17 +25,17 @@ class BiganArch(Arch):
     """1 for grey, 3 for RGB."""
     latent: Latent = Latent(dim=50, distribution="uniform", low=-1.0, high=1.0)
     """The prior of z. E's codes lie in the range of a uniform one; of a normal one they may be any number."""
-    g_hidden: int = Field(default=1024, ge=8)
+    g_hidden: int = Field(default=1024, ge=8, le=MOST_UNITS)
     """Units of each of G's two hidden layers."""
-    e_hidden: int = Field(default=1024, ge=8)
+    e_hidden: int = Field(default=1024, ge=8, le=MOST_UNITS)
     """Units of each of E's two hidden layers."""
-    d_hidden: int = Field(default=1024, ge=8)
+    d_hidden: int = Field(default=1024, ge=8, le=MOST_UNITS)
     """Units of each of D's two hidden layers."""
     encoder_training: Literal["bigan", "latent-regressor", "joint-latent-regressor"] = "bigan"
     """What trains E. `bigan`: D judges pairs (x, E(x)) and (G(z), z), and G and E step against it together. The paper's
     baselines have a D of images alone: `latent-regressor` fits E(G(z)) to z beside the GAN; `joint-latent-regressor`
     adds that to G's loss as well."""
-    regressor_weight: float = Field(default=0.25, gt=0.0)
+    regressor_weight: float = Field(default=0.25, gt=0.0, le=MOST_WEIGHT)
     """Weight of the regression of z in the loss that G and E share in `joint-latent-regressor`."""
 
     @property

@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from trainer.families.arch import Arch, Latent
+from trainer.schema import MOST_UNITS
 
 RESOLUTIONS = (8, 16, 28, 32, 64, 128, 256, 512)
 LARGE = {64: (16, 16, 8, 4), 128: (16, 16, 8, 4, 2), 256: (16, 16, 8, 8, 4, 2), 512: (16, 16, 8, 8, 4, 2, 1)}
@@ -32,15 +33,15 @@ class BigganBase(Arch):
     """1 for grey, 3 for RGB."""
     latent: Latent = Latent(dim=120)
     """The prior of z."""
-    g_width: int = Field(default=96, ge=8)
+    g_width: int = Field(default=96, ge=8, le=MOST_UNITS)
     """Channels of G at full resolution; the paper's tables give the others as multiples of it (its "ch")."""
-    d_width: int = Field(default=96, ge=8)
+    d_width: int = Field(default=96, ge=8, le=MOST_UNITS)
     """Channels of D at full resolution, which the paper's tables refer to."""
     attention: int | Annotated[tuple[int, ...], Field(min_length=1)] | None = None
     """Resolution of the maps on which G and D have self-attention (the paper: 64), or a list of several; null: none."""
     shared_embedding: bool = True
     """One embedding of the classes, from which G's norms project their gains and biases; false: each has one of its own."""
-    shared_dim: int = Field(default=128, ge=1)
+    shared_dim: int = Field(default=128, ge=1, le=MOST_UNITS)
     """Dimensions of the shared embedding."""
     skip_z: bool = True
     """Whether z reaches all of G's blocks (hierarchical latent) or its first layer alone. Needs the shared embedding."""

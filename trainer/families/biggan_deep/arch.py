@@ -8,6 +8,7 @@ from pydantic import Field
 
 from trainer.families.arch import Latent
 from trainer.families.biggan.arch import LARGE, SMALL, BigganBase
+from trainer.schema import MOST_UNITS
 
 
 class BigganDeepArch(BigganBase):
@@ -16,9 +17,9 @@ class BigganDeepArch(BigganBase):
     family: Literal["biggan-deep"] = "biggan-deep"
     latent: Latent = Latent(dim=128)
     """The prior of z."""
-    g_width: int = Field(default=128, ge=8)
+    g_width: int = Field(default=128, ge=8, le=MOST_UNITS)
     """Channels of G at full resolution; the paper's tables give the others as multiples of it (its "ch")."""
-    d_width: int = Field(default=128, ge=8)
+    d_width: int = Field(default=128, ge=8, le=MOST_UNITS)
     """Channels of D at full resolution, which the paper's tables refer to."""
     blocks: int = Field(default=2, ge=1, le=8)
     """Residual blocks at each resolution."""

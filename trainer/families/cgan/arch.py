@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from trainer.families.arch import Arch, Latent, Resolution
+from trainer.schema import MOST_UNITS
 
 
 class CganArch(Arch):
@@ -24,21 +25,21 @@ class CganArch(Arch):
     """Number of classes; this family needs some."""
     latent: Latent = Latent(dim=100, distribution="uniform", low=0.0, high=1.0)
     """The prior of z; the paper's is uniform in the unit hypercube."""
-    g_z_hidden: int = Field(default=200, ge=4)
+    g_z_hidden: int = Field(default=200, ge=4, le=MOST_UNITS)
     """ReLU units of G's branch for z."""
-    g_y_hidden: int = Field(default=1000, ge=4)
+    g_y_hidden: int = Field(default=1000, ge=4, le=MOST_UNITS)
     """ReLU units of G's branch for the label."""
-    g_hidden: int = Field(default=1200, ge=8)
+    g_hidden: int = Field(default=1200, ge=8, le=MOST_UNITS)
     """ReLU units of G's joint layer."""
-    d_x_hidden: int = Field(default=240, ge=4)
+    d_x_hidden: int = Field(default=240, ge=4, le=MOST_UNITS)
     """Maxout units of D's branch for the image."""
-    d_y_hidden: int = Field(default=50, ge=4)
+    d_y_hidden: int = Field(default=50, ge=4, le=MOST_UNITS)
     """Maxout units of D's branch for the label."""
-    d_hidden: int = Field(default=240, ge=8)
+    d_hidden: int = Field(default=240, ge=8, le=MOST_UNITS)
     """Maxout units of D's joint layer."""
-    branch_pieces: int = Field(default=5, ge=2)
+    branch_pieces: int = Field(default=5, ge=2, le=256)
     """Linear pieces of a maxout unit in D's branches."""
-    joint_pieces: int = Field(default=4, ge=2)
+    joint_pieces: int = Field(default=4, ge=2, le=256)
     """Linear pieces of a maxout unit in D's joint layer."""
     g_dropout: float = Field(default=0.5, ge=0.0, lt=1.0)
     """Share of G's hidden units dropped in training."""

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from trainer.families.arch import Arch, Latent, Resolution
+from trainer.schema import MOST_UNITS
 
 
 class DcganArch(Arch):
@@ -25,11 +26,11 @@ class DcganArch(Arch):
     g_kind: Literal["conv", "conv-no-norm", "mlp"] = "conv"
     """`conv`: the paper's. `conv-no-norm`: without batch norm and `g_width` channels in every layer. `mlp`: four ReLU
     layers of `g_width` units and no convolution (the latter two: Arjovsky et al. 2017, section 4.3)."""
-    g_width: int = Field(default=64, ge=4)
+    g_width: int = Field(default=64, ge=4, le=MOST_UNITS)
     """Channels of G's last hidden layer; they double towards the latent (the paper: 128 at 64 px)."""
-    d_width: int = Field(default=64, ge=4)
+    d_width: int = Field(default=64, ge=4, le=MOST_UNITS)
     """Channels of D's first layer; they double towards the output."""
-    max_width: int = Field(default=1024, ge=4)
+    max_width: int = Field(default=1024, ge=4, le=MOST_UNITS)
     """Most channels of any layer."""
     kernel: Literal[4, 5] = 5
     """Kernel of the strided convolutions; the paper has 5, 4 is cheaper and covers every pixel equally often."""

@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from trainer.families.arch import Arch, Latent, Resolution
+from trainer.schema import MOST_UNITS
 
 ROOT3 = sqrt(3.0)
 
@@ -24,11 +25,11 @@ class GanArch(Arch):
     """1 for grey, 3 for RGB."""
     latent: Latent = Latent(dim=100, distribution="uniform", low=-ROOT3, high=ROOT3)
     """The prior of z; the authors' has mean 0 and variance 1."""
-    g_hidden: int = Field(default=1200, ge=8)
+    g_hidden: int = Field(default=1200, ge=8, le=MOST_UNITS)
     """Units of each of G's two hidden layers."""
-    d_hidden: int = Field(default=240, ge=8)
+    d_hidden: int = Field(default=240, ge=8, le=MOST_UNITS)
     """Maxout units of each of D's two hidden layers."""
-    maxout_pieces: int = Field(default=5, ge=2)
+    maxout_pieces: int = Field(default=5, ge=2, le=256)
     """Linear pieces that each maxout unit takes the largest of."""
     input_dropout: float = Field(default=0.2, ge=0.0, lt=1.0)
     """Share of D's inputs dropped."""

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from trainer.families.arch import Arch, CodedLatent, Resolution
+from trainer.schema import MOST_UNITS, MOST_WEIGHT
 
 
 class InfoganArch(Arch):
@@ -23,27 +24,27 @@ class InfoganArch(Arch):
     """1 for grey, 3 for RGB."""
     latent: CodedLatent = CodedLatent(dim=62, distribution="uniform", low=-1.0, high=1.0)
     """Noise and codes; the paper's for MNIST: 62 of noise, c1 of 10 values, c2 and c3 continuous."""
-    g_width: int = Field(default=64, ge=4)
+    g_width: int = Field(default=64, ge=4, le=MOST_UNITS)
     """Channels of G's last hidden layer; they double towards the latent."""
-    d_width: int = Field(default=64, ge=4)
+    d_width: int = Field(default=64, ge=4, le=MOST_UNITS)
     """Channels of D's first layer; they double towards the features."""
-    max_width: int = Field(default=512, ge=4)
+    max_width: int = Field(default=512, ge=4, le=MOST_UNITS)
     """Most channels of any layer."""
-    g_hidden: int = Field(default=1024, ge=4)
+    g_hidden: int = Field(default=1024, ge=4, le=MOST_UNITS)
     """Units of G's fully connected layer."""
-    d_hidden: int = Field(default=1024, ge=4)
+    d_hidden: int = Field(default=1024, ge=4, le=MOST_UNITS)
     """Units of D's fully connected layer: the features that Q shares."""
-    q_hidden: int = Field(default=128, ge=4)
+    q_hidden: int = Field(default=128, ge=4, le=MOST_UNITS)
     """Units of Q's own hidden layer."""
     leak: float = Field(default=0.1, ge=0.0, lt=1.0)
     """Slope of D's and Q's leaky ReLU below 0; the paper says 0.1, the authors' code has 0.01."""
     maximise_information: bool = True
     """False: a plain GAN. Q then only reads: neither G nor D's body is trained for it (the paper's Fig. 1)."""
-    categorical_weight: float = Field(default=1.0, gt=0.0)
+    categorical_weight: float = Field(default=1.0, gt=0.0, le=MOST_WEIGHT)
     """λ of the categorical codes' bound in the losses of G, D's body and Q."""
-    continuous_weight: float = Field(default=1.0, gt=0.0)
+    continuous_weight: float = Field(default=1.0, gt=0.0, le=MOST_WEIGHT)
     """λ of the continuous codes. With a `sigma` of 1 it is already small beside D's and G's losses."""
-    sigma: float = Field(default=1.0, gt=0.0)
+    sigma: float = Field(default=1.0, gt=0.0, le=MOST_WEIGHT)
     """Fixed standard deviation of Q of a continuous code; the authors' is 1."""
 
     @property

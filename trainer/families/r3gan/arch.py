@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from trainer.families.arch import Arch, Latent, Resolution
+from trainer.schema import MOST_UNITS
 
 
 class R3ganArch(Arch):
@@ -19,17 +20,17 @@ class R3ganArch(Arch):
     """1 for grey, 3 for RGB."""
     latent: Latent = Latent(dim=64)
     """The prior of z; the paper's is normal with 64 dimensions."""
-    g_width: int = Field(default=64, ge=4)
+    g_width: int = Field(default=64, ge=4, le=MOST_UNITS)
     """Channels of G's trunk at the full resolution; they double towards the latent, up to `max_width`."""
-    d_width: int = Field(default=64, ge=4)
+    d_width: int = Field(default=64, ge=4, le=MOST_UNITS)
     """Channels of D's trunk at the full resolution; they double towards the logit, up to `max_width`."""
-    max_width: int = Field(default=768, ge=4)
+    max_width: int = Field(default=768, ge=4, le=MOST_UNITS)
     """Most channels of the trunk. Widths equal to it everywhere give the paper's nets (768 for CIFAR-10)."""
     blocks: int = Field(default=2, ge=1, le=16)
     """Residual blocks at each resolution."""
     expansion: int = Field(default=2, ge=1, le=8)
     """Channels inside a block, as a multiple of the trunk's."""
-    group_width: int = Field(default=16, ge=1)
+    group_width: int = Field(default=16, ge=1, le=MOST_UNITS)
     """Channels of one group of the grouped 3 × 3 convolutions."""
 
     @model_validator(mode="after")

@@ -8,6 +8,7 @@ from pydantic import Field, field_validator
 
 from trainer.families.ae.arch import AutoencoderArch
 from trainer.families.arch import Latent
+from trainer.schema import MOST_UNITS
 
 
 class VaeArch(AutoencoderArch):
@@ -16,9 +17,9 @@ class VaeArch(AutoencoderArch):
     family: Literal["vae"] = "vae"
     latent: Latent = Latent(dim=20)
     """The prior of z, N(0, 1): the divergence from it is known in closed form."""
-    g_hidden: int = Field(default=500, ge=8)
+    g_hidden: int = Field(default=500, ge=8, le=MOST_UNITS)
     """Units of each of G's hidden layers."""
-    e_hidden: int = Field(default=500, ge=8)
+    e_hidden: int = Field(default=500, ge=8, le=MOST_UNITS)
     """Units of each of E's hidden layers."""
     layers: int = Field(default=1, ge=1, le=8)
     """Hidden layers of each net; the paper has one."""
