@@ -11,7 +11,7 @@ from functools import partial
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
-from service import errors, health
+from service import docs, errors, health
 from service.auth import access
 from service.auth import routes as auth_routes
 from service.auth import store as tokens
@@ -62,7 +62,9 @@ def create_app(
     ctx = Context(
         settings=settings, db=db, ray=ray or ray_gateway(settings), registry=registry, hub=Hub(db), plans=planner
     )
-    app = FastAPI(title="Agon", version="1", description=DESCRIPTION, lifespan=_lifespan(ctx), redoc_url=None)
+    app = FastAPI(
+        title="Agon", version="1", description=DESCRIPTION, lifespan=_lifespan(ctx), docs_url=None, redoc_url=None
+    )
     app.state.context = ctx
     errors.install(app)
     parts = (
@@ -75,7 +77,9 @@ def create_app(
         cluster_routes,
         auth_routes,
         health,
+        docs,
     )
+    app.state.routes = [route for module in parts for route in module.router.routes]
     for module in parts:
         app.include_router(module.router, responses=errors.RESPONSES)
     bodies = BodyReader(settings.max_body_bytes)

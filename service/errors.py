@@ -25,12 +25,15 @@ from pydantic import BaseModel
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from trainer.spec import FieldError
 
 MEDIA_TYPE = "application/problem+json"
 BUSY = (OperationalError, PoolTimeout)
 """The database is down or locked, or all connections to it are in use: the client may try again."""
+MOST_ERRORS = 100
+"""Wrong fields that one answer names: more are no mistake of a person."""
 logger = logging.getLogger("agon.api")
 
 
@@ -115,6 +118,7 @@ class Invalid(Problem):
     status, name, title = 422, "invalid", "Invalid"
 
     def __init__(self, errors: Sequence[FieldError], what: str = "request") -> None:
+        errors = errors[:MOST_ERRORS]
         lines = "; ".join(error.line() for error in errors[:3])
         more = f" (and {len(errors) - 3} more)" if len(errors) > 3 else ""
         super().__init__(f"the {what} is not valid: {lines}{more}", errors)
@@ -164,15 +168,32 @@ async def _on_http(request: Request, error: Exception) -> JSONResponse:
         "detail": f"{request.method} {request.url.path}: {error.detail}",
         "errors": [],
     }
-    return _respond(request, document, error.headers)
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers["Allow"] = ", ".join(sorted(_methods(request)))
+    return _respond(request, document, headers)
+
+
+def _methods(request: Request) -> set[str]:
+    """Those of all routes of the path: Starlette names the first one's alone."""
+    found: set[str] = set()
+    for route in request.app.state.routes:
+        match, _ = route.matches(request.scope)
+        if match is not Match.NONE:
+            found |= getattr(route, "methods", None) or set()
+    return found
 
 
 async def _on_validation(request: Request, error: Exception) -> JSONResponse:
     """A query, path or body that doesn't fit the endpoint's schema."""
     assert isinstance(error, RequestValidationError)  # noqa: S101
     fields = [
-        FieldError(path=".".join(str(part) for part in item["loc"][1:]), message=item["msg"], value=_short(item))
-        for item in error.errors()
+        FieldError(
+            path=".".join(str(part)[:100] for part in item["loc"][1:]),
+            message=str(item["msg"]).removeprefix("Value error, ")[:1000],
+            value=_short(item),
+        )
+        for item in error.errors()[:MOST_ERRORS]
     ]
     return _respond(request, Invalid(fields).document())
 

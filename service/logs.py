@@ -25,7 +25,7 @@ class JsonLines(logging.Formatter):
 
 
 def configure(level: str) -> None:
-    """Give the `agon` loggers a handler, once."""
+    """Give the `agon` loggers a handler, once. The server's own go through it, too, but for its access log: `agon.access` is ours."""
     root = logging.getLogger("agon")
     root.setLevel(level.upper())
     if not root.handlers:
@@ -33,3 +33,6 @@ def configure(level: str) -> None:
         handler.setFormatter(JsonLines())
         root.addHandler(handler)
         root.propagate = False
+        for name, handlers in (("uvicorn", [handler]), ("uvicorn.error", []), ("uvicorn.access", [])):
+            theirs = logging.getLogger(name)
+            theirs.handlers, theirs.propagate = list(handlers), name == "uvicorn.error"

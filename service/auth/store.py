@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import delete, select
@@ -16,6 +16,7 @@ from service.db.session import Database
 from service.db.tables import Job, Token
 
 BOOTSTRAP = "bootstrap"
+PAGE = 500
 
 
 def bootstrap(db: Database, token: str) -> None:
@@ -39,7 +40,7 @@ def find(db: Database, token: str) -> Principal | None:
         row = session.scalar(select(Token).where(Token.digest == wanted))
     if row is None or not hmac.compare_digest(row.digest, wanted):
         return None
-    return Principal(row.id, row.name, Scope(row.scope), row.job_id, row.attempt)
+    return Principal(row.id, row.name, Scope(row.scope), row.job_id, row.attempt, wanted)
 
 
 def create(session: Session, name: str, scope: Scope) -> tuple[Token, str]:
@@ -87,3 +88,11 @@ def revoke(session: Session, token_id: str) -> bool:
     """Whether there was such a token."""
     gone = session.scalar(delete(Token).where(Token.id == token_id).returning(Token.id))
     return gone is not None
+
+
+def valid_digests(session: Session, digests: Collection[str]) -> set[str]:
+    """Those of them that are known tokens'."""
+    wanted, found = list(digests), set[str]()
+    for begin in range(0, len(wanted), PAGE):
+        found.update(session.scalars(select(Token.digest).where(Token.digest.in_(wanted[begin : begin + PAGE]))))
+    return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
@@ -27,6 +27,8 @@ class Principal:
     scope: Scope
     job_id: str | None = None
     attempt: int = 0
+    digest: str = field(default="", repr=False)
+    """Of the token: finds it again, as long as it is not revoked."""
 
 
 def new_token() -> str:

@@ -30,7 +30,10 @@ class ClusterReply(BaseModel):
     nodes: int = 0
     cpus: Amount = Amount()
     gpus: Amount = Amount()
-    memory: Amount = Field(default=Amount(), description="Bytes.")
+    memory: Amount = Field(
+        default=Amount(),
+        description="Bytes that jobs may reserve, as Ray counts them; it does not measure what processes use.",
+    )
 
 
 @router.get("")

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from service.gateway.registry import (
     Model,
+    RegistryCursorError,
     RegistryMissingError,
     RegistryRefusedError,
     RegistryUnreachableError,
@@ -83,6 +84,6 @@ class FakeRegistry:
 def _position(cursor: str | None) -> int:
     if cursor is None:
         return 0
-    if not cursor.isdigit():
-        raise RegistryRefusedError("Invalid page token")
+    if not cursor.isascii() or not cursor.isdecimal():
+        raise RegistryCursorError("is no cursor of this list")
     return int(cursor)

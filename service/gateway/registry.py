@@ -22,6 +22,10 @@ class RegistryRefusedError(Exception):
     """MLflow says why the request is wrong."""
 
 
+class RegistryCursorError(RegistryRefusedError):
+    """The cursor is none that MLflow gave."""
+
+
 @dataclass(frozen=True)
 class Model:
     """A registered model. Times are milliseconds since the epoch, as MLflow gives them."""
@@ -86,8 +90,9 @@ class HttpRegistry:
 
     def models(self, limit: int, cursor: str | None) -> tuple[list[Model], str | None]:
         """See Registry."""
-        params = {"max_results": limit, "order_by": "name ASC", **({"page_token": cursor} if cursor else {})}
-        body = self._call("GET", "registered-models/search", params=params)
+        params: dict[str, Any] = {"max_results": limit, "order_by": "name ASC"}
+        params |= {"page_token": cursor} if cursor else {}
+        body = self._page("registered-models/search", params)
         return [_model(item) for item in body.get("registered_models", [])], body.get("next_page_token") or None
 
     def model(self, name: str) -> Model:
@@ -101,9 +106,7 @@ class HttpRegistry:
             pointing.setdefault(version, []).append(alias)
         quoted = name.replace("'", "''")
         params = {"filter": f"name = '{quoted}'", "max_results": limit, "order_by": "version_number DESC"}
-        body = self._call(
-            "GET", "model-versions/search", params={**params, **({"page_token": cursor} if cursor else {})}
-        )
+        body = self._page("model-versions/search", {**params, **({"page_token": cursor} if cursor else {})})
         found = [
             _version(item, tuple(sorted(pointing.get(item["version"], [])))) for item in body.get("model_versions", [])
         ]
@@ -121,6 +124,17 @@ class HttpRegistry:
             raise RegistryUnreachableError(
                 f"MLflow at {self.uri} can't be reached ({error or type(error).__name__})"
             ) from error
+
+    def _page(self, path: str, params: dict[str, Any]) -> dict[str, Any]:
+        """A page of a search. MLflow answers 400 to some cursors that are none of its own, and 500 to others."""
+        try:
+            return self._call("GET", path, params=params)
+        except (RegistryUnreachableError, RegistryRefusedError) as error:
+            if "page_token" not in params:
+                raise
+            first = {name: value for name, value in params.items() if name != "page_token"}
+            self._call("GET", path, params={**first, "max_results": 1})  # MLflow is there: it was the cursor
+            raise RegistryCursorError("is no cursor of this list") from error
 
     def _call(self, method: str, path: str, **options: Any) -> dict[str, Any]:
         try:

@@ -10,6 +10,7 @@ from fastapi.responses import FileResponse, PlainTextResponse
 from sse_starlette import EventSourceResponse
 from starlette.concurrency import run_in_threadpool
 
+from service.auth.tokens import Principal
 from service.context import Context
 from service.db.tables import Job
 from service.elsewhere import Errand
@@ -34,11 +35,13 @@ Tail = Annotated[int | None, Query(ge=1, le=100_000, description="Only that many
 Offset = Annotated[int, Query(ge=0, lt=2**63, description="Leave out that many characters at the beginning.")]
 
 
-async def events(ctx: Context, kind: Kind, run_id: str, last_event_id: int) -> EventSourceResponse:
-    """The run's stream. Raises NotFound."""
+async def events(ctx: Context, caller: Principal, kind: Kind, run_id: str, last_event_id: int) -> EventSourceResponse:
+    """The run's stream; it ends when the caller's token is revoked. Raises NotFound."""
     number = (await run_in_threadpool(_run, ctx, kind, run_id)).number
     return EventSourceResponse(
-        follow(ctx.hub, ctx.db, number, last_event_id), ping=HEARTBEAT_SECONDS, headers={"Cache-Control": "no-store"}
+        follow(ctx.hub, ctx.db, number, last_event_id, caller.digest),
+        ping=HEARTBEAT_SECONDS,
+        headers={"Cache-Control": "no-store"},
     )
 
 

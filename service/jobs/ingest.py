@@ -6,7 +6,8 @@ overwrite what a newer one said, and applying twice is impossible. A gap fills: 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC
 from typing import Any, Literal
 
 from sqlalchemy import select
@@ -77,19 +78,26 @@ def take(session: Session, job: Job, events: Iterable[WireEvent]) -> bool:
 
 
 def _check(job: Job, events: Sequence[WireEvent]) -> None:
-    for index, event in enumerate(events):
-        for name in ("seq", "attempt", "step", "images"):
-            if (value := getattr(event, name)) > MAX_INTEGER:
-                raise Invalid(
-                    [FieldError(path=f"events.{index}.{name}", message="does not fit 64 bits", value=str(value)[:40])]
-                )
-        if event.time.tzinfo is None:
-            raise Invalid(
-                [FieldError(path=f"events.{index}.time", message="has no time zone", fix="send UTC, e.g. …Z")]
-            )
-        if event.attempt > job.attempt:
-            message = f"is newer than the job's attempt ({job.attempt})"
-            raise Invalid([FieldError(path=f"events.{index}.attempt", message=message, value=str(event.attempt))])
+    """Raises Invalid that names every wrong field."""
+    if wrong := [error for index, event in enumerate(events) for error in _wrong(job, event, f"events.{index}")]:
+        raise Invalid(wrong)
+
+
+def _wrong(job: Job, event: WireEvent, path: str) -> Iterator[FieldError]:
+    for name in ("seq", "attempt", "step", "images"):
+        if (value := getattr(event, name)) > MAX_INTEGER:
+            yield FieldError(path=f"{path}.{name}", message="does not fit 64 bits", value=str(value)[:40])
+    if event.time.tzinfo is None:
+        yield FieldError(path=f"{path}.time", message="has no time zone", fix="send UTC, e.g. …Z")
+    else:
+        try:
+            event.time.astimezone(UTC)
+        except OverflowError:
+            message = "lies outside of the calendar in UTC"
+            yield FieldError(path=f"{path}.time", message=message, value=event.time.isoformat())
+    if event.attempt > job.attempt:
+        message = f"is newer than the job's attempt ({job.attempt})"
+        yield FieldError(path=f"{path}.attempt", message=message, value=str(event.attempt)[:40])
 
 
 def _insert(session: Session, job: Job, events: Iterable[WireEvent]) -> None:

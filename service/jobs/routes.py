@@ -106,7 +106,7 @@ def retry(job_id: JobId, ctx: Ctx, caller: User) -> JobReply:
 )
 async def events(job_id: JobId, ctx: Ctx, caller: User, last_event_id: LastEventId = 0) -> EventSourceResponse:
     """Follow a job: its state, every event behind `Last-Event-ID`, then what comes; ends once the job has ended."""
-    return await answers.events(ctx, JOB, job_id, last_event_id)
+    return await answers.events(ctx, caller, JOB, job_id, last_event_id)
 
 
 @router.post("/v1/jobs/{job_id}/events", response_model_exclude_defaults=True)

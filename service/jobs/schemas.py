@@ -23,7 +23,12 @@ class JobRequest(BaseModel):
             "examples": [
                 {"recipe": "dcgan-digits", "set": {"train.images": 50000, "resources": {"workers": 2}}},
                 {"trial": "s-0123456789ab/t-00003", "from": "checkpoint", "set": {"train.images": 2000000}},
-                {"spec": {"arch": {"family": "dcgan", "channels": 1}, "optimizers": {"G": {}, "D": {}}}},
+                {
+                    "spec": {
+                        "arch": {"family": "dcgan", "channels": 1},
+                        "optimizers": {"G": {"kind": "adam"}, "D": {"kind": "adam"}},
+                    }
+                },
             ]
         },
     )

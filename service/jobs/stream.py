@@ -16,6 +16,7 @@ from sqlalchemy import func, select
 from sse_starlette import ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
+from service.auth.store import valid_digests
 from service.db.session import Database
 from service.db.tables import Job, JobChange, JobEvent
 from service.jobs import store
@@ -35,6 +36,8 @@ class Hub:
         self._db = db
         self._followers: Counter[int] = Counter()
         self._marks: dict[int, Mark] = {}
+        self._tokens: Counter[str] = Counter()
+        self._revoked: set[str] = set()
         self._news = asyncio.Condition()
         self._poked = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -55,45 +58,59 @@ class Hub:
         if self._loop is not None and job_number in self._followers:
             self._loop.call_soon_threadsafe(self._poked.set)
 
-    async def changed(self, job_number: int, seen: Mark) -> None:
-        """Return once the job's mark is not `seen`."""
+    async def changed(self, job_number: int, seen: Mark, token: str = "") -> None:
+        """Return once the job's mark is not `seen`, or the token is revoked."""
         async with self._news:
-            await self._news.wait_for(lambda: self._marks.get(job_number, seen) != seen)
+            await self._news.wait_for(lambda: self._marks.get(job_number, seen) != seen or token in self._revoked)
 
-    def enter(self, job_number: int) -> None:
-        """A follower came."""
+    def is_revoked(self, token: str) -> bool:
+        """Whether the follower may hear no more."""
+        return token in self._revoked
+
+    def enter(self, job_number: int, token: str = "") -> None:
+        """A follower came, with a token of that digest."""
         self._followers[job_number] += 1
+        if token:
+            self._tokens[token] += 1
         self._poked.set()
 
-    def leave(self, job_number: int) -> None:
+    def leave(self, job_number: int, token: str = "") -> None:
         """A follower went."""
         self._followers[job_number] -= 1
         if self._followers[job_number] <= 0:
             del self._followers[job_number]
             self._marks.pop(job_number, None)
+        self._tokens[token] -= 1
+        if self._tokens[token] <= 0:
+            del self._tokens[token]
+            self._revoked.discard(token)
 
     async def _look(self) -> None:
-        numbers = list(self._followers)
+        numbers, tokens = list(self._followers), set(self._tokens)
         try:
-            found = await run_in_threadpool(self._load, numbers)
+            found, valid = await run_in_threadpool(self._load, numbers, tokens)
         except Exception:
             return
+        revoked = (tokens - valid) & self._tokens.keys()
         async with self._news:
-            if any(self._marks.get(number) != mark for number, mark in found.items()):
+            if revoked != self._revoked or any(self._marks.get(number) != mark for number, mark in found.items()):
+                self._revoked = revoked
                 self._marks.update((number, mark) for number, mark in found.items() if number in self._followers)
                 self._news.notify_all()
 
-    def _load(self, numbers: list[int]) -> dict[int, Mark]:
+    def _load(self, numbers: list[int], tokens: set[str]) -> tuple[dict[int, Mark], set[str]]:
+        """Marks by job, and those of the tokens that are still known."""
         changes = (
             select(func.coalesce(func.max(JobChange.id), 0)).where(JobChange.job_number == Job.number).scalar_subquery()
         )
         found: dict[int, Mark] = {}
         with self._db.read() as session:
+            valid = valid_digests(session, tokens)
             for begin in range(0, len(numbers), PAGE):
                 chunk = numbers[begin : begin + PAGE]
                 rows = session.execute(select(Job.number, Job.acked, changes).where(Job.number.in_(chunk)))
                 found.update((number, (acked, change)) for number, acked, change in rows)
-        return found
+        return found, valid
 
 
 @dataclass
@@ -106,12 +123,17 @@ class _Batch:
     ended: bool
 
 
-async def follow(hub: Hub, db: Database, job_number: int, after: int) -> AsyncIterator[ServerSentEvent]:
-    """The state now, all events behind `after`, then what comes; ends after the job has ended and all is told."""
-    hub.enter(job_number)
+async def follow(
+    hub: Hub, db: Database, job_number: int, after: int, token: str = ""
+) -> AsyncIterator[ServerSentEvent]:
+    """The state now, all events behind `after`, then what comes; ends after the job has ended and all is told.
+
+    token: digest of the follower's; the stream ends when it is revoked.
+    """
+    hub.enter(job_number, token)
     try:
         seq, change = after, -1
-        while True:
+        while not hub.is_revoked(token):
             batch = await run_in_threadpool(_read, db, job_number, seq, change)
             for message in batch.messages:
                 yield message
@@ -120,9 +142,9 @@ async def follow(hub: Hub, db: Database, job_number: int, after: int) -> AsyncIt
                 continue
             if batch.ended:
                 return
-            await hub.changed(job_number, batch.mark)
+            await hub.changed(job_number, batch.mark, token)
     finally:
-        hub.leave(job_number)
+        hub.leave(job_number, token)
 
 
 def _read(db: Database, job_number: int, seq: int, change: int) -> _Batch:

@@ -11,7 +11,13 @@ from service.auth.access import Away, user
 from service.context import Context, Ctx
 from service.elsewhere import Errand
 from service.errors import Invalid, NotFound, Unavailable
-from service.gateway.registry import Registry, RegistryMissingError, RegistryRefusedError, RegistryUnreachableError
+from service.gateway.registry import (
+    Registry,
+    RegistryCursorError,
+    RegistryMissingError,
+    RegistryRefusedError,
+    RegistryUnreachableError,
+)
 from service.models.schemas import AliasRequest, ModelReply, VersionReply
 from service.paging import Limit, Page
 from trainer.spec import FieldError
@@ -60,6 +66,9 @@ async def _ask(ctx: Context, errand: Errand, question: Callable[[Registry], T]) 
         return await ctx.elsewhere.mlflow.run(question, ctx.registry, errand=errand)
     except RegistryMissingError as error:
         raise NotFound(str(error)) from error
+    except RegistryCursorError as error:
+        fix = "use next_cursor as it was given"
+        raise Invalid([FieldError(path="cursor", message=str(error), fix=fix)]) from error
     except RegistryRefusedError as error:
         raise Invalid([FieldError(path="", message=str(error))]) from error
     except RegistryUnreachableError as error:

@@ -13,7 +13,9 @@ class PlanRequest(JobRequest):
     """A job as `POST /v1/jobs` takes it, and what it is to be planned for."""
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"recipe": "dcgan-64", "gpus": 8, "gpu": "h100"}, {"recipe": "dcgan-digits"}]}
+        json_schema_extra={
+            "examples": [{"recipe": "dcgan-digits", "gpus": 8, "gpu": "h100"}, {"recipe": "dcgan-digits"}]
+        }
     )
 
     gpus: Annotated[int, Field(ge=1, le=4096)] | None = None

@@ -154,7 +154,7 @@ def stop_trial(search_id: SearchId, trial_id: TrialId, ctx: Ctx, caller: User) -
 )
 async def events(search_id: SearchId, ctx: Ctx, caller: User, last_event_id: LastEventId = 0) -> EventSourceResponse:
     """Follow a search: its state, every event behind `Last-Event-ID`, then what comes; ends once the search has ended."""
-    return await answers.events(ctx, SEARCH, search_id, last_event_id)
+    return await answers.events(ctx, caller, SEARCH, search_id, last_event_id)
 
 
 @router.get("/v1/searches/{search_id}/logs", response_class=PlainTextResponse)

@@ -156,7 +156,21 @@ def parse_search(raw: object) -> SearchSpec:
     try:
         return SearchSpec.model_validate(raw)
     except ValidationError as error:
-        raise SpecError(explain(error, SearchSpec)) from error
+        found = explain(error, SearchSpec)
+        known = {wrong.path for wrong in found}
+        raise SpecError([*found, *(wrong for wrong in _beside(raw) if wrong.path not in known)]) from error
+
+
+def _beside(raw: object) -> list[FieldError]:
+    """What else is wrong with a search of which some field is: paths of the space and the metric, if the base is a spec."""
+    try:
+        given = {name: value for name, value in dict(raw).items() if name in ("base", "space", "metric")}  # type: ignore[call-overload]
+        SearchSpec.model_validate(given)
+    except ValidationError as error:
+        return [found for found in explain(error, SearchSpec) if found.path.partition(".")[0] in ("space", "metric")]
+    except (TypeError, ValueError):
+        pass
+    return []
 
 
 def load_search(path: Path | str) -> SearchSpec:

@@ -11,10 +11,14 @@ from trainer.spec.errors import FIELDS, FieldError, short
 from trainer.spec.job import JobSpec
 from trainer.spec.paths import Kinds, descend, fields, kinds_of, models, solid, tagged
 
+MOST_ERRORS = 200
+"""That are put into words: each may search for names that were meant."""
+
 
 def explain(error: ValidationError, model: type[BaseModel] = JobSpec) -> list[FieldError]:
     """Every wrong field of a value that was validated as `model`."""
-    return [found for item in error.errors(include_url=False) for found in _field_errors(dict(item), model)]
+    items = error.errors(include_url=False)[:MOST_ERRORS]
+    return [found for item in items for found in _field_errors(dict(item), model)]
 
 
 def _field_errors(item: dict[str, Any], model: type[BaseModel]) -> list[FieldError]:

@@ -169,3 +169,11 @@ def test_folding_is_the_same_in_one_go_and_in_pieces_and_never_fails(events: lis
     assert fold(fold(Report(attempt), wires[:cut]), wires[cut:]) == whole
     if whole.outcome is not None:
         assert whole.outcome["attempt"] == attempt, "only the attempt that counts may end the job"
+
+
+@pytest.mark.parametrize("time", ["9999-12-31T23:59:59-12:00", "0001-01-01T00:00:00+14:00", "2026-01-01T00:00:00"])
+def test_times_that_utc_does_not_have_are_wrong_fields(world: Any, time: str) -> None:
+    job = world.running()
+    reply = world.send(job, {**event(2, "progress"), "time": time}, {**event(3, "progress"), "time": time})
+    assert reply.status_code == 422
+    assert [error["path"] for error in reply.json()["errors"]] == ["events.0.time", "events.1.time"]

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from httpx_sse import ServerSentEvent, connect_sse
 
+from service.auth.tokens import digest
 from service.gateway.ray_jobs import RayStatus
 from service.jobs import store
 from service.jobs.stream import Hub, follow
@@ -236,3 +237,36 @@ def test_one_who_comes_while_there_is_a_gap_is_not_told_what_lies_behind_it(worl
     with world.db.read() as session:
         row = store.get(session, job)
         assert [item.seq for item in store.events_after(session, row, 0, 10)] == [1]
+
+
+def test_a_stream_ends_when_its_token_is_revoked_and_others_go_on(world: Any) -> None:
+    job = world.running()
+    made = world.client.post("/v1/tokens", json={"name": "ada"}).json()
+    hub = Hub(world.db)
+    with world.db.read() as session:
+        number = store.get(session, job).number
+
+    async def story() -> None:
+        heard: dict[str, int] = {"ada": 0, "bob": 0}
+
+        async def listen(name: str, token: str) -> None:
+            async for _ in follow(hub, world.db, number, 0, token):
+                heard[name] += 1
+
+        polling = asyncio.create_task(hub.run())
+        ada = asyncio.create_task(listen("ada", digest(made["token"])))
+        bob = asyncio.create_task(listen("bob", digest(world.client.headers["Authorization"].removeprefix("Bearer "))))
+        while heard != {"ada": 2, "bob": 2}:
+            await asyncio.sleep(0.05)
+        reply = await asyncio.to_thread(world.client.delete, f"/v1/tokens/{made['id']}")
+        assert reply.status_code == 204
+        await asyncio.wait_for(ada, 30)
+        await asyncio.to_thread(world.tell, job, "progress")
+        while heard["bob"] < 3:
+            await asyncio.sleep(0.05)
+        assert heard["ada"] == 2
+        for task in (bob, polling):
+            task.cancel()
+        await asyncio.gather(bob, polling, return_exceptions=True)
+
+    asyncio.run(story())

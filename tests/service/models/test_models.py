@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import httpx
 import pytest
+
+from service.gateway.registry import HttpRegistry, RegistryCursorError, RegistryUnreachableError
 
 
 def test_models_show_their_aliases_and_versions_newest_first(world: Any) -> None:
@@ -42,3 +45,28 @@ def test_an_mlflow_that_is_away_is_unavailable_and_says_so(world: Any) -> None:
     ready = world.client.get("/readyz")
     assert ready.status_code == 200
     assert ready.json()["mlflow"]["state"] == "unreachable"
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/v1/models/demo/versions"])
+def test_a_cursor_that_is_none_is_a_wrong_field(world: Any, path: str) -> None:
+    world.registry.add("demo")
+    for cursor in ("Ñ|", "x", "-1", "٣"):
+        reply = world.client.get(path, params={"cursor": cursor})
+        assert (reply.status_code, reply.json()["errors"][0]["path"]) == (422, "cursor")
+
+
+def test_mlflows_500_for_a_page_token_is_the_cursors_fault_only_while_mlflow_answers() -> None:
+    answers = {"first": 200}
+
+    def mlflow(request: httpx.Request) -> httpx.Response:
+        if "page_token" in request.url.params:
+            return httpx.Response(500, text="<html>Internal Server Error</html>")
+        return httpx.Response(answers["first"], json={"registered_models": []})
+
+    registry = HttpRegistry("http://mlflow")
+    registry._client = httpx.Client(base_url="http://mlflow", transport=httpx.MockTransport(mlflow))
+    with pytest.raises(RegistryCursorError):
+        registry.models(10, "Ñ|")
+    answers["first"] = 500
+    with pytest.raises(RegistryUnreachableError):
+        registry.models(10, "Ñ|")

@@ -94,7 +94,7 @@ def test_the_bases_data_are_checked_and_pinned(world: Any, tmp_path: Any) -> Non
         # hostile
         ({"space": {"x" * 300: [1]}}, "search.space"),
         ({"space": {"a=b": [1]}}, "search.space"),
-        ({"space": {"objective.loss": ["&a [*a]"]}}, "search.space.objective.loss.0"),
+        ({"space": {"objective.loss": ["&a [*a]"]}}, "search.space.objective.loss"),
         ({"space": {"objective.loss": ["x" * 5000]}}, "search.space.objective.loss.0"),
         ({"space": {"train.batch": [64] * 1001}}, "search.space.train.batch.values"),
         ({"space": {"train.seed": {"randint": [0, 2**62]}}, "algorithm": "grid"}, "search.space.train.seed"),
