@@ -64,8 +64,8 @@ def test_nothing_behind_a_gap_is_shown_until_the_gap_is_filled(world: Any, job: 
 
 
 def test_an_event_that_is_known_is_not_replaced(world: Any, job: str) -> None:
-    world.send(job, event(1, metrics={"loss": 1.0}))
-    world.send(job, event(1, metrics={"loss": 9.0}), event(2, "warning", message="x"))
+    world.send(job, event(1, "started"), event(2, metrics={"loss": 1.0}))
+    world.send(job, event(2, metrics={"loss": 9.0}), event(3, "warning", message="x"))
     assert world.job(job)["progress"]["metrics"] == {"loss": 1.0}
 
 
