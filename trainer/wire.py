@@ -22,6 +22,11 @@ JOB_FILE = "job.json"
 SEARCH_FILE = "search.json"
 
 
+def log_file(attempt: int) -> str:
+    """Name, in the run's folder, of the output of that attempt's driver."""
+    return f"driver-{attempt}.log"
+
+
 class FailureKind(StrEnum):
     """Why a job failed, in classes that decide whether another attempt makes sense."""
 

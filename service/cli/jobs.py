@@ -156,36 +156,51 @@ def logs(
     job: JobArgument,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job has ended.")] = False,
     tail: Annotated[int | None, typer.Option(min=1, help="Only so many last lines.")] = None,
+    attempt: Annotated[int | None, typer.Option(min=1, help="Of that attempt.", show_default="the newest")] = None,
 ) -> None:
     """Print the log of a job's driver and workers.
+
+    With --follow the log of each later attempt comes behind the one before it.
 
     Examples:
 
     - `agon logs dcgan-digits`
     - `agon logs dcgan-digits -f --tail 50`
+    - `agon logs dcgan-digits --attempt 1`
     """
     with _client() as client:
         found = find(client, job)
-        if not follow:
-            sys.stdout.write(client.logs(found.id, tail=tail))
+        if follow:
+            with _leaving(found):
+                _follow_log(client, found, attempt or found.attempt, tail)
             return
-        with _leaving(found):
-            _follow_log(client, found, tail)
+        text = client.logs(found.id, tail=tail, attempt=attempt)
+    sys.stdout.write(text)
+    if not text:
+        note(_no_log(found))
 
 
-def _follow_log(client: Client, job: Job, tail: int | None) -> None:
-    """Print the log as it grows. What was printed is not fetched again; a new attempt begins a new log."""
-    attempt, seen = job.attempt, 0
+def _no_log(job: Job) -> str:
+    """Why there is nothing to print."""
+    if job.attempt == 0:
+        return f"no log yet: job {job.id} is {job.state}" + (f", {job.reason}" if job.reason else "")
+    return f"attempt {job.attempt} left no log" if job.ended else f"no log yet: attempt {job.attempt} is just beginning"
+
+
+def _follow_log(client: Client, job: Job, attempt: int, tail: int | None) -> None:
+    """Print the log as it grows, to the end of one attempt and then that of the next. Nothing is fetched twice."""
+    seen = 0
     while True:
         job = client.job(job.id)  # asked before the log, so that the last lines of one that has ended are not missed
-        if job.attempt != attempt:
-            attempt, seen = job.attempt, 0
-        text = client.logs(job.id, offset=seen)
-        seen += len(text)
-        if tail is not None:
-            text, tail = "".join(text.splitlines(keepends=True)[-tail:]), None  # cuts the first piece alone
-        sys.stdout.write(text)
-        sys.stdout.flush()
+        while attempt and (piece := client.log_piece(job.id, offset=seen, attempt=attempt, tail=tail)).text:
+            seen, tail = piece.end, None  # `tail` cuts the first piece alone
+            sys.stdout.write(piece.text)
+            sys.stdout.flush()
+        if job.attempt > attempt:
+            attempt, seen = attempt + 1, 0
+            if attempt > 1:
+                note(f"attempt {attempt}")
+            continue
         if job.ended:
             return
         time.sleep(LOG_POLL_SECONDS)

@@ -17,6 +17,7 @@ from service.client.replies import (
     DatasetCheck,
     Event,
     Job,
+    LogPiece,
     Model,
     ModelVersion,
     NewToken,
@@ -114,11 +115,16 @@ class Client(SearchCalls):
         """Let a job that has failed or was cancelled go on from its newest checkpoint. Raises Conflict in another state."""
         return self._read(Job, "POST", f"/v1/jobs/{part(job)}/retry")
 
-    def logs(self, job: str, *, tail: int | None = None, offset: int | None = None) -> str:
-        """The log of the newest attempt's driver. `offset`: without so many characters of its beginning; `tail`: of
-        that only the last lines."""
-        params = {"tail": tail, "offset": offset}
+    def logs(self, job: str, *, tail: int | None = None, attempt: int | None = None) -> str:
+        """The log of an attempt's driver, the newest's by default; `tail`: only its last lines."""
+        params = {"tail": tail, "attempt": attempt}
         return self._connection.call("GET", f"/v1/jobs/{part(job)}/logs", params=params).text
+
+    def log_piece(self, job: str, *, offset: int = 0, attempt: int | None = None, tail: int | None = None) -> LogPiece:
+        """What of a log lies behind `offset` bytes (at most a million; empty: nothing more for now), or its last lines."""
+        params = {"tail": tail, "attempt": attempt} | ({"offset": offset} if tail is None else {})
+        reply = self._connection.call("GET", f"/v1/jobs/{part(job)}/logs", params=params)
+        return LogPiece(reply.text, int(reply.headers.get("x-log-offset", 0)))
 
     def samples(self, job: str) -> bytes:
         """The newest sample grid, a PNG. Raises NotFound before the first."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -195,6 +195,14 @@ class DatasetFacts(Reply):
     shards: int
     bytes: int
     digest: str
+
+
+class LogPiece(NamedTuple):
+    """A part of a log."""
+
+    text: str
+    end: int
+    """Bytes of the log up to the end of this part: the `offset` of the next."""
 
 
 class ShardFault(Reply):

@@ -108,9 +108,9 @@ class SearchCalls(Calls):
         """Ask one trial to end; it keeps its score. Raises Conflict once it has ended."""
         return self._read(Trial, "POST", f"/v1/searches/{part(search)}/trials/{part(trial)}/stop")
 
-    def search_logs(self, search: str, *, tail: int | None = None, offset: int | None = None) -> str:
-        """The log of the newest attempt's driver, cut as in `logs`."""
-        params = {"tail": tail, "offset": offset}
+    def search_logs(self, search: str, *, tail: int | None = None, attempt: int | None = None) -> str:
+        """The log of an attempt's driver, as `logs`."""
+        params = {"tail": tail, "attempt": attempt}
         return self._connection.call("GET", f"/v1/searches/{part(search)}/logs", params=params).text
 
     def search_report(self, search: str) -> bytes:

@@ -32,7 +32,16 @@ Key = Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_le
 Filter = Annotated[str | None, Query(max_length=64, pattern=r"^[A-Za-z0-9._-]+$")]
 LastEventId = Annotated[int, Header(ge=0, lt=2**63, description="The last `id` that was seen.")]
 Tail = Annotated[int | None, Query(ge=1, le=100_000, description="Only that many last lines.")]
-Offset = Annotated[int, Query(ge=0, lt=2**63, description="Leave out that many characters at the beginning.")]
+Offset = Annotated[
+    int | None,
+    Query(
+        ge=0,
+        lt=2**63,
+        description="Leave out that many bytes at the beginning, and give at most a million; the header `X-Log-Offset` says"
+        " where to go on.",
+    ),
+]
+Attempt = Annotated[int | None, Query(ge=1, lt=2**31, description="Of that attempt; default: the newest.")]
 
 
 async def events(ctx: Context, caller: Principal, kind: Kind, run_id: str, last_event_id: int) -> EventSourceResponse:
@@ -46,13 +55,18 @@ async def events(ctx: Context, caller: Principal, kind: Kind, run_id: str, last_
 
 
 async def log(
-    ctx: Context, errand: Errand, kind: Kind, run_id: str, tail: int | None, offset: int
+    ctx: Context, errand: Errand, kind: Kind, run_id: str, attempt: int | None, tail: int | None, offset: int | None
 ) -> PlainTextResponse:
-    """The driver's log of the newest attempt. Raises NotFound, Unavailable."""
+    """The driver's log of an attempt, the newest if none is named. Raises NotFound, Unavailable."""
     job = await run_in_threadpool(_run, ctx, kind, run_id)
-    asked = partial(output.log, ctx.settings, ctx.ray, job, tail, offset)
-    kept = output.is_kept(ctx.settings, job)
-    return PlainTextResponse(await (run_in_threadpool(asked) if kept else ctx.elsewhere.ray.run(asked, errand=errand)))
+    if attempt is not None and attempt > job.attempt:
+        raise NotFound(f"{kind.name} {run_id} has had {job.attempt} attempt{'s' if job.attempt != 1 else ''} so far")
+    wanted = job.attempt if attempt is None else attempt
+    asked = partial(output.log, ctx.settings, ctx.ray, job, wanted, tail, offset)
+    kept = output.is_kept(ctx.settings, job, wanted)
+    piece = await (run_in_threadpool(asked) if kept else ctx.elsewhere.ray.run(asked, errand=errand))
+    headers = {"X-Log-Offset": str(piece.end), "X-Log-Attempt": str(wanted), "Cache-Control": "no-cache"}
+    return PlainTextResponse(piece.text, headers=headers)
 
 
 def report(ctx: Context, kind: Kind, run_id: str, when: str) -> FileResponse:

@@ -2,43 +2,71 @@
 
 from __future__ import annotations
 
+import codecs
+import io
+import os
+from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from service.db.tables import Job
 from service.errors import Unavailable
 from service.gateway.ray_jobs import RayJobs, RayUnreachableError
-from service.jobs.lifecycle import State
 from service.reconciler import files
 from service.settings import Settings
 
 PNG = b"\x89PNG\r\n\x1a\n"
 REPORT_FILE = "report.html"
+MAX_PIECE = 1_000_000
+"""Bytes of a log in one answer to whoever follows it."""
+MAX_TAIL = 4_000_000
+"""Bytes among which a log's last lines are looked for."""
 
 
-def log(settings: Settings, ray: RayJobs, job: Job, tail: int | None = None, offset: int = 0) -> str:
-    """The newest attempt's log: from Ray while it knows it, else the copy that was kept. Raises Unavailable.
+@dataclass(frozen=True)
+class Piece:
+    """A part of a log."""
 
-    offset: characters to leave out at the beginning; of the rest, `tail` last lines.
+    text: str
+    end: int = 0
+    """Bytes of the log up to the end of this part: the offset of the next."""
+
+
+def log(
+    settings: Settings, ray: RayJobs, job: Job, attempt: int, tail: int | None = None, offset: int | None = None
+) -> Piece:
+    """Of the log of an attempt: its `tail` last lines, what lies behind `offset` (at most MAX_PIECE bytes), or all of it.
+
+    It lies in the job's folder once the driver has begun; before that Ray may have something. Raises Unavailable.
     """
-    if job.attempt == 0:
-        return ""
-    text = files.saved_log(settings, job, job.attempt) if State(job.state).ended else None
-    if text is None:
-        try:
-            text = ray.logs(files.submission_id(job.id, job.attempt))
-        except RayUnreachableError as error:
-            text = files.saved_log(settings, job, job.attempt)
-            if text is None:
-                raise Unavailable(f"{error}; the log lies with Ray") from error
-    if text is None:
-        text = files.saved_log(settings, job, job.attempt) or ""
-    text = text[offset:]
-    return text if tail is None else "".join(text.splitlines(keepends=True)[-tail:])
+    if attempt == 0:
+        return Piece("")
+    if files.has_log(settings, job, attempt):
+        with files.log_path(settings, job.id, attempt).open("rb") as file:
+            return _cut(file, tail, offset)
+    try:
+        text = ray.logs(files.submission_id(job.id, attempt)) or ""
+    except RayUnreachableError as error:
+        raise Unavailable(f"{error}; the log lies with Ray") from error
+    return _cut(io.BytesIO(text.encode()), tail, offset)
 
 
-def is_kept(settings: Settings, job: Job) -> bool:
-    """Whether its log is at hand, or there is none: Ray need not be asked."""
-    return job.attempt == 0 or (State(job.state).ended and files.has_saved_log(settings, job))
+def _cut(file: BinaryIO, tail: int | None, offset: int | None) -> Piece:
+    size = file.seek(0, os.SEEK_END)
+    if tail is not None and offset is None:
+        offset = max(0, size - MAX_TAIL)
+    begin = min(offset or 0, size)
+    file.seek(begin)
+    data = file.read(MAX_PIECE if tail is None and offset is not None else size - begin)
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    text = decoder.decode(data)
+    end = begin + len(data) - len(decoder.getstate()[0])  # a character that is cut in two comes with the next part
+    return Piece(text if tail is None else "".join(text.splitlines(keepends=True)[-tail:]), end)
+
+
+def is_kept(settings: Settings, job: Job, attempt: int) -> bool:
+    """Whether that log is at hand, or there is none: Ray need not be asked."""
+    return attempt == 0 or files.has_log(settings, job, attempt)
 
 
 def newest_samples(settings: Settings, job: Job) -> Path | None:

@@ -14,7 +14,7 @@ from service.context import Context, Ctx
 from service.db.tables import Job
 from service.errors import NotFound
 from service.jobs import answers, draft, ingest, output, store
-from service.jobs.answers import Filter, Key, LastEventId, Offset, Tail
+from service.jobs.answers import Attempt, Filter, Key, LastEventId, Offset, Tail
 from service.jobs.kinds import JOB
 from service.jobs.lifecycle import State
 from service.jobs.schemas import JobReply, JobRequest
@@ -130,10 +130,16 @@ def desired(job_id: JobId, ctx: Ctx, caller: OwnJob) -> EventReply:
 
 @router.get("/v1/jobs/{job_id}/logs", response_class=PlainTextResponse)
 async def logs(
-    job_id: JobId, ctx: Ctx, caller: User, errand: Away, tail: Tail = None, offset: Offset = 0
+    job_id: JobId,
+    ctx: Ctx,
+    caller: User,
+    errand: Away,
+    attempt: Attempt = None,
+    tail: Tail = None,
+    offset: Offset = None,
 ) -> PlainTextResponse:
-    """The driver's log of the newest attempt."""
-    return await answers.log(ctx, errand, JOB, job_id, tail, offset)
+    """The driver's log of an attempt: all of it, its last lines, or what lies behind an offset."""
+    return await answers.log(ctx, errand, JOB, job_id, attempt, tail, offset)
 
 
 @router.get("/v1/jobs/{job_id}/samples", response_class=FileResponse, responses={200: {"content": {"image/png": {}}}})

@@ -87,21 +87,23 @@ class Keeper:
                 return found
         except RayUnreachableError as error:
             return Unreachable(str(error))
-        log = self._keep_log(job, job.attempt) or ""
-        return Ended(found, "\n".join(log.rstrip().splitlines()[-TAIL_LINES:]))
+        log = self._keep_log(job, job.attempt)
+        kept = files.end_of_log(self.settings, job, job.attempt, TAIL_LINES)
+        return Ended(found, kept or "\n".join(log.rstrip().splitlines()[-TAIL_LINES:]))
 
-    def _keep_log(self, job: Job, attempt: int) -> str | None:
-        """The log of an attempt whose driver is gone, kept in the job's folder: Ray forgets it with its head. None if it can't be had."""
-        if (kept := files.saved_log(self.settings, job, attempt)) is not None:
-            return kept
+    def _keep_log(self, job: Job, attempt: int) -> str:
+        """What Ray has of an attempt whose driver is gone and left no log in the job's folder, now kept there: Ray forgets it
+        with its head. Empty if there is nothing to be kept."""
+        if files.has_log(self.settings, job, attempt):
+            return ""
         try:
             log = self.ray.logs(files.submission_id(job.id, attempt))
         except RayUnreachableError:
-            return None
+            return ""
         if log is not None:
             with suppress(OSError):  # a full disk must not keep the job from ending
                 files.save_log(self.settings, job, attempt, log)
-        return log
+        return log or ""
 
     def _take_own_log(self, job: Job, *, all_of_it: bool) -> Job:
         """Ingest what the job wrote down but could not deliver; the row after that."""
@@ -125,7 +127,7 @@ class Keeper:
     def _part(self, job: Job, seen: Seen) -> None:
         """A job that told its end is over before its driver is gone. Once it is, its last events are in and its log is kept."""
         over = seen is None or (
-            isinstance(seen, Ended) and (files.has_saved_log(self.settings, job) or not _recent(job))
+            isinstance(seen, Ended) and (files.has_log(self.settings, job, job.attempt) or not _recent(job))
         )
         with store.owned(self.db, job, as_decided=False) as (_, row):
             row.watched = not over and State(row.state).ended

@@ -16,11 +16,12 @@ from service.db.tables import Job
 from service.errors import BadRequest
 from service.jobs.kinds import kind_of
 from service.settings import Settings
-from trainer.wire import WireEvent
+from trainer.wire import WireEvent, log_file
 
 EVENTS = "events.jsonl"
-MAX_LOG = 10_000_000
 MAX_EVENTS = 5_000
+MAX_END = 64 * 1024
+"""Bytes among which the last lines of a log are looked for."""
 
 
 def job_dir(settings: Settings, job_id: str) -> Path:
@@ -83,22 +84,31 @@ def save_log(settings: Settings, job: Job, attempt: int, text: str) -> None:
     """Keep the log of an attempt's driver. Raises OSError."""
     folder = job_dir(settings, job.id)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = folder / f"driver-{attempt}.log"
-    with _draft(path, text[-MAX_LOG:]) as draft:
+    path = log_path(settings, job.id, attempt)
+    with _draft(path, text) as draft:
         draft.replace(path)
 
 
-def saved_log(settings: Settings, job: Job, attempt: int) -> str | None:
-    """The kept log of an attempt."""
+def log_path(settings: Settings, job_id: str, attempt: int) -> Path:
+    """Where the log of an attempt's driver lies: the driver writes there itself once it can, and what Ray has of one that
+    never could is kept there."""
+    return job_dir(settings, job_id) / log_file(attempt)
+
+
+def has_log(settings: Settings, job: Job, attempt: int) -> bool:
+    """Whether the log of an attempt is in the job's folder."""
+    path = log_path(settings, job.id, attempt)
+    return path.is_file() and not path.is_symlink()
+
+
+def end_of_log(settings: Settings, job: Job, attempt: int, lines: int) -> str:
+    """Its last lines; empty if there is no log."""
     try:
-        return (job_dir(settings, job.id) / f"driver-{attempt}.log").read_text(errors="replace")
+        with log_path(settings, job.id, attempt).open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - MAX_END))
+            return "\n".join(file.read().decode(errors="replace").rstrip().splitlines()[-lines:])
     except OSError:
-        return None
-
-
-def has_saved_log(settings: Settings, job: Job) -> bool:
-    """Whether there is one of its newest attempt."""
-    return (job_dir(settings, job.id) / f"driver-{job.attempt}.log").is_file()
+        return ""
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from service.context import Context, Ctx
 from service.db.tables import Job
 from service.jobs import answers
 from service.jobs import store as runs
-from service.jobs.answers import Filter, Key, LastEventId, Offset, Tail
+from service.jobs.answers import Attempt, Filter, Key, LastEventId, Offset, Tail
 from service.jobs.kinds import SEARCH
 from service.jobs.lifecycle import State
 from service.paging import Cursor, Limit, Page
@@ -159,10 +159,16 @@ async def events(search_id: SearchId, ctx: Ctx, caller: User, last_event_id: Las
 
 @router.get("/v1/searches/{search_id}/logs", response_class=PlainTextResponse)
 async def logs(
-    search_id: SearchId, ctx: Ctx, caller: User, errand: Away, tail: Tail = None, offset: Offset = 0
+    search_id: SearchId,
+    ctx: Ctx,
+    caller: User,
+    errand: Away,
+    attempt: Attempt = None,
+    tail: Tail = None,
+    offset: Offset = None,
 ) -> PlainTextResponse:
-    """The driver's log of the newest attempt."""
-    return await answers.log(ctx, errand, SEARCH, search_id, tail, offset)
+    """The driver's log of an attempt: all of it, its last lines, or what lies behind an offset."""
+    return await answers.log(ctx, errand, SEARCH, search_id, attempt, tail, offset)
 
 
 @router.get(

@@ -20,7 +20,7 @@ from types import FrameType
 from typing import NoReturn
 
 from trainer import tracking
-from trainer.launch import warm
+from trainer.launch import log, warm
 from trainer.proxies import go_direct
 from trainer.sinks.report import Reporter
 from trainer.sinks.spool import SpoolReader
@@ -142,6 +142,7 @@ def main(arguments: list[str]) -> int:
     except (OSError, ValueError) as error:
         print(f"{arguments[0]} can't be read: {error}", file=sys.stderr)  # noqa: T201
         return 2
+    log.keep(job)
     go_direct(*job.own_urls)
     with Reporter(job) as reporter:
         _connect()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
@@ -52,6 +53,9 @@ class Pusher(Forwarder):
         import httpx  # takes 0.2 s: not on the way to the first step
 
         if self._client is None:
+            logging.getLogger("httpx").setLevel(
+                logging.WARNING
+            )  # a line for each question would be most of a job's log
             headers = {"Authorization": f"Bearer {self._job.token or ''}", "Content-Type": "application/json"}
             self._client = httpx.Client(
                 base_url=f"{(self._job.api_url or '').rstrip('/')}/v1/jobs/{self._job.job_id}/",

@@ -115,7 +115,9 @@ def trials(
 
 
 def logs(
-    search: SearchArgument, tail: Annotated[int | None, typer.Option(min=1, help="Only so many last lines.")] = None
+    search: SearchArgument,
+    tail: Annotated[int | None, typer.Option(min=1, help="Only so many last lines.")] = None,
+    attempt: Annotated[int | None, typer.Option(min=1, help="Of that attempt.", show_default="the newest")] = None,
 ) -> None:
     """Print the log of a search's driver.
 
@@ -126,7 +128,7 @@ def logs(
     from service.cli.search.source import find
 
     with connect() as client:
-        sys.stdout.write(client.search_logs(find(client, search).id, tail=tail))
+        sys.stdout.write(client.search_logs(find(client, search).id, tail=tail, attempt=attempt))
 
 
 def report(

@@ -18,6 +18,7 @@ from PIL import Image
 
 from service.cli import jobs
 from service.client import Client
+from service.client.replies import LogPiece
 from service.gateway.ray_jobs import RayStatus
 from trainer.data.pack import pack
 
@@ -147,36 +148,43 @@ def test_following_the_tail_of_a_log_loses_no_line_and_fetches_each_once(
 
     world.ray.before = writes
     fetched: list[int] = []
-    fetch = Client.logs
+    fetch = Client.log_piece
 
-    def counted(self: Client, *arguments: Any, **options: Any) -> str:
-        text = fetch(self, *arguments, **options)
-        fetched.append(len(text))
-        return text
+    def counted(self: Client, *arguments: Any, **options: Any) -> LogPiece:
+        piece = fetch(self, *arguments, **options)
+        fetched.append(len(piece.text))
+        return piece
 
-    monkeypatch.setattr(Client, "logs", counted)
+    monkeypatch.setattr(Client, "log_piece", counted)
     found = agon("logs", job, "-f", "--tail", "1").out
     whole = agon("logs", job).out
     assert whole == "old 1\nold 2\n" + found
     assert len(found.splitlines()) >= 5
-    assert sum(fetched[:-1]) == len(whole), "the last fetch was this test's"
+    assert sum(fetched) == len(found)
 
 
-def test_following_a_log_goes_on_with_the_next_attempts_from_its_beginning(capsys: pytest.CaptureFixture[str]) -> None:
+def test_following_a_log_reads_each_attempt_to_its_end_and_then_the_next_from_its_beginning(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    logs = {1: ["first\n", "its last words\n"], 2: ["second begins\n", "and ends\n"]}
+
     class Attempts:
-        """Two attempts; the second one's log is longer than the first one's when it is first asked for."""
+        """The second attempt begins when the last words of the first one haven't been read yet."""
 
         asked = 0
 
         def job(self, name: str) -> Any:
             self.asked += 1
-            return SimpleNamespace(id=name, attempt=1 if self.asked == 1 else 2, ended=self.asked == 3)
+            return SimpleNamespace(id=name, attempt=1 if self.asked == 1 else 2, ended=self.asked == 4)
 
-        def logs(self, name: str, offset: int) -> str:
-            return {1: "first\n", 2: "second begins\n", 3: "second begins\nand ends\n"}[self.asked][offset:]
+        def log_piece(self, name: str, *, offset: int, attempt: int, tail: int | None) -> LogPiece:
+            written = "".join(logs[attempt][: 1 if self.asked == 1 else 2])
+            return LogPiece(written[offset:], len(written))
 
-    jobs._follow_log(Attempts(), SimpleNamespace(id="j", attempt=1), None)  # type: ignore[arg-type]
-    assert capsys.readouterr().out == "first\nsecond begins\nand ends\n"
+    jobs._follow_log(Attempts(), SimpleNamespace(id="j", attempt=1), 1, None)  # type: ignore[arg-type]
+    shown = capsys.readouterr()
+    assert shown.out == "first\nits last words\nsecond begins\nand ends\n"
+    assert "attempt 2" in shown.err
 
 
 def test_events_are_json_lines_to_the_end(agon: Agon, world: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import json
 import threading
 import time
@@ -12,10 +13,12 @@ from typing import Any
 
 import pytest
 from httpx_sse import ServerSentEvent, connect_sse
+from hypothesis import given
+from hypothesis import strategies as st
 
 from service.auth.tokens import digest
 from service.gateway.ray_jobs import RayStatus
-from service.jobs import store
+from service.jobs import output, store
 from service.jobs.stream import Hub, follow
 
 
@@ -164,6 +167,43 @@ def test_logs_come_from_ray_and_outlive_it(world: Any, params: dict[str, int], e
     world.round()
     world.ray.unreachable = True
     assert world.client.get(f"/v1/jobs/{job}/logs", params=params).text == expected
+
+
+def test_what_the_driver_wrote_itself_is_served_without_asking_ray_and_of_every_attempt(world: Any) -> None:
+    job = world.running()
+    folder = world.folder(job)
+    (folder / "driver-1.log").write_text("begins\n")
+    world.ray.unreachable = True
+    assert world.client.get(f"/v1/jobs/{job}/logs").text == "begins\n"
+    with world.db.begin() as session:
+        store.get(session, job).attempt = 2
+    (folder / "driver-2.log").write_text("again\n")
+    for params, expected in (({}, "again\n"), ({"attempt": 1}, "begins\n"), ({"attempt": 2}, "again\n")):
+        reply = world.client.get(f"/v1/jobs/{job}/logs", params=params)
+        assert (reply.text, reply.headers["x-log-attempt"]) == (expected, str(params.get("attempt", 2)))
+    missing = world.client.get(f"/v1/jobs/{job}/logs", params={"attempt": 3})
+    assert (missing.status_code, missing.json()["detail"]) == (404, f"job {job} has had 2 attempts so far")
+
+
+@given(
+    text=st.text(st.characters(codec="utf-8", exclude_characters="\r"), max_size=60),
+    piece=st.integers(4, 9),
+)
+def test_whoever_follows_a_log_gets_every_character_once_wherever_the_parts_are_cut(text: str, piece: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(output, "MAX_PIECE", piece)
+        collected, offset = "", 0
+        while (part := output._cut(io.BytesIO(text.encode()), None, offset)).text:
+            assert part.end > offset
+            collected, offset = collected + part.text, part.end
+    assert (collected, offset) == (text, len(text.encode()))
+
+
+def test_a_log_without_end_is_never_read_whole_for_its_last_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(output, "MAX_TAIL", 100)
+    text = "".join(f"line {number}\n" for number in range(1000))
+    part = output._cut(io.BytesIO(text.encode()), 3, None)
+    assert (part.text, part.end) == ("line 997\nline 998\nline 999\n", len(text))
 
 
 def test_logs_of_a_running_job_say_when_ray_is_away(world: Any) -> None:

@@ -41,3 +41,11 @@ def test_a_job_stopped_while_its_thread_waits_inside_ray_ends_with_the_code_of_a
 
 def test_a_job_whose_thread_is_done_leaves_by_the_ordinary_way(tmp_path: Path) -> None:
     assert exit_code(tmp_path, "None") == 10
+
+
+def test_what_a_driver_prints_lies_in_the_jobs_folder_and_outlives_ray(tmp_path: Path) -> None:
+    exit_code(tmp_path, "print('from a thread', flush=True) or os.system('echo from a child')")
+    log = (tmp_path / "driver-1.log").read_text()
+    assert log.split("\n")[:2] == ["from a thread", "from a child"]
+    exit_code(tmp_path, "print('again', flush=True)")
+    assert (tmp_path / "driver-1.log").read_text().startswith(log), "a driver that is started twice loses nothing"

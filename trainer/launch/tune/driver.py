@@ -17,7 +17,7 @@ from types import FrameType
 
 from trainer import tracking
 from trainer.errors import WorkerFailedError, classify
-from trainer.launch import warm
+from trainer.launch import log, warm
 from trainer.launch.tune import track
 from trainer.launch.tune.run import Found, Wishes, run
 from trainer.proxies import go_direct
@@ -205,6 +205,7 @@ def main(arguments: list[str]) -> int:
     except (OSError, ValueError) as error:
         print(f"{path} can't be read: {error}", file=sys.stderr)  # noqa: T201
         return 2
+    log.keep(file)
     go_direct(*file.own_urls)
     with Reporter(file) as reporter:
         import ray
