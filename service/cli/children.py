@@ -10,6 +10,7 @@ from typing import NoReturn
 import typer
 
 from service.cli.output import Exit, fail, note
+from trainer.commandline import PROGRAM
 
 PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
@@ -23,7 +24,7 @@ def data(context: typer.Context) -> None:
     - `agon data pack builtin:digits shards/`
     - `agon data check shards/`
     """
-    _become("trainer.data", context.args)
+    _become("agon data", "trainer.data", context.args)
 
 
 def train(context: typer.Context) -> None:
@@ -34,7 +35,7 @@ def train(context: typer.Context) -> None:
     - `agon train dcgan-digits --set train.images=20000 --out runs/try`
     - `agon train job.yaml`
     """
-    _become("trainer.launch.local", context.args)
+    _become("agon train", "trainer.launch.local", context.args)
 
 
 def plan(context: typer.Context) -> None:
@@ -50,7 +51,7 @@ def plan(context: typer.Context) -> None:
     - `agon plan --calibrate` (measures this machine's CPU, so that its times are its own)
     - `agon plan dcgan-64 --calibrate` (and each operation of this spec: the closest there is)
     """
-    _become("trainer.plan", context.args)
+    _become("agon plan", "trainer.plan", context.args)
 
 
 def pull(context: typer.Context) -> None:
@@ -61,7 +62,7 @@ def pull(context: typer.Context) -> None:
     - `agon pull demo@champion ./demo`
     - `agon pull demo ./demo`
     """
-    _become("trainer.publish", ["pull", *context.args])
+    _become("agon", "trainer.publish", ["pull", *context.args])
 
 
 def sample(context: typer.Context) -> None:
@@ -78,7 +79,7 @@ def sample(context: typer.Context) -> None:
     - `agon sample bigan --encode photos/ --out reconstructions.png` (images above G(E(x)); `--latents z.npz` keeps the codes)
     - `agon sample bigan --from-latents z.npz --out again.png`
     """
-    _become("trainer.publish", ["sample", *context.args])
+    _become("agon", "trainer.publish", ["sample", *context.args])
 
 
 def import_(context: typer.Context) -> None:
@@ -93,14 +94,17 @@ def import_(context: typer.Context) -> None:
     - `agon import biggan-pytorch G_ema.pth ./biggan --name biggan-128`
     - `agon import biggan-pytorch G_ema.pth ./biggan --norm-eps 1e-4` (a training's `--BN_eps`)
     """
-    _become("trainer.publish", ["import", *context.args])
+    _become("agon", "trainer.publish", ["import", *context.args])
 
 
 import_.__name__ = "import"  # the verb, which as a keyword can't be the function's name in code
 
 
-def _become(module: str, arguments: list[str]) -> NoReturn:
-    """Replace this process by `python -m module`, so that terminal, signals and exit code are the child's own."""
+def _become(program: str, module: str, arguments: list[str]) -> NoReturn:
+    """Replace this process by `python -m module`, so that terminal, signals and exit code are the child's own.
+
+    program: what was typed, up to the words that the module knows itself.
+    """
     env = dict(os.environ)
     offline = (
         arguments[:1] == ["import"]
@@ -111,14 +115,14 @@ def _become(module: str, arguments: list[str]) -> NoReturn:
         # A folder among the words need not be the model: it may be what `pull` is to make, or images to encode.
         uri = known_tracking_uri() if offline else tracking_uri()
         env.update({"MLFLOW_TRACKING_URI": uri} if uri else {})
-    become(module, arguments, env)
+    become(program, module, arguments, env)
 
 
-def become(module: str, arguments: list[str], env: dict[str, str]) -> NoReturn:
-    """Replace this process by `python -m module` with that environment."""
+def become(program: str, module: str, arguments: list[str], env: dict[str, str]) -> NoReturn:
+    """Replace this process by `python -m module` with that environment, which calls itself `program`."""
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execve(sys.executable, [sys.executable, "-m", module, *arguments], env)  # noqa: S606 — an argument list, no shell
+    os.execve(sys.executable, [sys.executable, "-m", module, *arguments], env | {PROGRAM: program})  # noqa: S606 — an argument list, no shell
 
 
 def known_tracking_uri() -> str | None:

@@ -99,4 +99,4 @@ def _make_here(target: str, arguments: list[str]) -> None:
         uri = children.known_tracking_uri() if Path(target).is_dir() else children.tracking_uri()
         if uri:
             env["MLFLOW_TRACKING_URI"] = uri
-    children.become("trainer.report", arguments, env)
+    children.become("agon report", "trainer.report", arguments, env)

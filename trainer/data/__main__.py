@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from trainer import commandline
 from trainer.access import Access
 from trainer.data.check import check
 from trainer.data.layout import class_list
@@ -20,7 +21,7 @@ from trainer.data.pack import Options, pack
 from trainer.data.show import show, show_ignored, tell
 from trainer.errors import BadDataError, DataAwayError
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
+app = commandline.program(no_args_is_help=True)
 talk = Console(stderr=True, highlight=False, soft_wrap=True)
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout; no progress bar.")]
 
@@ -72,14 +73,11 @@ def pack_command(
 
     SOURCE is read as
 
-      class folders      cats/1.jpg dogs/2.png      → labelled, classes in natural order (0, 1, 2, 10)
-
-      splits             train/cats/… test/cats/…   → OUT/train and OUT/test, each a dataset
-
-      a flat folder      1.jpg 2.png                → without labels (arch.classes: 0)
-
-      labels in a file   dataset.json of StyleGAN, a CSV of file and label, metadata.csv or
-                         metadata.jsonl of Hugging Face, tars of WebDataset with .cls
+    - class folders, `cats/1.jpg dogs/2.png`: labelled, classes in natural order (0, 1, 2, 10)
+    - splits, `train/cats/… test/cats/…`: OUT/train and OUT/test, each a dataset
+    - a flat folder, `1.jpg 2.png`: without labels (arch.classes: 0)
+    - labels in a file: dataset.json of StyleGAN, a CSV of file and label, metadata.csv or metadata.jsonl of
+      Hugging Face, tars of WebDataset with .cls
 
     It says which one it took, and refuses what can be read in two ways; choose with --layout.
 
@@ -88,7 +86,7 @@ def pack_command(
     stored as PNG in a fixed shuffled order. Unreadable ones are listed and skipped. The
     same images give the same bytes and digest.
 
-    Then train on it: agon submit RECIPE --set data.url=OUT
+    Then train on it: `agon submit RECIPE --set data.url=OUT`
     """
     if channels == 2:
         raise typer.BadParameter("use 1 (grey) or 3 (RGB)", param_hint="--channels")
@@ -169,4 +167,4 @@ def _fail(error: BadDataError | DataAwayError | OSError, as_json: bool) -> None:
 
 
 if __name__ == "__main__":
-    app()
+    commandline.run(app, "trainer.data")

@@ -16,6 +16,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from trainer import commandline
 from trainer.source import find_spec
 from trainer.spec import JobSpec, SpecError, dump_spec, with_overrides
 from trainer.wire import JOB_FILE, FailureKind, JobFile
@@ -41,32 +42,34 @@ The run lives in its folder (--out): checkpoints/, samples/, events.jsonl, spec.
 goes on from the newest checkpoint; a longer train.images, other cadences or another micro-batch may be given then.
 Ctrl-C writes a checkpoint and stops; a second Ctrl-C stops at once.
 
-\b
-  python -m trainer.launch.local gan-digits
-  python -m trainer.launch.local job.yaml --set train.images=200000 --set optimizers.G.lr=1e-4 --out runs/second
+- `agon train gan-digits`
+- `agon train job.yaml --set train.images=200000 --set optimizers.G.lr=1e-4 --out runs/second`
 
-\b
 Exit codes: 0 trained or stopped · 2 bad spec · 3 bad data · 4 out of memory · 5 NaN or infinity · 6 disk full · 7 collapsed
 · 8 the data's server is away · 9 bad checkpoint · 130 interrupted · 1 anything else."""
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app = commandline.program()
 
 
-@app.command(help=HELP)
+@app.command(help=HELP, context_settings=commandline.CONTEXT)
 def main(
     source: Annotated[str, typer.Argument(metavar="FILE|RECIPE", help="A spec file, or a recipe's name.")],
     assignments: Annotated[
         list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Change a field of the spec; repeatable.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of the run [default: runs/<name>].")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the run.", show_default="runs/ and the spec's name")
+    ] = None,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Delete what an earlier run left in the folder first.")
     ] = False,
     data_root: Annotated[
-        list[Path] | None, typer.Option(help="Local folders that data may be read from; repeatable [default: any].")
+        list[Path] | None,
+        typer.Option(help="Local folders that data may be read from; repeatable.", show_default="any"),
     ] = None,
     cache_dir: Annotated[
-        Path | None, typer.Option(help="Packed builtin data and feature extractors [default: $AGON_HOME/cache].")
+        Path | None,
+        typer.Option(help="Packed builtin data and feature extractors.", show_default="$AGON_HOME/cache"),
     ] = None,
 ) -> None:
     try:
@@ -159,4 +162,4 @@ def fail(message: str, code: int) -> NoReturn:
 
 
 if __name__ == "__main__":
-    app()
+    commandline.run(app, "trainer.launch.local")

@@ -11,6 +11,7 @@ from typing import Annotated, NoReturn
 import typer
 from pydantic import ValidationError
 
+from trainer import commandline
 from trainer.plan.devices import GPUS, Device, cpu, placed
 from trainer.plan.devices import find as find_device
 from trainer.source import find_spec
@@ -23,23 +24,21 @@ HELP = f"""Say what FILE (a spec in YAML or JSON) or a RECIPE will cost before i
 The family's own nets, phases and optimisers run on fake tensors: nothing is computed or allocated, so a model for 512 GPUs is planned
 in seconds on a laptop. Exit code 0 also if it does not fit; the verdict says which micro-batch would.
 
-\b
-  agon plan dcgan-64                              on this machine's CPU, as many workers as the spec says
-  agon plan biggan-imagenet128 --gpus 8 --gpu v100
-  agon plan job.yaml --gpu h100 --set train.micro_batch=64 --json
-  agon plan --calibrate                           measure this CPU first: its times are then its own
-  agon plan dcgan-64 --calibrate                  and each of this spec's operations: the closest there is
+- `agon plan dcgan-64` (on this machine's CPU, as many workers as the spec says)
+- `agon plan biggan-imagenet128 --gpus 8 --gpu v100`
+- `agon plan job.yaml --gpu h100 --set train.micro_batch=64 --json`
+- `agon plan --calibrate` (measure this CPU first: its times are then its own)
+- `agon plan dcgan-64 --calibrate` (and each of this spec's operations: the closest there is)
 
-\b
 GPUs: {", ".join(GPUS)}. `--gpu cpu` plans for CPU workers.
 
 Memory is what tensors take at the fullest moment of a step, plus what a process or a GPU's context takes. Time is a roofline: each
 operation is bound by its arithmetic or by its bytes; `assumed` lists the shares of the peak. docs/scaling.md tells more."""
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app = commandline.program()
 
 
-@app.command(help=HELP)
+@app.command(help=HELP, context_settings=commandline.CONTEXT)
 def main(
     source: Annotated[
         str | None, typer.Argument(metavar="FILE|RECIPE", help="A spec file, a recipe's name, or - for JSON on stdin.")
@@ -48,14 +47,15 @@ def main(
         list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Change a field of the spec; repeatable.")
     ] = None,
     gpus: Annotated[
-        int | None, typer.Option(min=1, help="Workers, one device each [default: resources.workers].")
+        int | None, typer.Option(min=1, help="Workers, one device each.", show_default="resources.workers")
     ] = None,
     gpu: Annotated[
         str | None,
-        typer.Option(help="The device [default: h100 with resources.gpus_per_worker=1 or --gpus, else cpu]."),
+        typer.Option(help="The device.", show_default="h100 with resources.gpus_per_worker=1 or --gpus, else cpu"),
     ] = None,
     memory: Annotated[
-        int | None, typer.Option(min=1, help="Bytes of memory of one worker's device, if not the device's own.")
+        int | None,
+        typer.Option(min=1, help="Bytes of memory of one worker's device.", show_default="the device's own"),
     ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
     calibrate: Annotated[
@@ -65,7 +65,7 @@ def main(
         ),
     ] = False,
     cache_dir: Annotated[
-        Path | None, typer.Option(help="Where calibrations are kept [default: $AGON_HOME/cache].")
+        Path | None, typer.Option(help="Where calibrations are kept.", show_default="$AGON_HOME/cache")
     ] = None,
 ) -> None:
     folder = cache_dir or Path(os.environ.get("AGON_HOME", "~/.agon")).expanduser() / "cache"
@@ -193,4 +193,4 @@ def fail(errors: list[FieldError], as_json: bool = False) -> NoReturn:
 
 
 if __name__ == "__main__":
-    app()
+    commandline.run(app, "trainer.plan")

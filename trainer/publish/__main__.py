@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from trainer import commandline
 from trainer.publish.biggan_pytorch import import_package
 from trainer.publish.package import verify_checksums
 from trainer.publish.publisher import FOLDER
@@ -21,7 +22,7 @@ from trainer.publish.sample import sample
 from trainer.publish.terminal import Json, note, said
 from trainer.wire import JOB_FILE, JobFile
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="Published models: pull, sample, register.")
+app = commandline.program(no_args_is_help=True, help="Published models: pull, sample, import, register.")
 
 Model = Annotated[
     str,
@@ -40,7 +41,7 @@ def pull(
     The folder is complete: generator.py in it samples with torch, numpy and safetensors alone, and
     mlflow.pyfunc.load_model(OUT) loads it too. MLflow is found by MLFLOW_TRACKING_URI.
 
-    Example: python -m trainer.publish pull demo@champion ./demo
+    Example: `agon pull demo@champion ./demo`
     """
     with said():
         _print(pull_model(model, out), model, json_)
@@ -67,7 +68,7 @@ def register(
         typer.echo(f"version {done.version}: {done.verdict}")
 
 
-imports = typer.Typer(no_args_is_help=True, help="Make a package of a generator that other code has trained.")
+imports = commandline.program(no_args_is_help=True, help="Make a package of a generator that other code has trained.")
 app.add_typer(imports, name="import")
 
 
@@ -101,7 +102,7 @@ def biggan_pytorch(
     with module. before the names. Not taken: D.pth, optimisers, group norm, nets of other code. `agon sample OUT` then
     draws images.
 
-    Example: python -m trainer.publish import biggan-pytorch G_ema.pth ./biggan
+    Example: `agon import biggan-pytorch G_ema.pth ./biggan`
     """
     with said():
         if out.exists():
@@ -117,4 +118,4 @@ def _print(path: Path, model: str, as_json: bool) -> None:
 
 
 if __name__ == "__main__":
-    app()
+    commandline.run(app, "trainer.publish")

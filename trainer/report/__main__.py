@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from trainer import commandline
 from trainer.errors import TrainingError
 from trainer.publish.package import verify_checksums
 from trainer.publish.pull import package_of
@@ -27,14 +28,13 @@ NAME@alias or NAME/version. A model's curves come from its MLflow run; MLflow is
 What needs the training data (nearest images, truncation scores, what a classifier sees) is left out, saying why, where they can't be
 read; --data says where they are.
 
-\b
-  python -m trainer.report runs/dcgan-digits --out report/ --open
-  python -m trainer.report demo@champion --out report/ --data shards/"""
+- `agon report runs/dcgan-digits --out report/ --open`
+- `agon report demo@champion --out report/ --data shards/`"""
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app = commandline.program()
 
 
-@app.command(help=HELP)
+@app.command(help=HELP, context_settings=commandline.CONTEXT)
 def main(
     target: Annotated[str, typer.Argument(metavar="TARGET", help="A job's or package's folder, or a model's name.")],
     out: Annotated[Path, typer.Option(help="Folder for report.html; made if it isn't there.")],
@@ -48,7 +48,8 @@ def main(
     open_: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
     json_: Annotated[bool, typer.Option("--json", help='Print {"path": …, "target": …}.')] = False,
     cache_dir: Annotated[
-        Path | None, typer.Option(help="Packed builtin data and feature extractors [default: $AGON_HOME/cache].")
+        Path | None,
+        typer.Option(help="Packed builtin data and feature extractors.", show_default="$AGON_HOME/cache"),
     ] = None,
 ) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
@@ -83,4 +84,4 @@ def make(target: str, out: Path, where: Where) -> Path:
 
 
 if __name__ == "__main__":
-    app()
+    commandline.run(app, "trainer.report")

@@ -8,15 +8,16 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
+from trainer import commandline
 from trainer.report.search import write_search_report
 from trainer.search.trial import read_trials
 from trainer.wire import SearchFile
 
 SEARCH_FILE = "search.json"
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app = commandline.program()
 
 
-@app.command()
+@app.command(context_settings=commandline.CONTEXT)
 def main(
     folder: Annotated[Path, typer.Argument(metavar="SEARCH_FOLDER", help="Folder with search.json and trials/.")],
     out: Annotated[Path, typer.Option(help="Folder for report.html; made if it isn't there.")],
@@ -33,4 +34,4 @@ def main(
 
 
 if __name__ == "__main__":
-    app()
+    commandline.run(app, "trainer.report.search")
