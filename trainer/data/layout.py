@@ -103,7 +103,8 @@ def imbalance(names: tuple[str, ...], counts: tuple[int, ...]) -> list[str]:
         (most, high), (least, low) = filled.most_common()[0], filled.most_common()[-1]
         if high >= IMBALANCE * low:
             warnings.append(
-                f"classes are imbalanced: {high:,} images of {most!r}, {low:,} of {least!r}; a job draws them in this proportion"
+                f"classes are imbalanced: {high:,} images of {most!r}, {low:,} of {least!r}; a job draws them in this "
+                "proportion, unless data.sampling is balanced"
             )
     return warnings
 

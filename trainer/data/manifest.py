@@ -16,6 +16,7 @@ from trainer.errors import BadDataError
 from trainer.families.table import can_be
 from trainer.schema import Frozen
 from trainer.spec import FieldError, JobSpec
+from trainer.spec.sampling import class_weights, wrong_weights
 
 MANIFEST = "dataset.json"
 MAX_MANIFEST = 64 << 20
@@ -140,6 +141,12 @@ def mismatches(manifest: DatasetManifest, spec: JobSpec) -> list[FieldError]:
     if spec.data.held_out >= manifest.samples:
         message = f"the data has {manifest.samples} images, so none would be left to train on"
         found.append(_mismatch("data.held_out", spec.data.held_out, message, "hold out a few percent of them"))
+    found += wrong_weights(spec.data, manifest.classes)
+    if spec.data.sampling != "natural" and manifest.classes and not found:
+        weights = class_weights(spec.data, manifest.classes)
+        if not any(weight and count for weight, count in zip(weights, manifest.class_counts, strict=True)):
+            message, fix = "leave no class that has images", "give one of them a weight above 0"
+            found.append(_mismatch("data.weights", spec.data.model_dump(mode="json")["weights"], message, fix))
     scarce = [metric for metric in spec.evaluation.metrics if manifest.samples < LEAST_IMAGES.get(metric, 1)]
     if scarce:
         needed = max(LEAST_IMAGES[metric] for metric in scarce)

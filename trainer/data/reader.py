@@ -6,7 +6,7 @@ Shape legend: B batch, C channels, H height, W width.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from threading import Lock
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from trainer.data.codec import BadImageError, decode
 from trainer.data.order import Ints
+from trainer.data.sampling import UNKNOWN
 from trainer.data.shards import OpenShard, ShardStore
 from trainer.errors import BadDataError
 
@@ -56,6 +57,19 @@ class Reader:
             images[row], labels[row] = self._one(int(samples[row]), row, substitutes)
         return images, labels
 
+    def labels(self, sizes: Sequence[int]) -> Ints:
+        """Labels int64 of the first `sizes[i]` samples of each shard i; opens them all. UNKNOWN for those of a shard that can't
+        be read, if `skip`; else raises BadDataError, with its name."""
+        found = []
+        for number, size in enumerate(sizes):
+            try:
+                found.append(self._opened(number).labels[:size])
+            except BadDataError:
+                if not self.skip:
+                    raise
+                found.append(np.full(size, UNKNOWN, dtype=np.int64))
+        return np.concatenate(found)
+
     def shards_of(self, samples: Ints) -> list[int]:
         """Numbers of the shards that hold these samples."""
         numbers: list[int] = np.unique(np.searchsorted(self._ends, samples, side="right")).tolist()
@@ -78,16 +92,18 @@ class Reader:
     def _decoded(self, sample: int) -> tuple[NDArray[np.uint8], int]:
         number = int(np.searchsorted(self._ends, sample, side="right"))
         inside = sample - int(self._firsts[number])
-        name = self.store.manifest.shards[number].name
-        try:
-            shard = self.store.open(number)
-        except BadDataError as error:
-            self._count(name, str(error))
-            raise
+        shard = self._opened(number)
         image, label = self._decode(shard, inside), int(shard.labels[inside])
         if self._kept:
             self._kept.keep(sample, image, label)
         return image, label
+
+    def _opened(self, number: int) -> OpenShard:
+        try:
+            return self.store.open(number)
+        except BadDataError as error:
+            self._count(self.store.manifest.shards[number].name, str(error))
+            raise
 
     def _decode(self, shard: OpenShard, inside: int) -> NDArray[np.uint8]:
         channels, resolution, _ = self._image

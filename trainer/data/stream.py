@@ -22,9 +22,11 @@ from trainer.data.locate import ANYWHERE, Location, locate
 from trainer.data.manifest import DatasetManifest, manifest_at, mismatches
 from trainer.data.order import Order
 from trainer.data.reader import Reader
+from trainer.data.sampling import NoClassError, WeightedOrder
 from trainer.data.shards import ShardStore
 from trainer.errors import BadDataError, BadSpecError, DataAwayError
 from trainer.spec import JobSpec
+from trainer.spec.sampling import class_weights
 
 AHEAD = 2
 """Batches decoded ahead per thread."""
@@ -61,19 +63,18 @@ class Dataset:
         return dict(self._reader.skipped)
 
     def stream(self, batch: int, seed: int, rank: int, world: int, start: int) -> Iterator[RealBatch]:
-        """Rank `rank`'s rows of the global batches start, start + 1, … without end.
+        """Rank `rank`'s rows of the global batches start, start + 1, … without end, in the order of `data.sampling`.
 
         batch: images of a global batch. Concatenated over the ranks, batch t is the same for every world size.
         The iterator raises BadDataError when it comes to data that can't be read, DataAwayError for data that can't be reached
-        now; close it to stop its threads.
+        now; close it to stop its threads. Sampling by class must know every label, so it opens all shards here, and raises here.
         Raises ValueError if world doesn't divide the lanes, or the lanes don't divide the batch.
         """
         lanes = self._data.lanes
         if not 0 <= rank < world or lanes % world or start < 0:
             raise ValueError(f"rank {rank} of {world} with {lanes} lanes from batch {start}: is not possible")
-        order = Order(self.manifest.digest, self._trained_on(), seed, lanes, batch)
         own = range(rank * lanes // world, (rank + 1) * lanes // world)
-        return self._batches(order, own, start)
+        return self._batches(self._order(seed, batch), own, start)
 
     @property
     def held_out(self) -> range:
@@ -88,6 +89,20 @@ class Dataset:
         order = Order(self.manifest.digest, [shard.samples for shard in self.manifest.shards], 0, 1, 1)
         images, labels = self._reader.read(samples, lambda row: order.substitutes(int(samples[row])))
         return torch.from_numpy(images), torch.from_numpy(labels)
+
+    def _order(self, seed: int, batch: int) -> Order:
+        sizes = self._trained_on()
+        if self._data.sampling == "natural":
+            return Order(self.manifest.digest, sizes, seed, self._data.lanes, batch)
+        weights = class_weights(self._data, self.manifest.classes)
+        try:
+            return WeightedOrder(
+                self.manifest.digest, sizes, seed, self._data.lanes, batch, self._reader.labels(sizes), weights
+            )
+        except NoClassError as error:
+            raise BadDataError(
+                f"{self._store.location.url}: {error}; use another data.sampling or data.held_out"
+            ) from error
 
     def _trained_on(self) -> list[int]:
         """Samples of each shard that are trained on; shards from which none is are left out, which are the last ones."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from trainer.families.table import families_with
 from trainer.spec.errors import FieldError, short
+from trainer.spec.sampling import wrong_weights
 from trainer.spec.sections import LossName, MicroBatch, Objective
 from trainer.strict import MAX_INTEGER
 
@@ -23,6 +24,7 @@ def problems(spec: JobSpec) -> Iterator[FieldError]:
     yield from _batch(spec)
     yield from _workers(spec)
     yield from _penalties(spec)
+    yield from _sampling(spec)
     yield from _builtin_data(spec)
     if spec.evaluation.truncations and spec.arch.latent.distribution != "normal":
         given = list(spec.evaluation.truncations)
@@ -156,9 +158,21 @@ def _penalties(spec: JobSpec) -> Iterator[FieldError]:
             yield _wrong(path, kind, message, f"leave it out, or use a D without batch norm, e.g. {other}")
 
 
+def _sampling(spec: JobSpec) -> Iterator[FieldError]:
+    """That weights are given where they are used, and only there; which classes there are, the data say."""
+    data, weights = spec.data, spec.data.weights
+    if (data.sampling == "weights") != (weights is not None):
+        message = "are missing" if weights is None else f"mean nothing to data.sampling {data.sampling}"
+        fix = "give e.g. {cat: 2, dog: 1}" if weights is None else "leave them out, or use data.sampling=weights"
+        yield _wrong("data.weights", weights, message, fix)
+    if isinstance(weights, tuple) and not any(weights):
+        yield _wrong("data.weights", list(weights), "leave no class to draw", "give one of them a weight above 0")
+
+
 def _builtin_data(spec: JobSpec) -> Iterator[FieldError]:
     if spec.data.url != "builtin:digits":
         return
+    yield from wrong_weights(spec.data, [str(digit) for digit in range(10)])
     if spec.arch.channels != 1:
         yield _wrong("arch.channels", spec.arch.channels, "does not fit builtin:digits, which is grey", "use 1")
     if spec.arch.classes not in (0, 10) and spec.arch.label_use != "none":

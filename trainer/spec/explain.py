@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, get_origin
 
 from pydantic import BaseModel, ValidationError
 
 from trainer.spec.errors import FIELDS, FieldError, short
 from trainer.spec.job import JobSpec
-from trainer.spec.paths import Kinds, descend, fields, kinds_of, models, solid, tagged
+from trainer.spec.paths import Kinds, containers, descend, fields, kinds_of, models, solid, tagged
 
 MOST_ERRORS = 200
 """That are put into words: each may search for names that were meant."""
@@ -67,6 +67,9 @@ def _place(loc: tuple[int | str, ...], model: type[BaseModel]) -> tuple[tuple[st
             continue
         if len(models(kinds)) == 1 and len(solid(kinds)) > 1 and not descend(kinds, part):  # a number, or a section
             kinds = models(kinds)
+            continue
+        if len(containers(kinds)) > 1:  # a mapping or a list
+            kinds = tuple(kind for kind in containers(kinds) if get_origin(kind).__name__ == part)
             continue
         path.append(part)
         parent = parent if part.isdigit() else kinds  # an item of a list is described by the list's field

@@ -13,7 +13,7 @@ def identity(spec: JobSpec) -> dict[str, Any]:
     raw = spec.model_dump(mode="json")
     chosen = {key: raw[key] for key in ("spec_version", "arch", "objective", "optimizers", "ema")}
     chosen["train"] = {key: raw["train"][key] for key in ("batch", "precision", "seed")}
-    chosen["data"] = {key: raw["data"][key] for key in ("lanes", "mirror", "held_out", "digest")}
+    chosen["data"] = {key: raw["data"][key] for key in ("lanes", "sampling", "weights", "mirror", "held_out", "digest")}
     return dict(_flat(chosen, ""))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, get_origin
 
 import yaml
 
@@ -12,7 +12,7 @@ from trainer.spec.errors import FieldError, SpecError, short
 from trainer.spec.explain import suggest
 from trainer.spec.files import parse_spec
 from trainer.spec.job import JobSpec
-from trainer.spec.paths import Kinds, descend, fields, is_text, models, tagged
+from trainer.spec.paths import Kinds, containers, descend, fields, is_text, models, tagged
 from trainer.spec.text import read_yaml
 
 TAGS = ("family", "kind")
@@ -85,13 +85,18 @@ def _child(node: Any, part: str, kinds: Kinds, path: str) -> Any:
         child = node[index] if index is not None and index < len(node) else None
     else:
         child = node.get(part)
-        if child is None and models(descend(kinds, part)):
+        if child is None and _holds_names(descend(kinds, part)):
             child = node[part] = {}
     if not isinstance(child, dict | list):
         known = node if isinstance(node, dict) else [str(index) for index in range(len(node))]
         message = f"there is no section {part[:40]!r}"
         raise SpecError([FieldError(path=path, message=message, fix=suggest(part[:40], known))])
     return child
+
+
+def _holds_names(kinds: Kinds) -> bool:
+    """Whether a section or a mapping may lie there."""
+    return bool(models(kinds)) or any(get_origin(kind) is dict for kind in containers(kinds))
 
 
 def _set_item(items: list[Any], leaf: str, value: Any, path: str) -> None:

@@ -59,6 +59,11 @@ def solid(kinds: Kinds) -> Kinds:
     return tuple(kind for kind in kinds if kind is not NoneType)
 
 
+def containers(kinds: Kinds) -> Kinds:
+    """Those kinds that are mappings or lists. Where both may be, their tags are `dict` and `tuple`."""
+    return tuple(kind for kind in kinds if get_origin(kind) in (dict, tuple))
+
+
 def tagged(kinds: Kinds, tag: str, value: Any) -> Kinds:
     """Those models whose Literal field `tag` admits `value`."""
     return tuple(

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Discriminator, Field, Tag, field_validator
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, field_validator
 
 from trainer.schema import MOST_BATCH, MOST_IMAGES, MOST_STEPS, MOST_WEIGHT, Frozen
 
@@ -15,6 +15,8 @@ LossName = Literal["minimax", "non-saturating", "hinge", "wasserstein", "least-s
 MetricName = Literal["fid", "kid", "precision", "recall", "reconstruction"]
 HIGHER_IS_BETTER: frozenset[str] = frozenset({"precision", "recall"})
 """Of the metrics, those of which more is better; of the others less is."""
+LEAST_WEIGHT = 0.001
+"""Smallest weight of a class that is drawn at all."""
 
 
 def _location(url: str) -> str:
@@ -29,6 +31,32 @@ def _location(url: str) -> str:
     except ValueError as error:
         raise ValueError(f"is no URL: {error}") from None
     return url
+
+
+def _by_text(weights: object) -> object:
+    """YAML reads a class called 7 as a number; here it is a name like others."""
+    if not isinstance(weights, Mapping):
+        return weights
+    return {str(name) if isinstance(name, int) else name: weight for name, weight in weights.items()}
+
+
+def _drawn(weights: Mapping[str, float] | tuple[float, ...]) -> Mapping[str, float] | tuple[float, ...]:
+    every = weights.values() if isinstance(weights, Mapping) else weights
+    if wrong := [weight for weight in every if 0 < weight < LEAST_WEIGHT]:
+        raise ValueError(f"{wrong[0]:g} is too small; give 0, or {LEAST_WEIGHT:g} to 1000")
+    return weights
+
+
+_Weight = Annotated[float, Field(ge=0, le=1000)]
+Weights = Annotated[
+    Annotated[
+        Annotated[dict[str, _Weight], BeforeValidator(_by_text), Tag("dict")]
+        | Annotated[tuple[_Weight, ...], Tag("tuple")],
+        Discriminator(lambda given: "dict" if isinstance(given, Mapping) else "tuple"),
+    ],
+    AfterValidator(_drawn),
+    Field(min_length=1, max_length=100_000),
+]
 
 
 class Data(Frozen):
@@ -46,6 +74,12 @@ class Data(Frozen):
     """A shard that stays missing, truncated or altered after retries: `fail` the job, or `skip` and count it."""
     held_out: int = Field(default=0, ge=0, le=MOST_IMAGES)
     """Images at the dataset's end that are never trained on (packing shuffles them): `sentinel.d_gap` needs some, e.g. 1000."""
+    sampling: Literal["natural", "balanced", "weights"] = "natural"
+    """How often classes are drawn to train on: as often as they occur, all equally often, or by `data.weights`. Scores compare
+    with the data as they are."""
+    weights: Weights | None = None
+    """With `sampling: weights`, how often classes are drawn relative to each other: a mapping of name or number (others have 1), or
+    a list of all in label order. 0 leaves a class out."""
     mirror: bool = False
     """Flip images horizontally at random (a pure function of seed, batch and row)."""
 
