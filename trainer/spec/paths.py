@@ -61,7 +61,8 @@ def solid(kinds: Kinds) -> Kinds:
 
 def containers(kinds: Kinds) -> Kinds:
     """Those kinds that are mappings or lists. Where both may be, their tags are `dict` and `tuple`."""
-    return tuple(kind for kind in kinds if get_origin(kind) in (dict, tuple))
+    origins: list[tuple[Any, Any]] = [(kind, get_origin(kind)) for kind in kinds]
+    return tuple(kind for kind, origin in origins if origin in (dict, tuple))
 
 
 def tagged(kinds: Kinds, tag: str, value: Any) -> Kinds:
