@@ -12,7 +12,7 @@ from trainer.spec.errors import FieldError, SpecError, short
 from trainer.spec.explain import suggest
 from trainer.spec.files import parse_spec
 from trainer.spec.job import JobSpec
-from trainer.spec.paths import Kinds, containers, descend, fields, is_text, models, tagged
+from trainer.spec.paths import Kinds, descend, fields, is_text, models, tagged
 from trainer.spec.text import read_yaml
 
 TAGS = ("family", "kind")
@@ -96,7 +96,8 @@ def _child(node: Any, part: str, kinds: Kinds, path: str) -> Any:
 
 def _holds_names(kinds: Kinds) -> bool:
     """Whether a section or a mapping may lie there."""
-    return bool(models(kinds)) or any(get_origin(kind) is dict for kind in containers(kinds))
+    origins: list[Any] = [get_origin(kind) for kind in kinds]
+    return bool(models(kinds)) or dict in origins
 
 
 def _set_item(items: list[Any], leaf: str, value: Any, path: str) -> None:
