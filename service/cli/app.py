@@ -109,8 +109,10 @@ def _explain(error: Exception) -> None:
         count = len(error.errors)
         fail(f"the spec is not valid: {count} field{'s are' if count != 1 else ' is'} wrong", Exit.USAGE, error.errors)
     if isinstance(error, ApiError):
-        code = Exit.USAGE if error.status == 422 else Exit.REFUSED
-        fail("the API refused the request" if error.errors else str(error), code, error.errors)
+        from service.cli.words import refusal
+
+        message, fields = refusal(error)
+        fail(message, Exit.USAGE if error.status == 422 else Exit.REFUSED, fields)
     if isinstance(error, NotConfigured | Unreachable):
         fail(str(error), Exit.UNREACHABLE)
     if isinstance(error, ClientError | StackError | OSError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection
+from datetime import UTC, datetime
 from typing import Generic, Protocol, TypeVar
 
 from rich.console import Console, RenderableType
@@ -27,6 +28,10 @@ class View(Protocol):
     id: str
     name: str
     state: str
+    wish: str
+    """What it is asked to become, if that is not carried out yet."""
+    begun: datetime | None
+    """When it was submitted."""
 
     def apply(self, event: Event) -> list[str]:
         """Take the event in; lines to say of it."""
@@ -50,10 +55,10 @@ V = TypeVar("V", bound=View)
 
 
 class Show(Generic[V]):
-    """Says what happens, with the time since it began. Entered while the run is followed."""
+    """Says what happens, with the run's own time: since it was submitted. Entered while the run is followed."""
 
     def __init__(self, view: V, console: Console, style: Style) -> None:
-        self.view, self.console, self.style, self.begun = view, console, style, time.monotonic()
+        self.view, self.console, self.style = view, console, style
 
     def __enter__(self) -> None:
         pass
@@ -64,8 +69,18 @@ class Show(Generic[V]):
     def on_event(self, event: Event) -> None:
         """One more event."""
         for line in self.view.apply(event):
-            stamp = f"{seconds(time.monotonic() - self.begun):>6}  "
-            self.console.print(Text.assemble((stamp, "dim"), (line, self.style(line))))
+            self.console.print(Text.assemble((f"{self._time(event):>7}  ", "dim"), (line, self.style(line))))
+
+    def _time(self, event: Event) -> str:
+        """Of what has happened, not of now: what is read again after a while says when it was."""
+        if self.view.begun is None:
+            return ""
+        at = event.time or datetime.now(UTC)
+        return seconds(max(0.0, (_aware(at) - _aware(self.view.begun)).total_seconds()))
+
+
+def _aware(moment: datetime) -> datetime:
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 class Plain(Show[V]):
@@ -112,9 +127,17 @@ class Drawn(Show[V]):
         found = Table.grid(padding=(0, 1))
         view = self.view
         found.add_row(
-            self.spinner, Text(view.name, "bold"), Text(view.id, "dim"), state(view.state), Text(doing, "yellow")
+            self.spinner,
+            Text(view.name, "bold"),
+            Text(view.id, "dim"),
+            state(view.state),
+            Text(f"{view.wish} … {doing}" if view.wish else doing, "yellow"),
         )
         return found
+
+    def figures(self) -> Text:
+        """The figures, on as many lines as they need: none is cut."""
+        return Text(self.view.numbers(), no_wrap=False, overflow="fold")
 
     def bar(self, *words: str) -> Table:
         """How far it is."""

@@ -5,13 +5,15 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
 
-from service.cli.output import Exit, ago, err, note, out, print_json, print_table, seconds, state
+from service.cli import facts
+from service.cli.arguments import JobState
+from service.cli.output import Exit, ago, err, note, out, print_json, print_table, state
 from service.cli.specs import Json, Set
 
 if TYPE_CHECKING:
@@ -21,6 +23,8 @@ JobArgument = Annotated[
     str, typer.Argument(metavar="JOB", help="A job's id, or its name (then the newest of that name).")
 ]
 LOG_POLL_SECONDS = 1.0
+LOOK_SECONDS = 2.0
+"""After a submission, for the control plane's first look at the job."""
 
 
 def submit(
@@ -41,8 +45,8 @@ def submit(
 ) -> None:
     """Submit a job. With --wait: live progress, and exit code 1 unless it succeeds; Ctrl-C leaves the job running.
 
-    Without --wait the job's id alone goes to stdout. Relative data paths are taken from the current folder. A trial's job
-    goes on from the trial's newest checkpoint, to ten times its images unless train.images is set.
+    Without --wait the job's id alone goes to stdout; if it has to wait, or can't run on this cluster as it is now, the
+    reason is told. Relative data paths are taken from the current folder. A trial's job goes on from the trial's newest checkpoint, to ten times its images unless train.images is set.
 
     Examples:
 
@@ -61,6 +65,8 @@ def submit(
         job = client.submit(body) if body is not None else _onward(client, str(from_trial), scratch, set_ or ())
         if not wait:
             _print_submitted(job, json_)
+            if not json_:
+                _say_why_it_waits(client, job)
             return
         err.print(Text.assemble("submitted ", (job.id, "bold")))
         _follow(client, job, json_)
@@ -87,7 +93,7 @@ def watch(job: JobArgument, json_: Json = False) -> None:
 
 
 def jobs(
-    state_: Annotated[str | None, typer.Option("--state", help="Only jobs in this state.")] = None,
+    state_: JobState = None,
     name: Annotated[str | None, typer.Option(help="Only jobs of this name.")] = None,
     family: Annotated[str | None, typer.Option(help="Only jobs of this family.")] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="At most so many.")] = 20,
@@ -106,13 +112,18 @@ def jobs(
     with _client() as client:
         every = client.every_job(state=state_, name=name, family=family, limit=min(limit, 100))
         found = list(islice(every, limit))
+        filters = {"--state": state_, "--name": name, "--family": family}
+        others = client.jobs(limit=100) if not found and any(filters.values()) else None
     if json_:
         print_json([job.model_dump(mode="json") for job in found])
         return
-    rows = [(job.id, job.name, state(job.state), _done(job), _score(job), ago(job.created_at)) for job in found]
-    print_table(
-        ("job", "name", "state", "done", "score", "submitted"), rows, "no jobs; submit one: agon submit dcgan-digits"
-    )
+    rows = [
+        (job.id, job.name, facts.state_of(job), facts.done(job), facts.score(job), ago(job.created_at)) for job in found
+    ]
+    empty = "no jobs; submit one: agon submit dcgan-digits"
+    if others is not None and others.items:
+        empty = facts.none_match("job", filters, len(others.items), others.next_cursor is not None)
+    print_table(("job", "name", "state", "done", "score", "submitted"), rows, empty)
 
 
 def show(job: JobArgument, json_: Json = False) -> None:
@@ -128,14 +139,15 @@ def show(job: JobArgument, json_: Json = False) -> None:
     if json_:
         print_json(found.model_dump(mode="json"))
         return
-    rows = [(key, value) for key, value in _facts(found) if value]
+    rows = [(key, value) for key, value in facts.facts(found) if value]
     width = max(len(key) for key, _ in rows)
     for key, value in rows:
         out.print(Text.assemble((f"{key:<{width}}  ", "bold"), value))
 
 
 def events(
-    job: JobArgument, after: Annotated[str | None, typer.Option(help="Only events behind this id.")] = None
+    job: JobArgument,
+    after: Annotated[int | None, typer.Option(min=0, help="Only events behind this id, a number.")] = None,
 ) -> None:
     """Print a job's events as JSON lines, from the first, until it has ended.
 
@@ -147,7 +159,7 @@ def events(
     with _client() as client:
         found = find(client, job)
         with _leaving(found):
-            for event in client.events(found.id, after=after):
+            for event in client.events(found.id, after=None if after is None else str(after)):
                 sys.stdout.write(event.model_dump_json() + "\n")
                 sys.stdout.flush()
 
@@ -253,13 +265,12 @@ def find(client: Client, text: str) -> Job:
     """A job by id, or the newest by name. Raises NotFound."""
     from service.client import Invalid, NotFound
 
-    try:
+    with suppress(NotFound, Invalid):  # it is no id, or not even like one
         return client.job(text)
-    except (NotFound, Invalid) as error:
-        named = client.jobs(name=text, limit=1).items
-        if not named:
-            raise error
-        return named[0]
+    with suppress(Invalid):
+        if named := client.jobs(name=text, limit=1).items:
+            return named[0]
+    raise NotFound(404, "Not found", f"no job {text!r}; agon jobs lists them", [])
 
 
 def _follow(client: Client, job: Job, json_: bool) -> None:
@@ -301,35 +312,14 @@ def _print_submitted(job: Job, json_: bool) -> None:
     note(f"follow it: agon watch {job.id}   its log: agon logs {job.id} -f   stop it: agon cancel {job.id}")
 
 
-def _done(job: Job) -> str:
-    return f"{job.progress.share:.0%}" if job.progress else "–"
+def _say_why_it_waits(client: Client, job: Job) -> None:
+    """Once the control plane has looked at the job, if it does so soon: why it doesn't start."""
+    from service.client import ClientError
 
-
-def _score(job: Job) -> str:
-    return ", ".join(f"{name} {value:.4g}" for name, value in job.progress.scores.items()) if job.progress else ""
-
-
-def _facts(job: Job) -> Iterator[tuple[str, Text | str]]:
-    yield "job", job.id
-    yield "name", job.name
-    yield "state", state(job.state)
-    yield "reason", job.reason or ""
-    yield "failure", f"{job.failure.kind}: {job.failure.reason}" if job.failure else ""
-    if progress := job.progress:
-        total = progress.total_images or 0
-        yield "progress", f"{progress.share:.0%}: step {progress.step}, {progress.images:,} of {total:,} images"
-        if not job.ended:
-            speed = f"{progress.images_per_second:,.0f} images/s" if progress.images_per_second else ""
-            yield "speed", f"{speed}, ETA {seconds(progress.eta_seconds)}" if speed else ""
-        yield "losses", ", ".join(f"{name} {value:.4g}" for name, value in progress.metrics.items())
-        yield "scores", _score(job)
-    if job.model:
-        champion = " (champion)" if job.model.champion else ""
-        yield "model", f"models:/{job.model.name}/{job.model.version}{champion}: {job.model.verdict}"
-    yield "trial", job.trial or ""
-    yield "attempt", str(job.attempt)
-    yield "mlflow run", job.mlflow_run_id or ""
-    yield "submitted", f"{ago(job.created_at)}"
-    if job.started_at and job.finished_at:
-        yield "took", seconds((job.finished_at - job.started_at).total_seconds())
-    yield "digest", job.spec_digest
+    until = time.monotonic() + LOOK_SECONDS
+    with suppress(ClientError):  # the job is submitted, whatever becomes of this
+        while job.state == "submitted" and time.monotonic() < until:
+            time.sleep(0.1)
+            job = client.job(job.id)
+    if job.state in ("submitted", "queued") and job.reason:
+        note(f"it {job.reason}")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
+from service.cli.facts import losses, wish
 from service.cli.output import seconds
 from service.client import TERMINAL, Event, Job
 
 SHOWN_METRICS = 6
+"""At most, the losses first."""
 
 
 @dataclass
@@ -29,12 +32,20 @@ class JobView:
     metrics: dict[str, float] = field(default_factory=dict)
     doing: str = ""
     """What it does beside training steps, e.g. publishing."""
+    begun: datetime | None = None
+    """When it was submitted: its clock runs from there."""
+    wish: str = ""
+    """What it was asked to become when it was last looked at, until its state changes."""
+    attempt: int = 0
+    """The newest; figures are its own."""
+    past: JobView | None = None
+    """What earlier attempts tell of, when their events are read again."""
 
     @classmethod
     def of(cls, job: Job) -> JobView:
         """The view before any event."""
         total = job.spec.get("train", {}).get("images", 0)
-        return cls(job.name, job.id, total_images=int(total))
+        return cls(job.name, job.id, total_images=int(total), begun=job.created_at, wish=wish(job))
 
     @property
     def share(self) -> float:
@@ -43,7 +54,15 @@ class JobView:
 
     def apply(self, event: Event) -> list[str]:
         """Take in one event."""
-        if event.kind == "progress":  # after a restart it goes back to the checkpoint, and so does the bar
+        if event.attempt < self.attempt:
+            if event.attempt == 0:
+                return []
+            self.past = self.past or replace(self, attempt=event.attempt, reason="")
+            return self.past.apply(event)
+        if event.attempt > self.attempt:
+            self.attempt, self.step, self.images = event.attempt, 0, 0
+            self._nothing_measured()
+        if event.kind in ("progress", "started", "rolled-back"):  # after a restart: back to the checkpoint
             self.step, self.images = event.step, event.images
         handler = getattr(self, f"_on_{event.kind.replace('-', '_')}", None)
         lines: list[str] = handler(event.data) if handler else []
@@ -56,11 +75,19 @@ class JobView:
             parts.append(f"{self.images_per_second:,.0f} images/s")
         if self.eta_seconds is not None and self.state not in TERMINAL:
             parts.append(f"ETA {seconds(self.eta_seconds)}")
-        parts += [f"{name} {value:.4g}" for name, value in list(self.metrics.items())[:SHOWN_METRICS]]
-        return " · ".join(parts)
+        minimised, measured = losses(self.metrics)
+        shown = list({**minimised, **measured}.items())[:SHOWN_METRICS]
+        return " · ".join([*parts, *(f"{name} {value:.4g}" for name, value in shown)])
+
+    def _nothing_measured(self) -> None:
+        """What trains now has told no figures yet."""
+        self.metrics, self.images_per_second, self.eta_seconds, self.doing = {}, None, None, ""
 
     def _on_state(self, data: dict[str, Any]) -> list[str]:
         before, self.state = self.state, str(data.get("state", self.state))
+        self.wish = self.wish if before in ("", self.state) else ""
+        if self.state in ("submitted", "queued", "starting"):
+            self._nothing_measured()
         self.reason = str(data.get("reason") or "") if self.state != "running" else ""
         failure = data.get("failure") or {}
         if self.state == "failed":
@@ -76,11 +103,13 @@ class JobView:
 
     def _on_started(self, data: dict[str, Any]) -> list[str]:
         self.reason = ""
+        self._nothing_measured()
         self.total_images = int(data.get("total_images") or self.total_images)
         workers, device = data.get("workers", 1), data.get("device", "cpu")
         resumed = data.get("resumed_from")
         where = f"on {workers} worker{'s' if workers != 1 else ''} ({device})"
-        return [f"training {where}" + (f", resumed from step {resumed}" if resumed is not None else "")]
+        which = f"attempt {self.attempt}: " if self.attempt > 1 else ""
+        return [f"{which}training {where}" + (f", resumed from step {resumed}" if resumed is not None else "")]
 
     def _on_progress(self, data: dict[str, Any]) -> list[str]:
         self.reason = self.doing = ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from rich.console import Console, Group, RenderableType
-from rich.text import Text
 
 from service.cli.follow import Drawn, Plain
 from service.cli.output import err
@@ -27,7 +26,7 @@ class _Live(Drawn[JobView]):
         head = self.head(view.doing or view.reason)
         if not view.step:
             return head
-        return Group(head, self.bar(f"{view.images:,} of {view.total_images:,} images"), Text(view.numbers()))
+        return Group(head, self.bar(f"{view.images:,} of {view.total_images:,} images"), self.figures())
 
 
 def _style(line: str) -> str:

@@ -64,8 +64,17 @@ class JobFailed(ClientError):
 class ApiError(ClientError):
     """The API refused; a problem document (RFC 9457)."""
 
-    def __init__(self, status: int, title: str, detail: str, errors: list[FieldError], request_id: str = "") -> None:
+    def __init__(
+        self,
+        status: int,
+        title: str,
+        detail: str,
+        errors: list[FieldError],
+        request_id: str = "",
+        method: str = "",
+    ) -> None:
         self.status, self.title, self.detail, self.errors, self.request_id = status, title, detail, errors, request_id
+        self.method = method  # of the request
         super().__init__(detail or title)
 
 
@@ -126,6 +135,7 @@ def from_response(response: httpx.Response) -> ClientError:
         str(document.get("detail", "")),
         fields,
         str(document.get("request_id", "")),
+        response.request.method,
     )
 
 

@@ -165,6 +165,8 @@ class Event(Reply):
     """What `events(after=…)` takes to go on behind it."""
     kind: str
     data: dict[str, Any] = Field(default_factory=dict)
+    attempt: int = 0
+    """Of the job, that it tells of; 0 before the first."""
     step: int = 0
     images: int = 0
     time: datetime | None = None

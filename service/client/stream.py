@@ -72,6 +72,6 @@ def _event(message: ServerSentEvent) -> Event:
     except ValueError as error:
         raise UnreadableReply(f"an event that is no JSON: {message.data[:80]!r}") from error
     if "kind" in body and isinstance(body.get("data"), dict):
-        known = {name: body[name] for name in ("step", "images", "time") if name in body}
+        known = {name: body[name] for name in ("attempt", "step", "images", "time") if name in body}
         return Event(id=message.id, kind=message.event, data=body["data"], **known)
-    return Event(id=message.id, kind=message.event, data=body, time=body.get("time"))
+    return Event(id=message.id, kind=message.event, data=body, attempt=body.get("attempt") or 0, time=body.get("time"))

@@ -14,7 +14,6 @@ from typing import Literal, NamedTuple
 
 from service.gateway.ray_jobs import Node
 
-NEVER_FIX = "it starts once such nodes are there; or cancel it and lower resources.workers or resources.cpus_per_worker"
 NEAR = 10
 """So many are counted one by one; a job behind more of them waits for these, whatever is free at the moment."""
 Lack = Literal["", "cpu", "gpu", "any"]
@@ -109,7 +108,7 @@ class Line:
         if not self._empty.nodes:
             return Verdict(False, f"waits for {mine.words}; the cluster has no nodes", "any")
         reason = _why_never(self._empty, mine)
-        return None if reason is None else Verdict(False, f"{reason}; {NEVER_FIX}")
+        return None if reason is None else Verdict(False, f"{reason}; {_never_fix(mine)}")
 
     def _waits(self, mine: Need) -> Verdict:
         lacks = _lack(self._free, mine)
@@ -119,6 +118,13 @@ class Line:
         if self._waiting and self._free.holds(mine):
             return Verdict(False, f"waits for {mine.words}, which {self._earlier} will take first", "any")
         return Verdict(False, f"waits for {mine.words}; {_shown(self._empty, self._free, mine)}", lacks)
+
+
+def _never_fix(mine: Need) -> str:
+    """What can be done about a job that the cluster can never hold: the fields that make it large."""
+    asked = {"workers": mine.workers > 1, "cpus_per_worker": mine.cpus > 0, "gpus_per_worker": mine.gpus > 0}
+    fields = " or ".join(f"resources.{name}" for name, large in asked.items() if large)
+    return f"it starts once such nodes are there; or cancel it and lower {fields}"
 
 
 def why_never(nodes: Sequence[Node], mine: Need) -> str | None:

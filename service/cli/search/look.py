@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
+from service.cli import facts
+from service.cli.arguments import SearchState, TrialState
 from service.cli.output import ago, note, out, print_json, print_table, seconds, state
 from service.cli.search.arguments import SearchArgument, connect
 from service.cli.specs import Json
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def list_(
-    state_: Annotated[str | None, typer.Option("--state", help="Only searches in this state.")] = None,
+    state_: SearchState = None,
     name: Annotated[str | None, typer.Option(help="Only searches of this name.")] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="At most so many.")] = 20,
     json_: Json = False,
@@ -36,14 +38,18 @@ def list_(
 
     with connect() as client:
         found = list(islice(client.every_search(state=state_, name=name, limit=min(limit, 100)), limit))
+        filters = {"--state": state_, "--name": name}
+        others = client.searches(limit=100) if not found and any(filters.values()) else None
     if json_:
         print_json([search.model_dump(mode="json") for search in found])
         return
     rows = [
-        (search.id, search.name, state(search.state), _done(search), _best(search), ago(search.created_at))
+        (search.id, search.name, facts.state_of(search), _done(search), _best(search), ago(search.created_at))
         for search in found
     ]
     empty = "no searches; begin: agon search init dcgan-digits > search.yaml"
+    if others is not None and others.items:
+        empty = facts.none_match("search", filters, len(others.items), others.next_cursor is not None)
     print_table(("search", "name", "state", "trials", "best", "submitted"), rows, empty)
 
 
@@ -69,8 +75,8 @@ def show(
     if json_:
         print_json(found.model_dump(mode="json"))
         return
-    facts = _trial_facts(search, found.model_dump()) if slash else _facts(search)
-    rows = [(key, value) for key, value in facts if value]
+    told = _trial_facts(search, found.model_dump()) if slash else _facts(search)
+    rows = [(key, value) for key, value in told if value]
     width = max(len(key) for key, _ in rows)
     for key, value in rows:
         out.print(Text.assemble((f"{key:<{width}}  ", "bold"), value))
@@ -78,7 +84,7 @@ def show(
 
 def trials(
     search: SearchArgument,
-    state_: Annotated[str | None, typer.Option("--state", help="Only trials in this state.")] = None,
+    state_: TrialState = None,
     number: Annotated[
         bool, typer.Option("--by-number", help="In the order of sampling instead of best first.")
     ] = False,
@@ -108,7 +114,9 @@ def trials(
     if json_:
         print_json([row.model_dump(mode="json") for row in rows])
     elif not rows:
-        note("no trials" + (f" are {state_}" if state_ else " yet"))
+        others = sum(found.trials.values())
+        given = {"--state": state_}
+        note(facts.none_match("trial", given, others, False) if state_ and others else "no trials yet")
     else:
         best = found.best.id if found.best else None
         out.print(table([TrialLine.of(row) for row in rows], found.search["metric"], best))
@@ -183,7 +191,7 @@ def _facts(search: Search) -> Iterator[tuple[str, Text | str]]:
     spec = search.search
     yield "search", search.id
     yield "name", search.name
-    yield "state", state(search.state)
+    yield "state", facts.state_of(search)
     yield "reason", search.reason
     yield "failure", f"{search.failure.kind}: {search.failure.reason}" if search.failure else ""
     at_once = "" if spec["algorithm"] == "pbt" else f", at most {spec['max_concurrent']} at once"

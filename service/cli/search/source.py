@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -65,13 +66,12 @@ def find(client: Client, text: str) -> Search:
     """A search by id, or the newest by name. Raises NotFound."""
     from service.client import Invalid, NotFound
 
-    try:
+    with suppress(NotFound, Invalid):  # it is no id, or not even like one
         return client.get_search(text)
-    except (NotFound, Invalid) as error:
-        named = client.searches(name=text, limit=1).items
-        if not named:
-            raise error
-        return named[0]
+    with suppress(Invalid):
+        if named := client.searches(name=text, limit=1).items:
+            return named[0]
+    raise NotFound(404, "Not found", f"no search {text!r}; agon search list lists them", [])
 
 
 def trial_of(client: Client, text: str) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
+from service.cli.facts import wish
 from service.client import TERMINAL, Event, Search, Trial
 from trainer.search import SearchSpec, parse_search
 from trainer.spec import SpecError
@@ -73,6 +75,10 @@ class SearchView:
     images: int = 0
     images_per_second: float | None = None
     trials: dict[str, TrialLine] = field(default_factory=dict)
+    begun: datetime | None = None
+    """When it was submitted: its clock runs from there."""
+    wish: str = ""
+    """What it was asked to become when it was last looked at, until its state changes."""
 
     @classmethod
     def of(cls, search: Search) -> SearchView:
@@ -82,7 +88,10 @@ class SearchView:
         minimises = SearchSpec.model_construct(**fields).minimises
         budget = spec["budget"]["images"]
         population = spec["algorithm"] == "pbt"
-        return cls(search.name, search.id, spec["metric"], minimises, spec["samples"], budget, extent(spec), population)
+        return cls(
+            search.name, search.id, spec["metric"], minimises, spec["samples"], budget, extent(spec), population,
+            begun=search.created_at, wish=wish(search),
+        )  # fmt: skip
 
     @property
     def ranked(self) -> list[TrialLine]:
@@ -138,6 +147,9 @@ class SearchView:
 
     def _on_state(self, data: dict[str, Any]) -> list[str]:
         before, self.state = self.state, str(data.get("state", self.state))
+        self.wish = self.wish if before in ("", self.state) else ""
+        if self.state != "running":  # nothing trains at the speed of the attempt before
+            self.images_per_second = None
         self.reason = str(data.get("reason") or "") if self.state != "running" else ""
         failure = data.get("failure") or {}
         if self.state == "failed":

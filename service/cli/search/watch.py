@@ -74,7 +74,7 @@ class _Live(Drawn[SearchView]):
         if not view.trials:
             return head
         trials = self.trials(max(3, self.console.size.height - AROUND))
-        return Group(head, self.bar(), Text(view.numbers()), "", trials)
+        return Group(head, self.bar(), self.figures(), "", trials)
 
     def trials(self, most: int) -> RenderableType:
         ranked, best = self.view.ranked, self.view.best
