@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -124,7 +125,7 @@ class Demo:
                 child.kill()
                 child.wait()
         if status:
-            raise DemoFailed(f"`python -m {module} {' '.join(arguments)}` ended with status {status}")
+            raise DemoFailed(f"`python -m {module} {shlex.join(arguments)}` ended with status {status}")
 
     @contextmanager
     def _step(self, title: str) -> Iterator[None]:

@@ -46,7 +46,8 @@ def submit(
     """Submit a job. With --wait: live progress, and exit code 1 unless it succeeds; Ctrl-C leaves the job running.
 
     Without --wait the job's id alone goes to stdout; if it has to wait, or can't run on this cluster as it is now, the
-    reason is told. Relative data paths are taken from the current folder. A trial's job goes on from the trial's newest checkpoint, to ten times its images unless train.images is set.
+    reason is told. Relative data paths are taken from the current folder. A trial's job goes on from the trial's newest
+    checkpoint, to ten times its images unless train.images is set.
 
     Examples:
 

@@ -18,6 +18,7 @@ from service.cli.output import Exit, ago, err, fail, note, out, print_json, prin
 from service.stack.ports import LOOPBACK
 
 if TYPE_CHECKING:
+    from service.client.replies import Run
     from service.stack.layout import Layout
 
 TITLES = {"ray": "Ray", "mlflow": "MLflow", "api": "API"}
@@ -170,7 +171,7 @@ def _stay(layout: object) -> None:
         fail(f"{happened}; the rest was stopped. Logs: {layout.logs}", Exit.FAILED)
 
 
-def down() -> None:
+def down(json_: Json = False) -> None:
     """Stop the embedded stack. Data, models and jobs stay under AGON_HOME.
 
     Jobs that are running are interrupted; they go on from their last checkpoint after the next `agon up`.
@@ -179,6 +180,7 @@ def down() -> None:
 
     - `agon down`
     - `AGON_HOME=/data/agon agon down`
+    - `agon down --json | jq .interrupted`
     """
     from service import local
     from service.stack.layout import Layout, home_from_env
@@ -187,27 +189,31 @@ def down() -> None:
     interrupted = _unfinished(layout)
     with Board() as board:
         stopped = local.down(layout, board.report)
+    if json_:
+        runs = [{"id": run.id, "name": run.name} for run in interrupted] if stopped else []
+        print_json({"home": str(layout.home), "stopped": stopped, "interrupted": runs})
+        return
     if stopped and interrupted:
-        note(f"interrupted: {', '.join(interrupted)}; `agon up` lets them go on from their last checkpoints")
+        names = ", ".join(f"{run.id} ({run.name})" for run in interrupted)
+        note(f"interrupted: {names}; `agon up` lets them go on from their last checkpoints")
     err.print("down" if stopped else f"nothing runs from {layout.home}")
 
 
-def _unfinished(layout: Layout) -> list[str]:
-    """What runs on the local stack, jobs and searches, by id and name; nothing if its API doesn't answer."""
+def _unfinished(layout: Layout) -> list[Run]:
+    """What runs on the local stack, jobs and searches; nothing if its API doesn't answer."""
     from service.client import Client, ClientError
     from service.stack import record as records
 
     running = records.read(layout.record)
     if running is None or "api" not in running.parts or not running.parts["api"].alive:
         return []
-    found: list[str] = []
+    found: list[Run] = []
     with (
         suppress(ClientError, OSError),
         Client(running.api_url, layout.token.read_text().strip(), timeout=5.0, patience=0.0) as client,
     ):
         for state_ in ("running", "starting"):
-            found += [f"{run.id} ({run.name})" for run in client.jobs(state=state_, limit=20).items]
-            found += [f"{run.id} ({run.name})" for run in client.searches(state=state_, limit=20).items]
+            found += [*client.jobs(state=state_, limit=20).items, *client.searches(state=state_, limit=20).items]
     return found
 
 

@@ -12,6 +12,7 @@ A search that is paused, or has failed, goes back when it is resumed; one that h
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Literal
 
 
 class State(StrEnum):
@@ -36,6 +37,10 @@ class State(StrEnum):
     def on_ray(self) -> bool:
         """Whether an attempt may be on the cluster."""
         return self in (State.STARTING, State.RUNNING, State.STOPPING)
+
+
+JobState = Literal["submitted", "queued", "starting", "running", "stopping", "succeeded", "failed", "cancelled"]
+"""Those that a job can be in: searches alone can be paused."""
 
 
 class Trigger(StrEnum):

@@ -16,7 +16,7 @@ from service.errors import NotFound
 from service.jobs import answers, draft, ingest, output, store
 from service.jobs.answers import Attempt, Filter, Key, LastEventId, Offset, Tail
 from service.jobs.kinds import JOB
-from service.jobs.lifecycle import State
+from service.jobs.lifecycle import JobState, State
 from service.jobs.schemas import JobReply, JobRequest
 from service.paging import Cursor, Limit, Page
 from service.plans import preflight
@@ -59,7 +59,7 @@ async def create(
 def list_jobs(
     ctx: Ctx,
     caller: User,
-    state: State | None = None,
+    state: JobState | None = None,
     name: Filter = None,
     family: Filter = None,
     limit: Limit = 50,
@@ -67,7 +67,8 @@ def list_jobs(
 ) -> Page[JobReply]:
     """Jobs, newest first."""
     with ctx.db.read() as session:
-        rows, following = store.page(session, state=state, name=name, family=family, limit=limit, cursor=cursor)
+        asked = None if state is None else State(state)
+        rows, following = store.page(session, state=asked, name=name, family=family, limit=limit, cursor=cursor)
     return Page(items=[JobReply.of(row) for row in rows], next_cursor=following)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import shlex
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from contextlib import suppress
@@ -77,9 +78,10 @@ def read_file(location: Location, name: str, limit: int, patience: Patience = PA
 def _pack_first(location: Location) -> str:
     """What to do where no dataset lies."""
     if location.path is not None and location.path.is_dir():
-        return f"pack its images first: `agon data pack {location.url} OUT`, then give OUT"
+        return f"pack its images first: `agon data pack {shlex.quote(location.url)} OUT`, then give OUT"
     if location.path is not None and location.path.is_file():
-        return f"{location.path.name} is no packed dataset; pack it first: `agon data pack {location.url} OUT`, then give OUT"
+        packing = f"`agon data pack {shlex.quote(location.url)} OUT`"
+        return f"{location.path.name} is no packed dataset; pack it first: {packing}, then give OUT"
     if location.url.lower().endswith(ARCHIVES):
         return (
             "an archive is no packed dataset; fetch it, pack it with `agon data pack FILE OUT`, and give where OUT lies"

@@ -15,7 +15,7 @@ import yaml
 from service.cli.source import Source, read_mapping, take, unknown_recipe
 from trainer.families.table import recipes
 from trainer.search import SearchSpec, parse_search
-from trainer.spec import FieldError, SpecError
+from trainer.spec import FieldError, JobSpec, SpecError
 from trainer.spec.text import read_yaml
 
 if TYPE_CHECKING:
@@ -45,21 +45,42 @@ def read(source: str, assignments: Sequence[str] = (), verbs: Sequence[str] = ()
     """
     raw = _file(source, verbs)
     of_base: list[str] = []
+    errors: list[FieldError] = []
     for assignment in assignments:
         path, equals, text = assignment.partition("=")
-        if not equals or not path:
-            raise SpecError([FieldError(path=assignment, message="is no assignment", fix="write path=value")])
-        if path.startswith(f"{BASE}."):
-            of_base.append(assignment.removeprefix(f"{BASE}."))
-        else:
-            raw = _assigned(raw, path, _value(text, path))
+        try:
+            if not equals or not path:
+                errors.append(FieldError(path=assignment, message="is no assignment", fix="write path=value"))
+            elif path.startswith(f"{BASE}."):
+                of_base.append(assignment.removeprefix(f"{BASE}."))
+            else:
+                raw = _assigned(raw, path, _value(text, path))
+        except SpecError as error:
+            errors += error.errors
+    return _checked(raw, of_base, errors)
+
+
+def _checked(raw: Mapping[str, Any], of_base: Sequence[str], errors: list[FieldError]) -> SearchSource:
+    """Raises SpecError with these errors and every other one: of the base, and of what is said of it."""
+    base = search = None
     try:
         base = _base(raw.get(BASE), of_base)
     except SpecError as error:
-        errors = [found.model_copy(update={"path": f"{BASE}.{found.path}"}) for found in error.errors]
-        raise SpecError(errors) from error
-    search = parse_search({**raw, BASE: base.spec.model_dump(mode="json")})
+        errors += [found.model_copy(update={"path": f"{BASE}.{found.path}".strip(".")}) for found in error.errors]
+    try:
+        search = parse_search({**raw, BASE: (base.spec if base else _stand_in()).model_dump(mode="json")})
+    except SpecError as error:
+        # Whether there is such a field, or score, the base says.
+        known = [found for found in error.errors if base or found.path.partition(".")[0] not in (BASE, SPACE, "metric")]
+        errors += known
+    if errors or base is None or search is None:
+        raise SpecError(errors)
     return SearchSource(search, base)
+
+
+def _stand_in() -> JobSpec:
+    """Some spec in place of a base that is none, so that the rest of the search can be checked."""
+    return next(iter(recipes().values()))()
 
 
 def find(client: Client, text: str) -> Search:

@@ -125,6 +125,20 @@ def test_the_name_reaches_the_usage_of_the_process_and_none_below_it() -> None:
     assert "left None" in found.stdout
 
 
+def test_curl_in_the_documents_fails_where_the_api_refuses() -> None:
+    """With -f a problem is an exit code: no picture that is a JSON document."""
+    pages = [
+        ROOT / "README.md",
+        *(ROOT / "docs").rglob("*.md"),
+        *(ROOT / "docker").rglob("*"),
+        *(ROOT / "k8s").rglob("*"),
+    ]
+    lines = [line for page in pages if page.is_file() for line in page.read_text(errors="replace").splitlines()]
+    found = [line for line in lines if re.search(r"\bcurl .*(?:http|localhost|/v1/|\$)", line)]
+    assert found
+    assert [line for line in found if not re.search(r"\bcurl -[a-zA-Z]*f", line)] == []
+
+
 def test_the_readme_names_every_verb() -> None:
     """Its list is complete, and names nothing else."""
     commands: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 from pathlib import Path
 from typing import Any, get_args
@@ -112,3 +114,39 @@ def test_a_job_that_this_cluster_can_never_hold_says_so_when_it_is_submitted(ago
     assert found.out.strip().startswith("j-")
     assert "more than the whole cluster has" in found.err
     assert "lower resources.cpus_per_worker or resources.gpus_per_worker" in found.err
+
+
+def test_every_wrong_field_of_a_job_and_of_a_search_is_named_at_once(agon: Any, tmp_path: Path) -> None:
+    wrong = ("--set", "optimizers.G.lr=abc", "--set", "train.images=-5", "--set", "foo.bar=1")
+    for verb in ("submit", "validate"):
+        found = agon(verb, "dcgan-digits", *wrong)
+        assert found.code == 2
+        assert all(path in found.err for path in ("optimizers.G.lr", "train.images", "foo.bar")), found.err
+        assert "3 fields are wrong" in found.err
+    file = tmp_path / "search.yaml"
+    file.write_text("base: {recipe: dcgan-digits}\nspace: {optimizers.G.lr: [1e-4, 1e-3]}\n")
+    wrong = (
+        "--set",
+        "samples=-1",
+        "--set",
+        "metric=nope",
+        "--set",
+        "base.train.images=-5",
+        "--set",
+        "algorithm=magic",
+        "--set",
+        "x",
+    )
+    found = agon("search", "validate", str(file), *wrong)
+    assert found.code == 2
+    for path in ("samples", "base.train.images", "algorithm", "x"):
+        assert re.search(rf"^  {re.escape(path)}: ", found.err, re.MULTILINE), found.err
+    found = agon(
+        "search", "validate", str(file), "--set", "samples=-1", "--set", "metric=nope", "--set", "space.foo.bar=[1, 2]"
+    )
+    for path in ("samples", "metric", "space.foo.bar"):
+        assert re.search(rf"^  {re.escape(path)}: ", found.err, re.MULTILINE), found.err
+
+
+def test_down_tells_programs_what_it_stopped(agon: Any) -> None:
+    assert json.loads(agon("down", "--json").out) == {"home": os.environ["AGON_HOME"], "stopped": 0, "interrupted": []}
