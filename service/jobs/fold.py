@@ -55,7 +55,7 @@ def _apply(report: Report, event: WireEvent) -> Report:
                 progress=_progress(
                     report.progress if event.attempt <= report.started_attempt else None,
                     event,
-                    total_images=_number(data.get("total_images")),
+                    total_images=_count(data.get("total_images")),
                 ),
             )
         case EventKind.TRACKED:
@@ -70,7 +70,7 @@ def _apply(report: Report, event: WireEvent) -> Report:
                     report.progress,
                     event,
                     metrics=_mapping(data.get("metrics")),
-                    total_images=_number(data.get("total_images")),
+                    total_images=_count(data.get("total_images")),
                     images_per_second=_number(data.get("images_per_second")),
                     eta_seconds=_number(data.get("eta_seconds")),
                 ),
@@ -124,6 +124,10 @@ def _text(value: object) -> str:
 
 def _number(value: object) -> float | None:
     return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _count(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _mapping(value: object) -> dict[str, Any] | None:

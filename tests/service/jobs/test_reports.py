@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from service.jobs.fold import Report, fold
+from service.jobs.schemas import Failure, Progress, Published
 from trainer.wire import EventKind, WireEvent
 
 
@@ -177,3 +178,44 @@ def test_times_that_utc_does_not_have_are_wrong_fields(world: Any, time: str) ->
     reply = world.send(job, {**event(2, "progress"), "time": time}, {**event(3, "progress"), "time": time})
     assert reply.status_code == 422
     assert [error["path"] for error in reply.json()["errors"]] == ["events.0.time", "events.1.time"]
+
+
+VALUES = st.one_of(
+    *(st.none(), st.booleans(), st.text(max_size=5), st.just([1.5]), st.just({"a": {"b": None}})),
+    *(
+        st.integers(-(2**63) + 1, 2**63 - 1),
+        st.floats(allow_nan=False, allow_infinity=False),
+        st.just(0.5),
+        st.just(1e308),
+    ),
+)
+FIELDS = (
+    *(
+        "total_images",
+        "images_per_second",
+        "eta_seconds",
+        "metrics",
+        "scores",
+        "model",
+        "version",
+        "champion",
+        "verdict",
+    ),
+    *("kind", "reason", "outcome", "mlflow_run_id"),
+)
+
+
+@given(st.sampled_from(EventKind), st.fixed_dictionaries(dict.fromkeys(FIELDS, VALUES)))
+@settings(max_examples=300, deadline=None)
+def test_whatever_a_job_says_of_itself_its_row_can_be_shown(kind: EventKind, data: dict[str, Any]) -> None:
+    told = fold(Report(1), [WireEvent(seq=1, attempt=1, time=datetime.now(UTC), kind=kind, step=1, data=data)])
+    for shown, value in ((Progress, told.progress), (Published, told.model)):
+        assert value is None or shown.model_validate(value)
+    if told.outcome is not None and told.outcome["result"] == "failed":
+        assert Failure.model_validate({name: told.outcome[name] for name in ("kind", "reason")})
+
+
+def test_a_number_of_images_that_is_none_hides_no_job_and_no_list(world: Any, job: str) -> None:
+    world.send(job, event(1, "started", total_images=1000), event(2, total_images=0.5), event(3, total_images=1e308))
+    assert world.job(job)["progress"]["total_images"] == 1000
+    assert [item["id"] for item in world.client.get("/v1/jobs").json()["items"]] == [job]
