@@ -138,11 +138,9 @@ def check_reach(location: Location, seconds: float) -> None:
         return
 
     async def look() -> None:
-        from yarl import URL
-
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await http.check(URL(location.url).host or "", location.access)
+                await http.check(http.host_of(location.url), location.access)
 
     try:
         _run(look())

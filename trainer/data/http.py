@@ -109,7 +109,7 @@ def _refusal(host: str, address: str) -> ForbiddenError:
 async def check(host: str, access: Access) -> None:
     """Raise ForbiddenError if a host's name leads to no address that may be asked; a name that is unknown here passes.
 
-    For what this process doesn't connect to itself: a proxy does, or a worker.
+    For what this process doesn't connect to itself: a proxy does, or a worker. Raises UnusableError for what is no name.
     """
     if access.trusts(host):
         return
@@ -117,9 +117,21 @@ async def check(host: str, access: Access) -> None:
         found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except OSError:
         return
+    except ValueError:  # UnicodeError: a part of it is empty or longer than 63 characters
+        raise UnusableError(f"names host {host[:80]!r}, which no name server can know") from None
     addresses = [str(item[4][0]) for item in found]
     if addresses and not any(access.admits(address) for address in addresses):
         raise _refusal(host, addresses[0])
+
+
+def host_of(url: str) -> str:
+    """As a request to the URL would name it. Raises UnusableError."""
+    from yarl import URL
+
+    try:
+        return URL(url).host or ""
+    except ValueError:
+        raise UnusableError("is no valid URL") from None
 
 
 def _session(gate: Gate | None) -> ClientSession:

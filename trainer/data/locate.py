@@ -131,7 +131,7 @@ def _local(path: Path, access: Access) -> Location:
 def _inside(path: Path, roots: Sequence[Path]) -> Path:
     try:
         resolved = path.resolve()
-    except (OSError, RuntimeError) as error:  # too long, or links in a circle
+    except (OSError, RuntimeError, ValueError) as error:  # too long, links in a circle, or NUL (%00 of a URL)
         raise BadDataError(f"{str(path)[:200]}: is no usable path ({type(error).__name__}); give another") from None
     if roots and not any(resolved.is_relative_to(root) for root in roots):
         listed = ", ".join(map(str, roots))

@@ -75,6 +75,12 @@ def test_no_private_address_is_asked_and_the_setting_that_allows_it_is_named(wor
     assert server.lines == []
 
 
+@pytest.mark.parametrize("url", ["file:///a%00b", "http://a..b/x", "http://" + 64 * "a" + ".com/x", "http://[::1"])
+def test_what_is_no_url_is_a_wrong_field_wherever_it_is_sent(world: Any, url: str) -> None:
+    for reply in asked(allow(world, private_hosts=("*",)), url):
+        assert (reply.status_code, reply.json()["errors"][0]["path"].endswith("url")) == (422, True), reply.text
+
+
 def test_an_allowed_server_is_asked_but_not_what_it_sends_on_to_and_never_quoted(world: Any, server: Server) -> None:
     client = allow(world, private_hosts=("localhost",))
     for reply in asked(client, f"http://localhost:{server.port}/text"):
@@ -109,7 +115,8 @@ def test_a_server_that_is_away_is_no_fault_of_the_request(world: Any, server: Se
 @pytest.mark.parametrize(
     "source",
     ["file://{0}/%2e%2e/%2e%2e/x.pt", "file://evil{0}/x.pt", "file://{0}/a%2F..%2F..%2Fx.pt", "{0}/../x.pt", "http://127.0.0.1:1/x.pt",
-     "http://[::1]/x.pt", "HTTP://localhost/x.pt", "http://user:word@host/x.pt"],
+     "http://[::1]/x.pt", "HTTP://localhost/x.pt", "http://user:word@host/x.pt", "http://a..b/x.pt", "http://" + 64 * "a" + ".com/x.pt",
+     "file:///a%00b/x.pt", "file:///a/x%00.pt"],
 )  # fmt: skip
 def test_an_extractors_url_is_judged_where_it_is_submitted(world: Any, source: str) -> None:
     extractor = source.format(world.settings.data_roots[0])
