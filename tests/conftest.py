@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from embedded import Stack
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 STACK = "stack"
 # As `make test` says: how sums are rounded, and so what a short training comes to, depends on the number of threads.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# How long an example takes says what else this machine does, nothing of what is tested.
+settings.register_profile("agon", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("agon")
 
 
 def pytest_configure() -> None:
