@@ -44,7 +44,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """One start of Ray, MLflow and the API for all tests that are marked `xdist_group("stack")`."""
     from embedded import Stack
 
-    stack = Stack(tmp_path_factory.mktemp("home"))
+    # Every test of the stack shows that it works below such a path: a space, an umlaut, what means something in URLs and shells.
+    stack = Stack(tmp_path_factory.mktemp("höme #1 %2F&?"))
     _RUNNING.append(stack)
     try:
         stack.start()
