@@ -133,6 +133,8 @@ class Job(Base):
     """Attempts made before it was resumed or extended; they don't count against those that it may take now."""
     submitted_at: Mapped[datetime | None]
     """When Ray took the current attempt; None while that isn't certain."""
+    tries: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
+    """How often Ray answered with an error of its own when the current attempt was handed over."""
     started_at: Mapped[datetime | None]
     stop_at: Mapped[datetime | None]
     """When the grace period of a cancelled job ends."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from threading import RLock
 
-from service.gateway.ray_jobs import Node, RayJob, RayRefusedError, RayStatus, RayUnreachableError
+from service.gateway.ray_jobs import Node, RayAwayError, RayFailedError, RayJob, RayRefusedError, RayStatus
 
 
 class FakeRay:
@@ -22,6 +22,8 @@ class FakeRay:
         """Submission ids in the order in which drivers really started."""
         self.unreachable = False
         self.refuse = ""
+        self.fail = ""
+        """What every submission ends in, as an error of Ray's own."""
         self.before: Callable[[str, str], None] = lambda call, submission_id: None
         self.after: Callable[[str, str], None] = lambda call, submission_id: None
         self._lock = RLock()
@@ -30,8 +32,10 @@ class FakeRay:
         """See RayJobs."""
         self._enter("submit", submission_id)
         with self._lock:
-            if self.refuse:
+            if self.refuse and submission_id not in self.jobs:
                 raise RayRefusedError(self.refuse)
+            if self.fail and submission_id not in self.jobs:
+                raise RayFailedError(self.fail)
             if submission_id not in self.jobs:
                 self.jobs[submission_id] = RayJob(submission_id, RayStatus.PENDING, "Job has not started yet.")
                 self.entrypoints[submission_id] = entrypoint
@@ -92,4 +96,4 @@ class FakeRay:
         self.calls.append((call, submission_id))
         self.before(call, submission_id)
         if self.unreachable:
-            raise RayUnreachableError("Ray at http://fake can't be reached (connection refused)")
+            raise RayAwayError("Ray at http://fake can't be reached (connection refused)", nobody=True)

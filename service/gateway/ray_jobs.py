@@ -5,6 +5,7 @@ Read in ray 2.60: `dashboard/modules/job/job_head.py`, `…/node/node_head.py`, 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -18,6 +19,19 @@ from trainer.plan.preflight import ACCELERATOR
 
 class RayUnreachableError(Exception):
     """Ray didn't answer, or not as Ray does: nothing is known, the call may even have worked. Try again."""
+
+
+class RayAwayError(RayUnreachableError):
+    """Nothing answered at all. To ask again at once would take as long, and tell nothing new."""
+
+    def __init__(self, reason: str, *, nobody: bool) -> None:
+        super().__init__(reason)
+        self.nobody = nobody
+        """Whether nobody is there; else someone is, and left this very call without an answer."""
+
+
+class RayFailedError(Exception):
+    """Ray is there, and answered this very submission with an error of its own: nothing was started. It may pass, or not."""
 
 
 class RayRefusedError(Exception):
@@ -74,7 +88,10 @@ class RayJobs(Protocol):
     """Calls raise RayUnreachableError when nothing is known of their effect."""
 
     def submit(self, submission_id: str, entrypoint: str, metadata: dict[str, str]) -> None:
-        """Start a driver. An id that Ray knows already is success: the job was submitted before. Raises RayRefusedError."""
+        """Start a driver. An id that Ray knows already is success: the job was submitted before.
+
+        Raises RayRefusedError, RayFailedError.
+        """
 
     def status(self, submission_id: str) -> RayJob | None:
         """None if Ray doesn't know it."""
@@ -130,6 +147,8 @@ class HttpRayJobs:
             return
         if response.status_code == 400 or "status code 400" in response.text:
             raise RayRefusedError(_last_line(response.text))
+        if _of_its_own(response):
+            raise RayFailedError(_last_line(response.text))
         raise RayUnreachableError(f"Ray at {self.address} answered {response.status_code}: {_last_line(response.text)}")
 
     def status(self, submission_id: str) -> RayJob | None:
@@ -168,9 +187,8 @@ class HttpRayJobs:
         try:
             response = self._client.request(method, path, headers=self._headers(), **options)
         except httpx.HTTPError as error:
-            raise RayUnreachableError(
-                f"Ray at {self.address} can't be reached ({error or type(error).__name__})"
-            ) from error
+            reason = f"Ray at {self.address} can't be reached ({str(error) or type(error).__name__})"
+            raise RayAwayError(reason, nobody=isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)) from error
         if response.status_code in (401, 403):
             raise RayUnreachableError(
                 f"Ray at {self.address} refuses the token in {self._token_file}: {response.text[:200]}"
@@ -215,6 +233,23 @@ def _node(item: dict[str, Any], usage: dict[str, list[float]]) -> Node:
     (cpus, cpus_free), (gpus, gpus_free), (memory, memory_free) = pair("CPU"), pair("GPU"), pair("memory")
     kinds = [name.removeprefix(ACCELERATOR) for name in total if name.startswith(ACCELERATOR)]
     return Node(item["node_id"], cpus, cpus_free, gpus, gpus_free, memory, memory_free, kinds[0] if kinds else "")
+
+
+_NO_AGENT = re.compile(r"No available agent|status code (?!500\b)\d+")
+"""The head found no agent in time; or the agent, or what stands before it, answered with another status, such as 503."""
+_NO_ANSWER = re.compile(
+    r"(aiohttp\.\S*\.)?(Client|Server)\w*Error\b|(asyncio\.\S*\.)?TimeoutError\b|Connection\w*Error\b"
+)
+"""How the last line of a traceback begins where one part of Ray didn't reach another."""
+
+
+def _of_its_own(response: httpx.Response) -> bool:
+    """Whether an answer to a submission is an error that this met in Ray; else a part of Ray is away or still starts.
+
+    Both are a 500 of the head with a traceback as its text: of what it met itself, or of what its agent answered.
+    """
+    text = response.text
+    return response.status_code == 500 and not _NO_AGENT.search(text) and not _NO_ANSWER.match(_last_line(text))
 
 
 def _last_line(text: str) -> str:

@@ -197,7 +197,7 @@ def move(session: Session, job: Job, trigger: Trigger, reason: str, failure: dic
     else:  # what has ended is watched until its driver is gone
         job.watched = state.on_ray
     if trigger in (Trigger.ADMIT, Trigger.RETRY):
-        job.submitted_at, job.stop_at = None, None
+        job.submitted_at, job.stop_at, job.tries = None, None, 0
     record_change(session, job)
 
 

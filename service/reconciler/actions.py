@@ -13,7 +13,7 @@ from service.auth import store as tokens
 from service.auth.tokens import Scope, new_token
 from service.db.session import Database
 from service.db.tables import AT_ONCE, Job
-from service.gateway.ray_jobs import RayJob, RayJobs, RayRefusedError, RayUnreachableError
+from service.gateway.ray_jobs import RayFailedError, RayJob, RayJobs, RayRefusedError, RayUnreachableError
 from service.jobs import ingest
 from service.jobs import store as jobs
 from service.jobs.kinds import kind_of
@@ -21,6 +21,7 @@ from service.jobs.lifecycle import State, Trigger
 from service.reconciler import files, store
 from service.reconciler.decide import (
     Action,
+    Again,
     Confirm,
     Ended,
     Move,
@@ -30,6 +31,7 @@ from service.reconciler.decide import (
     Unreachable,
     Wait,
     decide_on_ray,
+    failed_on_ray,
     refused,
 )
 from service.reconciler.views import view_of
@@ -156,6 +158,8 @@ class Keeper:
             )
         except RayUnreachableError as error:
             return Wait(f"{error}; the job will be handed over as soon as it answers")
+        except RayFailedError as error:
+            return failed_on_ray(view_of(job), str(error))
         except RayRefusedError as error:
             return refused(view_of(job), str(error))
         logger.info("submitted", extra={"facts": {"job": job.id, "attempt": job.attempt}})
@@ -200,6 +204,9 @@ class Keeper:
                 elif action.trigger is Trigger.RETRY:
                     due = now + action.delay
                 logger.info("moved", extra={"facts": {"job": row.id, "state": row.state, "reason": row.reason}})
+            elif isinstance(action, Again):
+                row.reason, row.tries = action.reason, row.tries + 1
+                due = max(due, now + action.delay) if row.revision == job.revision else due
             elif isinstance(action, Confirm):
                 row.submitted_at, row.reason = datetime.now(UTC), row.reason or "the driver starts the workers"
                 due = AT_ONCE if State(row.state) is State.STOPPING else due

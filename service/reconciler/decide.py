@@ -11,6 +11,8 @@ from service.jobs.lifecycle import State, Trigger
 from trainer.wire import FailureKind
 
 MAX_BACKOFF = timedelta(seconds=30)
+TRIES = 10
+"""So often an attempt is handed to a Ray that answers with an error of its own: for about three minutes."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,8 @@ class View:
     """How this attempt says that it ended."""
     stop_at: datetime | None
     waiting: str = ""
+    tries: int = 0
+    """How often Ray answered it with an error of its own when this attempt was handed over."""
 
     @property
     def leaving(self) -> bool:
@@ -78,6 +82,14 @@ class Submit:
 
 
 @dataclass(frozen=True)
+class Again:
+    """Stay, and hand the same attempt over once more after a pause."""
+
+    reason: str
+    delay: timedelta
+
+
+@dataclass(frozen=True)
 class Confirm:
     """Note that Ray has the attempt."""
 
@@ -102,7 +114,7 @@ class Move:
     """With STOP: how long the job may take to end by itself."""
 
 
-Action = Wait | Submit | Confirm | StopRay | Move
+Action = Wait | Submit | Again | Confirm | StopRay | Move
 
 
 def decide_queued(view: View) -> Move | None:
@@ -205,6 +217,21 @@ def refused(view: View, reason: str) -> Action:
     return _again(view, FailureKind.START_FAILED, f"Ray refused the job: {reason}")
 
 
+def failed_on_ray(view: View, reason: str) -> Action:
+    """Ray answered the submission with an error of its own: that may pass, but isn't waited for for ever."""
+    tries = view.tries + 1
+    if tries < TRIES:
+        told = (
+            f"Ray answered with an error of its own when the job was handed over ({tries} of {TRIES} tries): {reason}"
+        )
+        return Again(told, _backoff(tries + 1))
+    return _again(view, FailureKind.START_FAILED, f"Ray couldn't start the job in {tries} tries; it says: {reason}")
+
+
+def _backoff(count: int) -> timedelta:
+    return min(MAX_BACKOFF, timedelta(seconds=2.0 ** min(count, 10) / 2))
+
+
 def _again(view: View, kind: FailureKind, reason: str) -> Action:
     """The next attempt, if the spec allows one and nobody wants the job to stop."""
     if view.leaving:
@@ -212,7 +239,5 @@ def _again(view: View, kind: FailureKind, reason: str) -> Action:
     if view.attempt >= view.attempts:
         total = f" (attempt {view.attempt} of {view.attempts})" if view.attempts > 1 else ""
         return Move(Trigger.FAIL, reason + total, kind)
-    delay = min(MAX_BACKOFF, timedelta(seconds=2.0 ** min(view.attempt, 10) / 2))
-    return Move(
-        Trigger.RETRY, f"attempt {view.attempt} of {view.attempts} was lost, another follows: {reason}", delay=delay
-    )
+    told = f"attempt {view.attempt} of {view.attempts} was lost, another follows: {reason}"
+    return Move(Trigger.RETRY, told, delay=_backoff(view.attempt))

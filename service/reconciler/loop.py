@@ -25,6 +25,7 @@ from service.reconciler import files, rows, store
 from service.reconciler.actions import Keeper
 from service.reconciler.clock import SteadyClock, database_time
 from service.reconciler.growth import grown
+from service.reconciler.outage import OncePerRound
 from service.reconciler.queue import Queue
 from service.settings import Settings
 
@@ -50,10 +51,10 @@ class Reconciler:
         clock: Callable[[], datetime] | None = None,
         changed: Callable[[int], None] = lambda number: None,
     ) -> None:
-        self.db, self.ray, self.settings = db, ray, settings
+        self.db, self.ray, self.settings = db, OncePerRound(ray), settings
         self.clock, self.changed, self.owner = clock or SteadyClock(database_time(db)), changed, owner
         self.lease = timedelta(seconds=settings.lease_seconds)
-        self.keeper = Keeper(db, ray, settings, self.clock)
+        self.keeper = Keeper(db, self.ray, settings, self.clock)
         self.queue = Queue(db, owner, self.lease, self.clock, changed)
         self._next_sweep = time.monotonic() + SWEEP_SECONDS
         self._strays: dict[tuple[str, int], datetime] = {}
@@ -73,6 +74,7 @@ class Reconciler:
 
     def round(self) -> None:
         """Everything that is due now."""
+        self.ray.begin()
         if rows.anyone_waits(self.db):
             for admitted in self.queue.look(self._nodes()):
                 self._look_after(admitted)

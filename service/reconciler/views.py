@@ -23,4 +23,5 @@ def view_of(job: Job) -> View:
         outcome=told,
         stop_at=job.stop_at,
         waiting=job.waiting,
+        tries=job.tries,
     )

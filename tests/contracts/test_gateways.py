@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
@@ -16,7 +19,16 @@ from forked import free_port
 
 from service.gateway.fake_ray import FakeRay
 from service.gateway.fake_registry import FakeRegistry
-from service.gateway.ray_jobs import HttpRayJobs, RayJob, RayJobs, RayStatus, RayUnreachableError
+from service.gateway.ray_jobs import (
+    HttpRayJobs,
+    RayAwayError,
+    RayFailedError,
+    RayJob,
+    RayJobs,
+    RayRefusedError,
+    RayStatus,
+    RayUnreachableError,
+)
 from service.gateway.registry import (
     HttpRegistry,
     Registry,
@@ -158,9 +170,114 @@ def test_a_ray_that_does_not_answer_as_ray_does_is_unreachable(tmp_path: Path, a
         server.listen() if answer == "garbage" else None
         gateway = HttpRayJobs(f"http://127.0.0.1:{server.getsockname()[1]}", tmp_path / "none", timeout=0.5)
         for call in (gateway.ping, gateway.nodes, lambda: gateway.status("x"), lambda: gateway.stop("x")):
-            with pytest.raises(RayUnreachableError, match="can't be reached"):
+            with pytest.raises(RayAwayError, match="can't be reached") as caught:
                 call()
+            assert caught.value.nobody == (answer == "nothing")
         gateway.close()
+
+
+# -- what a submission is answered with: as ray 2.60 words it (`job_head.py`, `job_agent.py`)
+
+TRACE = 'Traceback (most recent call last):\n  File "job_head.py", line 419, in submit_job\n'
+BY_AGENT = TRACE + "RuntimeError: Request failed with status code {}: {}."
+AGENT_TRACE = 'Traceback (most recent call last):\n  File "job_agent.py", line 45, in submit_job\n'
+OWN = "UnicodeEncodeError: 'ascii' codec can't encode character '\\xf6' in position 25: ordinal not in range(128)"
+
+
+class Answering:
+    """A head that answers every submission so, and knows no job unless it was told of one."""
+
+    def __init__(self, status: int, text: str) -> None:
+        self.status, self.text, self.known = status, text, False
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                self.rfile.read(int(self.headers["Content-Length"]))
+                self._reply(outer.status, outer.text)
+
+            def do_GET(self) -> None:
+                job = {"submission_id": "x", "status": "PENDING"}
+                self._reply(200, json.dumps(job)) if outer.known else self._reply(404, "does not exist")
+
+            def _reply(self, status: int, text: str) -> None:
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(text.encode())))
+                self.end_headers()
+                self.wfile.write(text.encode())
+
+            def log_message(self, *_: object) -> None:
+                """Silent."""
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+
+    def gateway(self) -> HttpRayJobs:
+        return HttpRayJobs(self.url)
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+
+
+@pytest.fixture
+def answering() -> Iterator[Callable[[int, str], Answering]]:
+    made: list[Answering] = []
+
+    def make(status: int, text: str) -> Answering:
+        made.append(Answering(status, text))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+@pytest.mark.parametrize("kind", ["fake", "real"])
+def test_an_error_of_rays_own_and_a_refusal_are_told_with_its_words_unless_it_has_the_job(
+    answering: Callable[[int, str], Answering], kind: str
+) -> None:
+    head = answering(500, BY_AGENT.format(500, AGENT_TRACE + OWN + "\n"))
+    fake = FakeRay()
+    fake.fail = OWN
+    ray: RayJobs = fake if kind == "fake" else head.gateway()
+    with pytest.raises(RayFailedError, match="UnicodeEncodeError: 'ascii' codec"):
+        ray.submit("x", "true", {})
+    assert ray.status("x") is None
+    head.text, fake.fail, fake.refuse = BY_AGENT.format(400, AGENT_TRACE + "TypeError: odd\n"), "", "TypeError: odd"
+    with pytest.raises(RayRefusedError, match="TypeError: odd"):
+        ray.submit("x", "true", {})
+    fake.refuse = ""
+    fake.submit("x", "true", {})
+    head.known, fake.fail = True, OWN
+    head.text = BY_AGENT.format(500, AGENT_TRACE + OWN + "\n")
+    ray.submit("x", "true", {})
+    ray.close()
+
+
+@pytest.mark.parametrize(
+    ("status", "text"),
+    [
+        (500, "No available agent to submit job, please try again later."),
+        (500, BY_AGENT.format(503, "Service Unavailable")),
+        (500, BY_AGENT.format(502, "<html>\n<h1>Bad Gateway</h1>\n</html>")),
+        (500, BY_AGENT.format(500, AGENT_TRACE + "ConnectionError: Could not find any running Ray instance.\n")),
+        (500, TRACE + "aiohttp.client_exceptions.ClientConnectorError: Cannot connect to host 127.0.0.1:52365"),
+        (500, TRACE + "aiohttp.client_exceptions.ServerDisconnectedError: Server disconnected"),
+        (500, TRACE + "ConnectionResetError: [Errno 104] Connection reset by peer"),
+        (503, "the dashboard is starting"),
+        (502, "<html>a proxy</html>"),
+        (404, "404: Not Found"),
+    ],
+)
+def test_a_ray_whose_parts_are_away_or_still_start_is_unreachable_not_in_error(
+    answering: Callable[[int, str], Answering], status: int, text: str
+) -> None:
+    gateway = answering(status, text).gateway()
+    with pytest.raises(RayUnreachableError, match=f"answered {status}"):
+        gateway.submit("x", "true", {})
+    gateway.close()
 
 
 # -- the registry
