@@ -9,6 +9,7 @@ children  data, train, pull, sample
 report    report
 watch     live progress; view: what of a job's events is shown
 source    FILE|RECIPE and --set
+bring     submit --data
 commented specs as YAML with the schema's descriptions as comments
 output    tables, JSON, sizes and times
 """

@@ -32,6 +32,14 @@ def submit(
         str | None,
         typer.Argument(metavar="FILE|RECIPE", help="A spec in YAML or JSON, or the name of a recipe."),
     ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            "--data",
+            metavar="SOURCE",
+            help="Train on this: images (a folder, zip or tar), packed data, a URL or a dataset's name.",
+        ),
+    ] = None,
     set_: Set = None,
     from_trial: Annotated[
         str | None,
@@ -49,20 +57,30 @@ def submit(
     reason is told. Relative data paths are taken from the current folder. A trial's job goes on from the trial's newest
     checkpoint, to ten times its images unless train.images is set.
 
+    --data packs images into AGON_HOME/data (the same ones only once), registers them as a dataset, and fills in arch.classes,
+    arch.channels and arch.resolution as they are; what --set says goes before. It tells all of this on stderr.
+
     Examples:
 
     - `agon submit job.yaml --wait`
     - `agon submit dcgan-digits --set train.images=50000 --set publish.model=digits`
+    - `agon submit dcgan-64 --data photos.zip --set data.mirror=true --wait`
     - `agon submit --from-trial digits-lr/t-00003 --set train.images=2000000`
     """
     if (source is None) == (from_trial is None):
         raise typer.BadParameter("give FILE|RECIPE or --from-trial SEARCH/TRIAL")
     if scratch and from_trial is None:
         raise typer.BadParameter("--scratch goes with --from-trial")
+    if data is not None and source is None:
+        raise typer.BadParameter("--data goes with FILE|RECIPE")
     from service.cli.source import read
 
-    body = read(source, set_ or ()).body() if source is not None else None
+    body = read(source, set_ or ()).body() if source is not None and data is None else None
     with _client() as client:
+        if source is not None and data is not None:
+            from service.cli.bring import body as bring
+
+            body = bring(client, source, data, set_ or ())
         job = client.submit(body) if body is not None else _onward(client, str(from_trial), scratch, set_ or ())
         if not wait:
             _print_submitted(job, json_)

@@ -13,6 +13,7 @@ from service.auth.access import Away, user
 from service.context import Ctx
 from service.datasets import check as checking
 from service.datasets import store
+from service.datasets.places import absolute
 from service.datasets.schemas import CheckReport, DatasetReply, DatasetRequest, Facts
 from service.errors import Invalid, Problem, Unavailable
 from service.paging import Cursor, Limit, Page
@@ -26,14 +27,17 @@ Name = Annotated[str, Path(max_length=64, pattern=r"^[a-z0-9._-]+$")]
 
 @router.post("", status_code=201)
 async def register(body: DatasetRequest, ctx: Ctx, errand: Away) -> DatasetReply:
-    """Register a packed dataset: its manifest is read now. Jobs name it as `data.url: dataset:NAME`."""
+    """Register a packed dataset: its manifest is read now. Jobs name it as `data.url: dataset:NAME`.
+
+    A relative path is meant below a data root, as in a job."""
+    url = await run_in_threadpool(absolute, body.url, ctx.settings.data_roots)
     try:
         access, patience = ctx.settings.access, ctx.settings.patience
-        manifest = await ctx.elsewhere.data.run(read_manifest, body.url, access, patience, errand=errand)
+        manifest = await ctx.elsewhere.data.run(read_manifest, url, access, patience, errand=errand)
     except (BadDataError, DataAwayError) as error:
-        raise _refusal(error, body.url, "request") from error
+        raise _refusal(error, url, "request") from error
     facts = Facts.of(manifest).model_dump(mode="json")
-    return DatasetReply.of(await run_in_threadpool(store.create, ctx.db, body.name, body.url, facts))
+    return DatasetReply.of(await run_in_threadpool(store.create, ctx.db, body.name, url, facts))
 
 
 @router.get("")

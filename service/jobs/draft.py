@@ -5,15 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from pydantic import JsonValue
 from starlette.concurrency import run_in_threadpool
 
 from service.context import Context
 from service.datasets import store as datasets
+from service.datasets.places import absolute
 from service.db.session import Database
 from service.db.tables import Dataset
 from service.elsewhere import Errand
@@ -185,24 +184,10 @@ def _dataset(url: str, db: Database) -> Dataset:
 
 def _on_the_nodes(spec: JobSpec, roots: Sequence[str]) -> JobSpec:
     """A relative path is meant below a data root; workers run elsewhere, so it becomes absolute."""
-    if (url := _absolute(spec.data.url, roots)) == spec.data.url:
+    if (url := absolute(spec.data.url, roots)) == spec.data.url:
         return spec
     raw = spec.model_dump(mode="json")
     return parse_spec({**raw, "data": {**raw["data"], "url": url}})
-
-
-def _absolute(url: str, roots: Sequence[str]) -> str:
-    if urlsplit(url).scheme or not url or "\0" in url or Path(url).is_absolute() or not roots:
-        return url
-    candidates = [Path(root) / url for root in roots]
-    return str(next((path for path in candidates if _is_there(path)), candidates[0]))
-
-
-def _is_there(path: Path) -> bool:
-    try:
-        return path.exists()
-    except OSError:  # a name that is too long, a folder that we may not look into
-        return False
 
 
 def _check_data(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -14,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from trainer import commandline
 from trainer.access import Access
+from trainer.data.bring import Wanted, bring, default_root, slug
 from trainer.data.check import check
 from trainer.data.layout import class_list
 from trainer.data.layouts.table import LAYOUTS
@@ -34,7 +36,13 @@ def main() -> None:
 @app.command("pack")
 def pack_command(
     source: Annotated[str, typer.Argument(help="A folder, zip or tar of images, or builtin:digits.")],
-    out: Annotated[Path, typer.Argument(help="Folder for dataset.json and the shards: new, empty, or this dataset's.")],
+    out: Annotated[
+        Path | None,
+        typer.Argument(
+            help="Folder for dataset.json and the shards: new, empty, or this dataset's.",
+            show_default="$AGON_HOME/data/NAME, where jobs of the local stack may read",
+        ),
+    ] = None,
     resolution: Annotated[
         int | None, typer.Option(min=8, max=512, help="Pixels a side. Default: the images' own.")
     ] = None,
@@ -91,6 +99,7 @@ def pack_command(
     if channels == 2:
         raise typer.BadParameter("use 1 (grey) or 3 (RGB)", param_hint="--channels")
     kind: Literal[1, 3] | None = None if channels is None else 1 if channels == 1 else 3
+    out = out or default_root() / slug(name or source)
     with _progress("packing", as_json) as bar:
         task = bar.add_task("packing", total=None)
         try:
@@ -108,6 +117,39 @@ def pack_command(
     for item in packed:
         show(item, talk)
     show_ignored(packed[0].ignored, Path(packed[0].path), talk)
+    for item in packed:
+        talk.print(f"train on it: agon submit RECIPE --data {escape(shlex.quote(item.path))}")
+
+
+@app.command("bring", hidden=True)
+def bring_command(
+    source: str,
+    root: Path,
+    sizes: Annotated[str, typer.Option(help="Resolutions that the family has nets of.")],
+    preferred: Annotated[int, typer.Option(help="The spec's resolution.")],
+    resolution: Annotated[int | None, typer.Option(help="The one that a person gave.")] = None,
+    channels: Annotated[int | None, typer.Option(help="Those that a person gave.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
+) -> None:
+    """What `agon submit --data` runs: pack SOURCE below ROOT unless that was done, and print what there is as JSON."""
+    wanted = Wanted(
+        tuple(map(int, sizes.split(","))),
+        preferred,
+        resolution,
+        None if channels is None else 1 if channels == 1 else 3,
+    )
+    with _progress("packing", quiet) as bar:
+        task = bar.add_task("packing", total=None)
+        try:
+            found = bring(
+                source, root, wanted,
+                lambda done, total: bar.update(task, completed=done, total=total),
+                lambda packed: show(packed, talk),
+            )  # fmt: skip
+        except (BadDataError, DataAwayError) as error:
+            bar.stop()
+            _fail(error, as_json=False)
+    typer.echo(found.model_dump_json())
 
 
 def _range(text: str | None) -> tuple[float, float] | None:

@@ -22,6 +22,10 @@ _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,220}[A-Za-z0-9]")
 """Never an ARN: that would name an endpoint, and only the client's own configuration may."""
 
 
+class OutsideError(BadDataError):
+    """A local path that lies in none of the folders that may be read."""
+
+
 @dataclass(frozen=True)
 class Location:
     """The folder of a dataset: local (`path`) or remote (`url` alone, with its scheme in lower case)."""
@@ -135,7 +139,8 @@ def _inside(path: Path, roots: Sequence[Path]) -> Path:
         raise BadDataError(f"{str(path)[:200]}: is no usable path ({type(error).__name__}); give another") from None
     if roots and not any(resolved.is_relative_to(root) for root in roots):
         listed = ", ".join(map(str, roots))
-        raise BadDataError(
-            f"{path}: lies outside the allowed folders ({listed}); move the data there or extend AGON_DATA_ROOTS"
+        raise OutsideError(
+            f"{path}: lies outside the allowed folders ({listed}); move the data there, or allow another folder: "
+            "`agon up --data-root DIR` for a stack on this machine, AGON_DATA_ROOTS for another API"
         )
     return resolved

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trainer.access import Access
-from trainer.data.locate import ANYWHERE, Location, locate
+from trainer.data.locate import ANYWHERE, Location, OutsideError, locate
 from trainer.data.manifest import DatasetManifest, manifest_at, mismatches
 from trainer.data.order import Order
 from trainer.data.reader import Reader
@@ -160,6 +160,14 @@ def _tensor(array: NDArray[np.uint8] | NDArray[np.int64]) -> Tensor:
     return tensor.pin_memory() if torch.cuda.is_available() else tensor
 
 
+def _allowed(url: str, access: Access) -> Location:
+    """As `locate`. A job was let in with its data, so a root that is missing now is mended, and the job goes on."""
+    try:
+        return locate(url, access)
+    except OutsideError as error:
+        raise BadDataError(f"{error}; then let this job go on with `agon retry JOB`") from None
+
+
 def open_dataset(spec: JobSpec, *, cache_dir: Path, access: Access = ANYWHERE) -> Dataset:
     """The spec's dataset, checked against the spec. `builtin:digits` is packed into `cache_dir` on first use.
 
@@ -172,7 +180,7 @@ def open_dataset(spec: JobSpec, *, cache_dir: Path, access: Access = ANYWHERE) -
 
         location = locate(str(ensure_digits(cache_dir, spec.arch.resolution)))
     else:
-        location = locate(spec.data.url, access)
+        location = _allowed(spec.data.url, access)
     manifest = manifest_at(location)
     wrong = mismatches(manifest, spec)
     if wrong:

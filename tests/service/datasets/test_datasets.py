@@ -48,6 +48,13 @@ def test_registering_reads_the_manifest_and_again_is_the_same_dataset(world: Any
     assert [item["name"] for item in world.client.get("/v1/datasets").json()["items"]] == ["tiny"]
 
 
+def test_a_relative_path_is_meant_below_a_data_root_as_in_a_job(world: Any, folder: Path) -> None:
+    relative = world.client.post("/v1/datasets", json={"name": "tiny", "url": folder.name})
+    assert relative.status_code == 201
+    assert relative.json() == register(world, folder).json()
+    assert relative.json()["url"] == str(folder)
+
+
 def test_a_taken_name_is_a_conflict(world: Any, folder: Path) -> None:
     register(world, folder)
     other = write_dataset(folder.with_name("other"), b"x")

@@ -268,3 +268,11 @@ def test_builtin_digits_may_be_opened_by_many_at_once(make_spec: MakeSpec, tmp_p
         opened = list(pool.map(lambda _: open_dataset(spec, cache_dir=tmp_path), range(4)))
     assert len({dataset.manifest.digest for dataset in opened}) == 1
     assert sorted(path.name for path in (tmp_path / "builtin").iterdir()) == ["digits-16", "digits-16.lock"]
+
+
+def test_a_job_whose_data_root_is_gone_is_told_how_it_goes_on(
+    digits: Path, make_spec: MakeSpec, tmp_path: Path
+) -> None:
+    with pytest.raises(BadDataError, match=r"agon up --data-root DIR.*agon retry JOB") as told:
+        open_dataset(make_spec(digits), cache_dir=tmp_path, access=Access(roots=(str(tmp_path),)))
+    assert type(told.value) is BadDataError
