@@ -34,6 +34,21 @@ class Tree:
     """Whether folders called train, test, … are classes, too."""
 
     @cached_property
+    def known(self) -> frozenset[str]:
+        """The images, to be asked for."""
+        return frozenset(self.images)
+
+    @cached_property
+    def by_short_name(self) -> dict[str, str | None]:
+        """Path without suffix, base name, stem → the one image that has it; None where several have."""
+        found: dict[str, str | None] = {}
+        for name in self.images:
+            path = PurePosixPath(name)
+            for text in {str(path.with_suffix("")), path.name, path.stem} - {name}:
+                found[text] = None if text in found else name
+        return found
+
+    @cached_property
     def depth(self) -> int:
         """How many outer folders hold everything and no image themselves; a folder that is a split is not one of them."""
         parts = [self._parts(name) for name in self.images]

@@ -53,13 +53,9 @@ def parse_csv(table: str, content: bytes) -> list[list[str]]:
 def finder(tree: Tree, table: str, *, loosely: bool) -> Find:
     """How this table's file names are understood: relative to its folder; `loosely` also relative to the source, or to a
     folder of the table's name, or as a base name or stem that only one image has."""
-    images = set(tree.images)
+    images = tree.known
     folder = str(PurePosixPath(table).with_suffix(""))
-    short: dict[str, str | None] = {}
-    for name in tree.images if loosely else ():
-        path = PurePosixPath(name)
-        for text in {str(path.with_suffix("")), path.name, path.stem} - {name}:
-            short[text] = None if text in short else name
+    short = tree.by_short_name if loosely else {}
 
     def find(text: str) -> str | None:
         exact = beside(table, text)

@@ -45,14 +45,13 @@ def _labels(tree: Tree, table: str, entries: object) -> tuple[dict[str, int], st
     """Image → number, and why the table can't be used."""
     if entries is None:
         return {}, None
-    images = set(tree.images)
     labels: dict[str, int] = {}
     wrong, missing = [], []
     for entry in entries if isinstance(entries, list) else [entries]:
         match entry:
             case [str(file), label] if (number := _number(label)) is not None:
                 name = beside(table, file)
-                if name in images:
+                if name in tree.known:
                     labels[name] = number
                 else:
                     missing.append(file)
