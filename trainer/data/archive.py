@@ -32,6 +32,9 @@ PACKERS: dict[bytes, Callable[[Path], Packed]] = {
     b"\xfd7zXZ\x00": lzma.LZMAFile,
 }
 """First bytes of a compressed file → what reads it."""
+BOUNDED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""What zipfile reads no further than it is asked to: of the others, a kilobyte can become a gigabyte before it says a word."""
+UNBOUNDED = "is compressed in an unusual way (bzip2, LZMA, …), of which a few bytes may become gigabytes; zip it again as usual (deflate)"
 _BROKEN = (OSError, EOFError, zlib.error, lzma.LZMAError)
 
 
@@ -59,7 +62,8 @@ class Zip(Source):
         return found.listing()
 
     def read(self, name: str) -> bytes:
-        """As in Source. The declared size bounds what is inflated."""
+        """As in Source. The declared size bounds what is inflated: no more is asked of the decompressor, which would
+        otherwise inflate a member that declares less than it holds."""
         return self._read(name, MAX_FILE)
 
     def head(self, name: str, count: int) -> bytes:
@@ -72,8 +76,10 @@ class Zip(Source):
             member = archive.getinfo(self._members.get(name, name))
             if member.file_size > most and not cut:
                 raise too_large(member.file_size)
+            if member.compress_type not in BOUNDED:
+                raise BadImageError(UNBOUNDED)
             with archive.open(member) as file:
-                return file.read(most if cut else -1)  # a whole read compares the checksum, too
+                return file.read(most if cut else member.file_size)  # a whole read compares the checksum, too
         except BadImageError:
             raise
         except Exception as error:  # zipfile raises RuntimeError, BadZipFile, zlib.error, NotImplementedError, …

@@ -34,6 +34,8 @@ from trainer.evaluate.files import file_digest, replace_atomically
 from trainer.spec import Evaluation
 
 MAX_EXTRACTOR = 8 << 30
+MOST_TEXT = 64 << 20
+"""Bytes of a part of a program's archive that is looked through: code, descriptions, sample inputs."""
 
 
 class Extractor(Protocol):
@@ -180,8 +182,8 @@ def _load_torchscript(path: Path, device: torch.device) -> Callable[[Tensor], An
 
 
 def _load_pt2(path: Path, device: torch.device) -> Callable[[Tensor], Any]:
-    refuse_pickles(path)
     refuse_file_access(path)
+    refuse_pickles(path)
     module = torch.export.load(path).module()
     return module.to(device)
 
@@ -196,14 +198,25 @@ def refuse_file_access(path: Path) -> None:
     Looked for in the archive's own text, before anything of it runs: a script's `__setstate__` runs while it loads.
     """
     with zipfile.ZipFile(path) as archive:
-        for name in archive.namelist():
-            if not name.endswith((".py", ".json")):
+        for member in archive.infolist():
+            if not member.filename.endswith((".py", ".json")):
                 continue
-            if found := FILE_OPERATORS.search(archive.read(name)):
+            if found := FILE_OPERATORS.search(_text(archive, member, path)):
                 raise BadSpecError(
-                    f"evaluation.extractor {path.name}: its {name} calls {found.group().decode()}, which opens files; "
+                    f"evaluation.extractor {path.name}: its {member.filename} calls {found.group().decode()}, which opens files; "
                     "use a net that computes features alone"
                 )
+
+
+def _text(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> bytes:
+    """A part of a program's archive, no more of it than it says to hold. Raises BadSpecError for what torch doesn't write."""
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) or member.file_size > MOST_TEXT:
+        raise BadSpecError(
+            f"evaluation.extractor {path.name}: its {member.filename} is compressed otherwise than torch does it, or longer than "
+            f"{MOST_TEXT >> 20} MiB; give the file as torch saved it"
+        )
+    with archive.open(member) as file:
+        return file.read(member.file_size)  # all of it inflated at once would be what it holds, whatever it says
 
 
 def refuse_pickles(path: Path) -> None:
@@ -212,8 +225,8 @@ def refuse_pickles(path: Path) -> None:
     What it may hold: the graph and raw tensors. Its sample inputs, which torch.save wrote, must be plain tensors.
     """
     with zipfile.ZipFile(path) as archive:
-        for entry in archive.namelist():
-            part = entry.partition("/")[2]
+        for member in archive.infolist():
+            part = member.filename.partition("/")[2]
             if part.startswith("data/aotinductor/") or part.rpartition("/")[2].startswith(
                 ("custom_obj_", "opaque_obj_")
             ):
@@ -224,12 +237,12 @@ def refuse_pickles(path: Path) -> None:
                 raise BadSpecError(
                     f"evaluation.extractor {path.name}: holds pickled weights ({part}); export it again with torch 2.9 or newer"
                 )
-            if part.endswith("_config.json") and _pickled_payload(archive.read(entry)):
+            if part.endswith("_config.json") and _pickled_payload(_text(archive, member, path)):
                 raise BadSpecError(
                     f"evaluation.extractor {path.name}: holds pickled tensors ({part}); export it from plain tensors"
                 )
-            if part.startswith("data/sample_inputs/") and archive.getinfo(entry).file_size:
-                torch.load(io.BytesIO(archive.read(entry)), weights_only=True)
+            if part.startswith("data/sample_inputs/") and member.file_size:
+                torch.load(io.BytesIO(_text(archive, member, path)), weights_only=True)
 
 
 def _pickled_payload(config: bytes) -> bool:

@@ -48,6 +48,8 @@ def _checked(path: Path, wanted: str) -> list[str]:
         return ["the file is of torch's format before 1.6, which has no checksums: damage would not be noticed"]
     try:
         with zipfile.ZipFile(path) as archive:
+            if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+                raise ValueError(f"{path}: is a compressed archive, and torch.save compresses nothing; give {wanted}")
             damaged = archive.testzip()
     except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, NotImplementedError) as error:
         raise ValueError(f"{path}: is a damaged archive ({error}); fetch it again") from None

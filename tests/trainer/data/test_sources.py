@@ -8,6 +8,7 @@ import json
 import lzma
 import os
 import tarfile
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,7 @@ from trainer.data import archive as archives
 from trainer.data.__main__ import app
 from trainer.data.archive import Tar
 from trainer.data.check import check
+from trainer.data.codec import BadImageError
 from trainer.data.contents import FORMATS, SUFFIXES, sort_out
 from trainer.data.pack import Options, Packed, pack
 from trainer.data.source import open_source
@@ -243,6 +245,31 @@ def test_a_compressed_bomb_is_refused_before_it_fills_the_disk(tmp_path: Path, m
     with pytest.raises(BadDataError, match="grows to over 100 times its size"):
         packed(bomb, tmp_path / "out")
     assert not list(tmp_path.glob("agon-*"))
+
+
+def lying(path: Path, name: str, method: int, held: int, said: int) -> Path:
+    """A zip whose one member holds `held` zeros and says that it holds `said` bytes."""
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr(name, bytes(held))
+    content = bytearray(path.read_bytes())
+    for at in (22, content.rfind(b"PK\x01\x02") + 24):  # in the member's own header and in the directory
+        content[at : at + 4] = said.to_bytes(4, "little")
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_zips_member_is_inflated_no_further_than_it_says(tmp_path: Path, method: int) -> None:
+    source = open_source(str(lying(tmp_path / "bomb.zip", "a.png", method, 64 << 20, 1000)))
+    assert source.listing().names == ("a.png",)
+    tracemalloc.start()
+    try:
+        with pytest.raises(BadImageError, match=r"can't be read|is compressed in an unusual way"):
+            source.read("a.png")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 4 << 20
 
 
 def test_webdatasets_shards_are_read_from_their_folder(tmp_path: Path) -> None:

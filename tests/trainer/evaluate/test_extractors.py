@@ -258,3 +258,13 @@ def test_a_program_that_hides_a_pickle_is_refused_before_it_runs(digits, cache, 
             from_file(path, digits, cache)
     assert not trace.exists()
     assert from_file(good, digits, cache)(torch.zeros(2, 1, 8, 8, dtype=torch.uint8)).shape == (2, 4)
+
+
+def test_a_program_that_grows_when_it_is_looked_through_is_refused(digits, cache, tmp_path):
+    good = saved_pt2(nn.Sequential(Pooled(), nn.Linear(12, 4)), tmp_path / "good.pt2")
+    for name, method, size in (("a.pt2", zipfile.ZIP_BZIP2, 10), ("b.pt2", zipfile.ZIP_DEFLATED, (64 << 20) + 1)):
+        bomb = rewritten(good, tmp_path / name, {})
+        with zipfile.ZipFile(bomb, "a", method) as archive:
+            archive.writestr("good/data/more.json", bytes(size))
+        with pytest.raises(BadSpecError, match=r"its good/data/more\.json is compressed otherwise"):
+            from_file(bomb, digits, cache)

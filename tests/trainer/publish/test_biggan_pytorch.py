@@ -343,6 +343,15 @@ def test_a_download_that_broke_off_is_no_archive(tmp_path: Path) -> None:
         import_generator(path)
 
 
+def test_a_compressed_archive_is_no_file_of_torch_save_and_is_not_inflated(tmp_path: Path) -> None:
+    plain = saved(biggan(), tmp_path)
+    with zipfile.ZipFile(plain) as source, zipfile.ZipFile(tmp_path / "G.pth", "w", zipfile.ZIP_BZIP2) as target:
+        for name in source.namelist():
+            target.writestr(name, source.read(name))
+    with pytest.raises(ValueError, match="is a compressed archive"):
+        import_generator(tmp_path / "G.pth")
+
+
 def test_torchs_old_format_is_read_and_said_to_have_no_checksums(tmp_path: Path) -> None:
     torch.save(biggan(), tmp_path / "G.pth", _use_new_zipfile_serialization=False)
     assert "no checksums" in " ".join(import_generator(tmp_path / "G.pth").notes)
