@@ -187,10 +187,12 @@ ONE_VALUE = re.compile(r"more than (?:1|one) value (?:per|a) channel")
 """What batch norms say, torch's and ours."""
 LOST_PEER = re.compile(
     r"connection (?:closed|reset|was likely closed)|remote process exited|communicator was aborted|broken pipe"
-    r"|failed to (?:recv|send)",
+    r"|failed to (?:recv|send)|timed out waiting",
     re.IGNORECASE,
 )
 """What gloo, NCCL and the store of torch.distributed say when another process is gone. All raise RuntimeErrors."""
+DISTRIBUTED = ("torch.distributed", "DistError")
+"""Module and name of the base of torch's errors between processes: a store that doesn't answer, a rank that never came."""
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -233,10 +235,14 @@ def _known(error: BaseException) -> Verdict | None:
         return Verdict(FailureKind.OUT_OF_MEMORY, f"out of memory: {error}; lower train.micro_batch")
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return Verdict(FailureKind.DISK_FULL, f"no space left on the device: {error.filename or error}")
-    if isinstance(error, RuntimeError) and LOST_PEER.search(str(error)):
+    if isinstance(error, RuntimeError) and (LOST_PEER.search(str(error)) or _between_processes(error)):
         reason = f"a worker lost its connection to another one: {_plain(error)}"
         return Verdict(FailureKind.CLUSTER_FAILED, reason, echo=True)
     return None
+
+
+def _between_processes(error: BaseException) -> bool:
+    return any((cls.__module__, cls.__qualname__) == DISTRIBUTED for cls in type(error).__mro__)
 
 
 FIXES = {

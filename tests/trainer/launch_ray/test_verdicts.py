@@ -2,6 +2,7 @@
 
 import itertools
 import pickle
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
 from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
 from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from trainer.errors import NonFiniteError, WorkerFailedError, blame, heard, judge
 from trainer.families.table import recipes
@@ -100,6 +102,7 @@ def test_what_a_rank_only_heard_of_is_told_with_the_rank_that_it_is_of() -> None
         "Connection reset by peer",
         "NCCL error: remote process exited or there was a network error",
         "recvValue failed on SocketImpl(fd=9): failed to recv, got 0 bytes. Connection was likely closed.",
+        "[gloo/transport/tcp/unbound_buffer.cc:81] Timed out waiting 1800000ms for recv operation to complete",
     ],
 )
 def test_ranks_that_merely_lost_one_another_are_the_clusters_trouble(text: str) -> None:
@@ -108,6 +111,19 @@ def test_ranks_that_merely_lost_one_another_are_the_clusters_trouble(text: str) 
     assert found.echo
     assert found.reason.startswith("worker 0 lost its connection to another one")
     assert not judge(RuntimeError("mat1 and mat2 shapes cannot be multiplied")).echo
+
+
+def test_ranks_that_never_found_one_another_are_the_clusters_trouble() -> None:
+    server = TCPStore("127.0.0.1", 0, 1, True, wait_for_workers=False)
+    with pytest.raises(RuntimeError, match="timeout") as late:
+        server.wait(["of a rank that never came"], timedelta(milliseconds=10))
+    found = judge(late.value)
+    assert (found.kind, found.echo) == (FailureKind.CLUSTER_FAILED, True)
+    wrapped = RayTaskError("_join", "Traceback …", late.value)
+    assert verdict(ControllerError(wrapped.as_instanceof_cause()))[0] is FailureKind.CLUSTER_FAILED
+    assert blame({0: told(late.value), 1: BUG}).kind is FailureKind.INTERNAL, (
+        "a bug that kept a rank from coming is the cause"
+    )
 
 
 @pytest.mark.parametrize("kind", sorted(kind for kind in FailureKind if kind.final))
