@@ -59,7 +59,7 @@ class Launch:
         self._watch()
         if self._failure is not None:
             kind, reason = self._failure
-            print(f"failed ({kind}): {reason}", file=sys.stderr, flush=True)  # noqa: T201 — the job's log
+            log.say(f"failed ({kind}): {reason}", sys.stderr)
             with suppress(OSError):  # the disk may be what failed; the exit code and the log say it too
                 self._reporter.failed(kind, reason)
             return 1
@@ -121,12 +121,12 @@ class Launch:
         try:
             reason = shortage(self._job.spec.resources)
         except Exception as error:  # Ray's answer was late or malformed: only this word is lost, never the job
-            print(f"can't say what the job waits for: {type(error).__name__}: {error}", flush=True)  # noqa: T201
+            log.say(f"can't say what the job waits for: {type(error).__name__}: {error}")
             return
         if reason and reason != self._waiting:
             self._waiting = reason
             self._reporter.say(EventKind.WAITING, reason=reason)
-            print(f"waiting: {reason}", flush=True)  # noqa: T201 — the job's log
+            log.say(f"waiting: {reason}")
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._stop_signal = f"the driver got {signal.Signals(number).name}"

@@ -8,9 +8,17 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
+from typing import TextIO
 
 from trainer.wire import RunFile, log_file
+
+
+def say(text: str, to: TextIO | None = None) -> None:
+    """A line of the log. One that can't be written (the disk is full, the shared folder is away) is lost, and nothing else."""
+    with suppress(OSError):
+        print(text, file=to or sys.stdout, flush=True)
 
 
 def keep(file: RunFile) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ray
 
+from trainer.launch import log
 from trainer.plan.child import PlanFailedError, plan_in_child
 from trainer.plan.preflight import needs_plan, place, refusal
 from trainer.spec import JobSpec, SpecError
@@ -22,6 +23,6 @@ def refused(spec: JobSpec) -> str | None:
     try:
         error = refusal(plan_in_child(spec, world=spec.resources.workers, device=device, seconds=SECONDS))
     except (TimeoutError, PlanFailedError, SpecError) as failure:
-        print(f"no plan of this job: {failure}", flush=True)  # noqa: T201 — the job's log
+        log.say(f"no plan of this job: {failure}")
         return None
     return error.line() if error is not None else None

@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from trainer.families.table import recipes
 from trainer.wire import JobFile
 
@@ -49,3 +51,11 @@ def test_what_a_driver_prints_lies_in_the_jobs_folder_and_outlives_ray(tmp_path:
     assert log.split("\n")[:2] == ["from a thread", "from a child"]
     exit_code(tmp_path, "print('again', flush=True)")
     assert (tmp_path / "driver-1.log").read_text().startswith(log), "a driver that is started twice loses nothing"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_log_that_can_not_be_written_takes_no_other_word_with_it(tmp_path: Path) -> None:
+    (tmp_path / "driver-1.log").symlink_to("/dev/full")
+    failing = "setattr(self, '_failure', ('bad-data', 'shard 3 was altered')) or self._done.set()"
+    assert exit_code(tmp_path, failing) == 11
+    assert "shard 3 was altered" in (tmp_path / "events.jsonl").read_text()

@@ -104,7 +104,7 @@ class Drive:
         return 0
 
     def _fail(self, kind: FailureKind, reason: str) -> int:
-        print(f"failed ({kind}): {reason}", file=sys.stderr, flush=True)  # noqa: T201 — the search's log
+        log.say(f"failed ({kind}): {reason}", sys.stderr)
         self._reporter.failed(kind, reason)
         return 1
 
@@ -119,10 +119,10 @@ class Drive:
         self._reporter.say(EventKind.TRIAL, fields, images=record.images)
         if before is None or before.state is not record.state:
             score = "" if record.score is None else f", score {record.score:.5g}"
-            print(f"{record.id} {record.state}{score}{f': {record.reason}' if record.reason else ''}", flush=True)  # noqa: T201 — the search's log
+            log.say(f"{record.id} {record.state}{score}{f': {record.reason}' if record.reason else ''}")
 
     def _warn(self, message: str) -> None:
-        print(f"warning: {message}", flush=True)  # noqa: T201 — the search's log
+        log.say(f"warning: {message}")
         self._reporter.say(EventKind.WARNING, message=message)
 
     def _report(self, trials: Sequence[TrialRecord]) -> float:
@@ -146,7 +146,7 @@ class Drive:
             if hold
             else "trials start again"
         )
-        print(said, flush=True)  # noqa: T201 — the search's log
+        log.say(said)
 
     def _listen(self) -> None:
         told, drawn, pause = 0.0, time.monotonic(), REPORT_SECONDS
