@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.utils import flatten_dict
 
+from trainer.launch.tune import samples as samples_module
 from trainer.launch.tune.book import Book
 from trainer.launch.tune.limits import Limits
 from trainer.launch.tune.progress import Progress
@@ -341,6 +342,14 @@ def test_combinations_that_are_no_valid_spec_are_passed_over_and_the_others_are_
         (64, 0),
         (64, 1),
     ]
+
+
+def test_the_few_valid_combinations_among_many_are_all_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(samples_module, "TRIES", 2)  # so that draws find hardly any
+    space = {"train.batch": [32, *range(33, 45, 2), 64, *range(65, 77, 2), 96]}
+    for seed in range(5):
+        drawn = _trained(a_search("random", space=space, samples=20, seed=seed))
+        assert sorted(values["train.batch"] for values in drawn) == [32, 64, 96]
 
 
 def test_a_population_is_whole_also_where_its_first_values_must_repeat() -> None:

@@ -117,12 +117,14 @@ class Drawer:
                     return values
                 repeated = values
             self._searcher.on_trial_complete(_key(number, attempt), error=True)
-        if repeated is None:
+        left = self._left(number, repeated)
+        exhausted = self._search.combinations is not None and bool(self._taken)
+        if left is None and repeated is None and not exhausted:
             raise NoValidSampleError(f"of {TRIES} samples none is a valid spec; the last one: {reason}")
-        return self._left(number, repeated)
+        return left
 
-    def _left(self, number: int, repeated: Values) -> Values | None:
-        """Where only repeats are drawn: the first combination that is left, or none. A population needs its members all the same."""
+    def _left(self, number: int, repeated: Values | None) -> Values | None:
+        """Where nothing new is drawn: the first combination that is left, or none. A population needs its members all the same."""
         left = None
         if self._search.combinations is not None:
             points = (v for v in grid(self._search.base, self._search.space) if key(v) not in self._taken)
