@@ -68,12 +68,15 @@ def pull(context: typer.Context) -> None:
 def sample(context: typer.Context) -> None:
     """Draw images from a registered model, or a pulled folder: `agon sample MODEL[@alias] -n 64 --out grid.png`.
 
+    `--out FOLDER/` writes each image as a PNG of its own, a batch at a time, however many they are.
+
     Families have controls of their own: labels, latent codes (InfoGAN), an encoder (BiGAN, autoencoders).
 
     Examples:
 
     - `agon sample demo@champion -n 64 --seed 7 --out grid.png`
     - `agon sample demo@champion --labels 0,1,2 --out grid.png`
+    - `agon sample demo@champion -n 50000 --labels balanced --out images/` (000000.png …, and labels.csv)
     - `agon sample infogan --traverse c1 --out digits.png` (c1 from left to right, each row another noise)
     - `agon sample infogan --code c1=3 --code c2=-1:1:10 --traverse c3 --out plane.png` (c2 to the right, c3 downwards)
     - `agon sample bigan --encode photos/ --out reconstructions.png` (images above G(E(x)); `--latents z.npz` keeps the codes)

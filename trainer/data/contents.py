@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shlex
 import warnings
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -179,7 +180,7 @@ def _refuse_packed(contents: Contents) -> None:
         except (ValueError, RecursionError):
             continue
         if isinstance(raw, dict) and {"shards", "digest"} <= set(raw):
-            fix = f"train on it with --set data.url={contents.source.root / path.parent}" if isinstance(
-                contents.source, Folder
-            ) else "unpack the archive into a folder and train on that"  # fmt: skip
+            fix = "unpack the archive into a folder and train on that"
+            if isinstance(contents.source, Folder):
+                fix = f"train on it with --set data.url={shlex.quote(str(contents.source.root / path.parent))}"
             raise BadDataError(f"the source is packed already ({name} says so); {fix}")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,10 +21,18 @@ from trainer.publish.files import load_latents, read_images, save_latents
 from trainer.publish.package import verify_checksums
 from trainer.publish.portable.generator import Generator
 from trainer.publish.pull import package_of
-from trainer.publish.sheets import SAMPLES, Sheet, Wanted, decoded, reconstructions, samples
-from trainer.publish.terminal import Json, note, said
+from trainer.publish.sheets import SAMPLES, Sheet, Told, Wanted, decoded, reconstructions, samples, stream
+from trainer.publish.terminal import Json, make_folder, note, progress, said
 
-Out = Annotated[Path | None, typer.Option(help="PNG to write.")]
+Out = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PNG|FOLDER/",
+        help="Picture to write; or a folder, with a slash at its end or there already, for each image as a PNG of its own.",
+    ),
+]
+LABELS = "labels.csv"
+"""Beside single images of a model with classes: file and label, as `agon data pack` reads them."""
 Count = Annotated[
     int | None,
     typer.Option("-n", min=1, help="Number of images. Default: 64; of a traversal, 10 rows; of --encode, at most 64."),
@@ -99,19 +109,21 @@ def sample(
     latents: Latents = None,
     json_: Json = False,
 ) -> None:
-    """Draw images of a model as one picture.
+    """Draw images of a model as one picture, or as many.
 
     Examples:
 
-    - agon sample demo -n 80 --labels balanced --out grid.png
+    - `agon sample demo -n 80 --labels balanced --out grid.png`
 
-    - agon sample infogan --traverse c1 --out digits.png
+    - `agon sample demo -n 50000 --out images/`
 
-    - agon sample infogan --code c1=3 --traverse c2 --traverse c3 --out plane.png
+    - `agon sample infogan --traverse c1 --out digits.png`
 
-    - agon sample bigan --encode photos/ --latents z.npz --out reconstructions.png
+    - `agon sample infogan --code c1=3 --traverse c2 --traverse c3 --out plane.png`
 
-    - agon sample bigan --from-latents z.npz --out again.png
+    - `agon sample bigan --encode photos/ --latents z.npz --out reconstructions.png`
+
+    - `agon sample bigan --from-latents z.npz --out again.png`
     """
     with said():
         if out is None and latents is None:
@@ -123,16 +135,64 @@ def sample(
         }
         options = Options(n, labels, seed, truncation, from_latents=from_latents, **repeated)
         _compatible(options)
-        with package_of(model) as folder:
+        single = _is_folder(out)
+        if single:
+            _fits_a_folder(Path(str(out)), options, latents)
+        with package_of(model) as folder, progress("drawing") as told:
             verify_checksums(folder)
-            sheet, names = _draw(Generator(folder), options)
-        if sheet.says:
-            note(sheet.says)
-        if latents is not None:
-            save_latents(latents, Saved(sheet.z, sheet.labels, sheet.truncation), names)
-        if out is not None:
-            save_png(out, grid(sheet.images, sheet.columns))
-        _print(out, latents, model, json_)
+            generator = Generator(folder)
+            if single:
+                _write_each(Path(str(out)), *stream(generator, _wanted(generator, options)), told)
+            else:
+                sheet, names = _draw(generator, options, told)
+        if not single:
+            _write(sheet, names, None if out is None else Path(out), latents)
+        _print(None if out is None else Path(out), latents, model, json_)
+
+
+def _write(sheet: Sheet, names: list[str], out: Path | None, latents: Path | None) -> None:
+    """The picture, and the latents behind it."""
+    if sheet.says:
+        note(sheet.says)
+    for path in (latents, out):
+        if path is not None:
+            make_folder(path.parent)
+    if latents is not None:
+        save_latents(latents, Saved(sheet.z, sheet.labels, sheet.truncation), names)
+    if out is not None:
+        save_png(out, grid(sheet.images, sheet.columns))
+
+
+def _is_folder(out: str | None) -> bool:
+    return out is not None and (out.endswith("/") or Path(out).is_dir())
+
+
+def _fits_a_folder(out: Path, options: Options, latents: Path | None) -> None:
+    """Raise ValueError for what belongs in one picture, and for a folder of other images."""
+    others = {"--encode": options.encode, "--from-latents": options.from_latents, "--latents": latents}
+    if extra := [name for name, value in others.items() if value not in (None, ())]:
+        raise ValueError(f"--out {out}/ takes samples alone, without {', '.join(extra)}; give --out PICTURE.png")
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"--out {out}/: is a file; name a folder, or the PNG without a slash")
+    if out.is_dir() and (any(out.glob("*.png")) or (out / LABELS).exists()):
+        raise ValueError(f"--out {out}/: holds images already; name another folder")
+
+
+def _write_each(
+    out: Path, n: int, batches: Iterator[NDArray[np.uint8]], labels: NDArray[np.int64] | None, told: Told
+) -> None:
+    """`000000.png` and so on, at the model's own size, a batch at a time; with labels, a table of them."""
+    make_folder(out)
+    digits, done = max(6, len(str(n - 1))), 0
+    for images in batches:
+        for image in images:
+            save_png(out / f"{done:0{digits}}.png", image)
+            done += 1
+        told(done, n)
+    if labels is not None:
+        with (out / LABELS).open("w", newline="", encoding="utf-8") as file:
+            rows = ((f"{number:0{digits}}.png", int(label)) for number, label in enumerate(labels))
+            csv.writer(file).writerows([("file", "label"), *rows])
 
 
 def _compatible(options: Options) -> None:
@@ -149,7 +209,14 @@ def _compatible(options: Options) -> None:
             raise ValueError(f"{name} draws no samples, so {', '.join(extra)} can't be given with it; leave one out")
 
 
-def _draw(generator: Generator, options: Options) -> tuple[Sheet, list[str]]:
+def _wanted(generator: Generator, options: Options) -> Wanted:
+    """The samples that the options ask for."""
+    rows = chosen_labels(options.labels, generator.config["classes"])
+    asked = controls(generator.config, options.code, options.traverse)
+    return Wanted(asked, options.n, options.seed or 0, rows, options.truncation)
+
+
+def _draw(generator: Generator, options: Options, told: Told) -> tuple[Sheet, list[str]]:
     """The picture, and the names of the files that were encoded for it."""
     config = generator.config
     rows = chosen_labels(options.labels, config["classes"])
@@ -163,9 +230,8 @@ def _draw(generator: Generator, options: Options) -> tuple[Sheet, list[str]]:
     if options.from_latents:
         z, known, truncation = load_latents(options.from_latents)
         labels = _labels(rows, None if known is None else known[: options.n])
-        return decoded(generator, z[: options.n], labels, truncation), []
-    asked = controls(config, options.code, options.traverse)
-    return samples(generator, Wanted(asked, options.n, options.seed or 0, rows, options.truncation)), []
+        return decoded(generator, z[: options.n], labels, truncation, told), []
+    return samples(generator, _wanted(generator, options), told), []
 
 
 def _labels(rows: list[int], otherwise: NDArray[np.int64] | None) -> NDArray[np.int64] | None:

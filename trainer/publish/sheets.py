@@ -6,7 +6,7 @@ Shape legend: n images, H height, W width, C channels, Z latent dimensions.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,8 @@ from trainer.images import BACKGROUND
 from trainer.publish.controls import Axis, Controls
 from trainer.publish.portable.generator import Generator
 
+Told = Callable[[int, int], None]
+"""Hears how many of how many images are drawn."""
 SAMPLES = 64
 ROWS = 10
 """Rows of a traversal of one code."""
@@ -46,24 +48,62 @@ class Wanted:
     truncation: float | None = None
 
 
-def samples(generator: Generator, wanted: Wanted) -> Sheet:
+def unheard(done: int, total: int) -> None:
+    """Nobody hears it."""
+
+
+def images_of(
+    generator: Generator,
+    z: NDArray[np.float32],
+    labels: NDArray[np.int64] | None,
+    truncation: float | None,
+    told: Told = unheard,
+) -> NDArray[np.uint8]:
+    """`generator.decode`, telling how far it is."""
+    n, size, parts = len(z), generator.batch, []
+    for at in range(0, n, size):
+        some = labels if labels is None or len(labels) != n else labels[at : at + size]
+        parts.append(generator.decode(z[at : at + size], some, truncation))
+        told(min(at + size, n), n)
+    return np.concatenate(parts) if parts else generator.decode(z, labels, truncation)
+
+
+def samples(generator: Generator, wanted: Wanted, told: Told = unheard) -> Sheet:
     """The samples that are asked for. Raises ValueError for what isn't possible.
 
     One code that varies does so along each row, and each row is another noise (Chen et al. 2016, Figure 2). Of two, the
     second varies from row to row, and all noise is the same.
     """
     if len(wanted.controls.varied) == 2:
-        return _plane(generator, wanted, *wanted.controls.varied)
+        return _plane(generator, wanted, told, *wanted.controls.varied)
     if wanted.controls.varied:
-        return _traversal(generator, wanted, *wanted.controls.varied)
+        return _traversal(generator, wanted, told, *wanted.controls.varied)
+    n, labels, columns = _laid(generator, wanted)
+    z = generator.latents(n, wanted.seed, wanted.truncation, codes=wanted.controls.fixed)
+    images = images_of(generator, z, labels, wanted.truncation, told)
+    return Sheet(images, columns, z, labels, truncation=wanted.truncation)
+
+
+def _laid(generator: Generator, wanted: Wanted) -> tuple[int, NDArray[np.int64] | None, int]:
+    """Of plain samples: how many, their labels, and how many stand in a row."""
     n, rows = wanted.n or SAMPLES, np.array(wanted.labels, np.int64)
     columns = math.ceil(n / len(rows)) if len(rows) else math.ceil(math.sqrt(n))
-    labels = np.repeat(rows, columns)[:n] if len(rows) else generator.labels(n, wanted.seed)
-    z = generator.latents(n, wanted.seed, wanted.truncation, codes=wanted.controls.fixed)
-    return Sheet(generator.decode(z, labels, wanted.truncation), columns, z, labels, truncation=wanted.truncation)
+    return n, np.repeat(rows, columns)[:n] if len(rows) else generator.labels(n, wanted.seed), columns
 
 
-def _traversal(generator: Generator, wanted: Wanted, axis: Axis) -> Sheet:
+def stream(generator: Generator, wanted: Wanted) -> tuple[int, Iterator[NDArray[np.uint8]], NDArray[np.int64] | None]:
+    """The same samples a batch at a time: how many they are, the batches, and their labels. Memory holds one batch.
+
+    Raises ValueError if a code is varied: then they are a picture.
+    """
+    if wanted.controls.varied:
+        raise ValueError("codes that vary belong in one picture; give --out PICTURE.png, or one value for each code")
+    n, labels, _ = _laid(generator, wanted)
+    fixed = wanted.controls.fixed or None
+    return n, generator.batches(n, wanted.seed, labels, wanted.truncation, codes=fixed), labels
+
+
+def _traversal(generator: Generator, wanted: Wanted, told: Told, axis: Axis) -> Sheet:
     """One code along each row; each row another noise, or another class of `labels`."""
     columns, given = len(axis.values), np.array(wanted.labels, np.int64)
     rows = len(given) or (ROWS if wanted.n is None else math.ceil(wanted.n / columns))
@@ -73,10 +113,10 @@ def _traversal(generator: Generator, wanted: Wanted, axis: Axis) -> Sheet:
     labels = given if len(given) else generator.labels(rows, wanted.seed)
     labels = None if labels is None else np.repeat(labels, columns)[:n]
     says = f"left to right: {_named(axis)}; each row is {'another class and ' if len(given) else ''}another noise"
-    return Sheet(generator.decode(z, labels, wanted.truncation), columns, z, labels, says, wanted.truncation)
+    return Sheet(images_of(generator, z, labels, wanted.truncation, told), columns, z, labels, says, wanted.truncation)
 
 
-def _plane(generator: Generator, wanted: Wanted, across: Axis, down: Axis) -> Sheet:
+def _plane(generator: Generator, wanted: Wanted, told: Told, across: Axis, down: Axis) -> Sheet:
     """One code along each row, another from row to row; one noise and one class throughout."""
     if len(wanted.labels) > 1:
         raise ValueError(f"labels has {len(wanted.labels)} entries, but the rows are {down.code}'s; give one label")
@@ -88,14 +128,18 @@ def _plane(generator: Generator, wanted: Wanted, across: Axis, down: Axis) -> Sh
     label = np.array(wanted.labels, np.int64) if wanted.labels else generator.labels(1, wanted.seed)
     labels = None if label is None else np.repeat(label, n)
     says = f"left to right: {_named(across)}; top to bottom: {_named(down)}; the noise is the same throughout"
-    return Sheet(generator.decode(z, labels, wanted.truncation), columns, z, labels, says, wanted.truncation)
+    return Sheet(images_of(generator, z, labels, wanted.truncation, told), columns, z, labels, says, wanted.truncation)
 
 
 def decoded(
-    generator: Generator, z: NDArray[np.float32], labels: NDArray[np.int64] | None, truncation: float | None = None
+    generator: Generator,
+    z: NDArray[np.float32],
+    labels: NDArray[np.int64] | None,
+    truncation: float | None = None,
+    told: Told = unheard,
 ) -> Sheet:
     """The images of given latents, which were drawn at this truncation."""
-    images = generator.decode(z, labels, truncation)
+    images = images_of(generator, z, labels, truncation, told)
     y = None if labels is None else np.broadcast_to(labels, len(images)).copy()
     return Sheet(images, math.ceil(math.sqrt(len(images))), z, y, truncation=truncation)
 

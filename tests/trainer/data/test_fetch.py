@@ -240,10 +240,10 @@ def test_a_login_from_netrc_goes_to_its_own_host_alone(
 
 
 def test_what_is_no_packed_dataset_is_refused_at_once_with_the_fix(tmp_path: Path, start: Start) -> None:
-    archive = tmp_path / "photos.zip"
+    archive = tmp_path / "my photos.zip"  # a command to copy is quoted
     archive.write_bytes(b"PK")
     with pytest.raises(
-        BadDataError, match=rf"photos\.zip is no packed dataset; pack it first: `agon data pack {archive} OUT`"
+        BadDataError, match=rf"photos\.zip is no packed dataset; pack it first: `agon data pack '{archive}' OUT`"
     ):
         read_manifest(str(archive))
     (tmp_path / "images").mkdir()

@@ -294,9 +294,9 @@ def test_webdatasets_shards_are_read_from_their_folder(tmp_path: Path) -> None:
 
 
 def test_a_packed_dataset_is_not_packed_again(tmp_path: Path) -> None:
-    out = tmp_path / "out"
+    out = tmp_path / "my out"  # what is to be typed is quoted
     packed(write(tmp_path / "s", {"1.png": encoded()}), out)
-    with pytest.raises(BadDataError, match=rf"is packed already.*data\.url={out}"):
+    with pytest.raises(BadDataError, match=rf"is packed already.*data\.url='{out}'"):
         packed(out, tmp_path / "again")
     archive = zipped(tmp_path / "out.zip", {f"out/{path.name}": path.read_bytes() for path in out.iterdir()})
     with pytest.raises(BadDataError, match=r"is packed already.*unpack the archive"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import zipfile
 from pathlib import Path
@@ -10,11 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image
 from publish_doubles import CODED, RANGE, SIZE, STEP, make_package, shown, shown_labels
+from rich.console import Console
 from typer.testing import CliRunner
 
 from trainer.data.pack import Options, pack
 from trainer.families.arch import Latent
 from trainer.images import CELL, PAD
+from trainer.publish import terminal
 from trainer.publish.__main__ import app
 from trainer.publish.portable.generator import Generator
 
@@ -270,3 +273,76 @@ def test_something_must_be_written(folders):
     done = CliRunner().invoke(app, ["sample", str(folders["plain"])])
     assert done.exit_code == 1
     assert "give --out PICTURE.png, or --latents FILE.npz" in done.output
+
+
+def _sampled(*arguments: object) -> str:
+    done = CliRunner().invoke(app, ["sample", *map(str, arguments)])
+    assert "Traceback" not in done.output
+    return f"{done.exit_code} {done.output}"
+
+
+def test_a_folder_gets_each_image_of_the_picture_as_a_png_of_its_own(folders, tmp_path):
+    """The same images, a batch of the net at a time, with their labels as `agon data pack` reads them."""
+    out, rest = tmp_path / "new" / "images", ("-n", 12, "--seed", 3, "--labels", "2,0,1")
+    said = _sampled(folders["labelled"], *rest, "--out", f"{out}/")
+    assert said.startswith("0 ")
+    assert f"made {out}" in said
+    files = sorted(out.glob("*.png"))
+    assert [path.name for path in files] == [f"{number:06d}.png" for number in range(12)]
+    picture = tmp_path / "picture.png"
+    assert _sampled(folders["labelled"], *rest, "--out", picture).startswith("0 ")
+    alone = np.stack([np.asarray(Image.open(path)) for path in files])
+    assert (cells(picture).reshape(-1, SIZE, SIZE) == alone).all()
+    packed = pack(str(out), tmp_path / "packed", Options(resolution=SIZE))
+    assert [item.manifest.samples for item in packed] == [12]
+    assert packed[0].manifest.classes == ("0", "1", "2")
+    table = (out / "labels.csv").read_text().split()
+    assert table[0] == "file,label"
+    assert table[1:6] == [f"{number:06d}.png,2" for number in range(4)] + ["000004.png,0"]
+
+
+def test_many_images_come_a_batch_at_a_time(folders, tmp_path, monkeypatch):
+    monkeypatch.setattr(Generator, "batch", 5)
+    sizes = []
+    images = Generator._images
+    monkeypatch.setattr(
+        Generator,
+        "_images",
+        lambda self, z, labels, statistics: (sizes.append(len(z)), images(self, z, labels, statistics))[1],
+    )
+    assert _sampled(folders["plain"], "-n", 12, "--out", f"{tmp_path / 'images'}/").startswith("0 ")
+    assert _sampled(folders["plain"], "-n", 12, "--out", tmp_path / "one.png").startswith("0 ")
+    assert sizes == [5, 5, 2, 5, 5, 2]
+    assert not (tmp_path / "images" / "labels.csv").exists()
+
+
+def test_a_folder_that_holds_images_and_what_belongs_in_one_picture_are_refused(folders, tmp_path):
+    taken = tmp_path / "taken"
+    taken.mkdir()
+    (taken / "000000.png").write_bytes(b"")
+    assert "holds images already" in _sampled(folders["plain"], "--out", taken)
+    for options in (("--latents", tmp_path / "z.npz"), ("--encode", taken)):
+        assert f"without {options[0]}" in " ".join(
+            _sampled(folders["encoding"], *options, "--out", f"{tmp_path}/x/").split()
+        )
+    assert "codes that vary" in _sampled(folders["coded"], "--traverse", "c1", "--out", f"{tmp_path}/x/")
+    assert "is a file" in _sampled(folders["plain"], "--out", f"{taken}/000000.png/")
+    assert not (tmp_path / "x").exists()
+
+
+def test_missing_folders_of_a_picture_and_its_latents_are_made_with_a_word(folders, tmp_path):
+    said = _sampled(folders["plain"], "--out", tmp_path / "a" / "b.png", "--latents", tmp_path / "c" / "z.npz")
+    assert f"made {tmp_path / 'a'}" in said
+    assert f"made {tmp_path / 'c'}" in said
+
+
+def test_a_terminal_sees_how_far_a_long_drawing_is(monkeypatch):
+    bars = []
+
+    class Terminal(Console):
+        is_terminal = True
+
+    monkeypatch.setattr(terminal, "Console", lambda **_: bars.append(Terminal(file=io.StringIO(), width=80)) or bars[0])
+    with terminal.progress("drawing") as told:
+        told(1500, 5000)
+    assert "1500/5000" in bars[0].file.getvalue()
