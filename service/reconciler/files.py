@@ -81,12 +81,20 @@ def run_file_draft(settings: Settings, job: Job, token: str) -> Iterator[Callabl
 
 
 def save_log(settings: Settings, job: Job, attempt: int, text: str) -> None:
-    """Keep the log of an attempt's driver. Raises OSError."""
+    """Keep what Ray has of an attempt's log, unless the driver has written one itself: that is never overwritten. Raises OSError."""
     folder = job_dir(settings, job.id)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = log_path(settings, job.id, attempt)
     with _draft(path, text) as draft:
-        draft.replace(path)
+        if path.is_symlink():  # nobody's log, wherever it leads
+            path.unlink()
+        try:
+            os.link(draft, path)  # unlike a rename, this replaces nothing
+        except FileExistsError:
+            return
+        except OSError:  # a file system without links
+            if not path.exists():
+                draft.replace(path)
 
 
 def log_path(settings: Settings, job_id: str, attempt: int) -> Path:

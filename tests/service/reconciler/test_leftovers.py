@@ -242,6 +242,38 @@ def test_a_log_that_can_not_be_had_at_the_end_is_asked_for_again(world: Any) -> 
     assert (world.folder(job) / "driver-1.log").read_text() == "all of it\n"
 
 
+@pytest.mark.parametrize("linkless", [False, True])
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("status", [RayStatus.FAILED, RayStatus.STOPPED, RayStatus.SUCCEEDED])
+def test_the_log_that_the_driver_writes_itself_is_never_overwritten_by_rays(
+    world: Any, monkeypatch: pytest.MonkeyPatch, status: RayStatus, late: bool, linkless: bool
+) -> None:
+    """Late: Ray takes a driver for gone that is not, and begins to write while Ray is asked for its log."""
+    job = world.running(retry={"attempts": 1})
+    path = world.folder(job) / "driver-1.log"
+
+    def begins(call: str, _submission: str) -> None:
+        if call == "logs":
+            path.write_text("its own\n")
+
+    def unsupported(*_: Any) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    if late:
+        world.ray.before = begins
+    else:
+        path.write_text("its own\n")
+    if linkless:
+        monkeypatch.setattr("service.reconciler.files.os.link", unsupported)
+    world.ray.output[f"agon-{job}-1"] = f"the log goes on in {path}\n"
+    world.ray.move(f"agon-{job}-1", status)
+    world.round()
+    world.round()
+    assert path.read_text() == "its own\n"
+    assert log(world, job) == "its own\n"
+    assert not list(world.folder(job).glob(".driver*")), "no draft is left"
+
+
 def test_while_ray_is_away_an_ended_job_is_kept_in_mind(world: Any) -> None:
     job = world.running()
     end(world, job)
