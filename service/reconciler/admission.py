@@ -17,7 +17,7 @@ from service.gateway.ray_jobs import Node
 NEAR = 10
 """So many are counted one by one; a job behind more of them waits for these, whatever is free at the moment."""
 Lack = Literal["", "cpu", "gpu", "any"]
-"""Of which resource too little is free; empty: it isn't that which it waits for."""
+"""Of which resource too little is free; empty: it isn't that which it waits for. Far behind in the line: the scarcer one that it takes."""
 
 
 class Need(NamedTuple):
@@ -111,12 +111,12 @@ class Line:
         return None if reason is None else Verdict(False, f"{reason}; {_never_fix(mine)}")
 
     def _waits(self, mine: Need) -> Verdict:
-        lacks = _lack(self._free, mine)
-        if self._waiting > NEAR:  # whether it would fit without them is not worth a look at every node
-            how = f"which {self._earlier} will take first" if lacks == "any" else f"as {self._earlier} do"
-            return Verdict(False, f"waits for {mine.words}, {how}", lacks)
+        first = f"waits for {mine.words}, which {self._earlier} will take first"
+        if self._waiting > NEAR:  # nothing of what is free at the moment: thousands of reasons would change with it
+            return Verdict(False, first, "gpu" if mine.gpus else "cpu" if mine.cpus else "any")
         if self._waiting and self._free.holds(mine):
-            return Verdict(False, f"waits for {mine.words}, which {self._earlier} will take first", "any")
+            return Verdict(False, first, "any")
+        lacks = _lack(self._free, mine)
         return Verdict(False, f"waits for {mine.words}; {_shown(self._empty, self._free, mine)}", lacks)
 
 

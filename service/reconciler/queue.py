@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from service.db.session import Database
 from service.db.tables import Job
@@ -19,6 +19,8 @@ from service.reconciler.rows import Waiting
 
 MAX_STARTS = 8
 """Started in one round: each is handed to Ray, one after another, under a lease that began with the round."""
+COUNTED_EVERY = timedelta(seconds=1)
+"""How often the line is counted, to see whether anyone came back into it or left it by another reconciler: this reads it all."""
 ANEW_SECONDS = 30.0
 """After that long the whole line is decided of again, whether or not anything was seen to change."""
 
@@ -41,6 +43,9 @@ class Queue:
         self._waiting: list[Waiting] = []
         """Those that were decided of, and wait."""
         self._mark: rows.Mark = (0, 0, 0)
+        self._counted = datetime.min.replace(tzinfo=UTC)
+        self._turns = 0
+        """How often anyone had started jobs, as far as this one knows."""
         self._same: object = None
         """Cluster and our jobs on it, as they were decided for."""
         self._began = 0.0
@@ -60,8 +65,10 @@ class Queue:
         now = self.clock()
         with self.db.read() as session:
             last = self._waiting[-1].number if self._waiting else 0
-            pulse = rows.pulse(session, now, last)
-            known = pulse.mark == self._mark and time.monotonic() - self._began < ANEW_SECONDS
+            count = not timedelta() <= now - self._counted < COUNTED_EVERY
+            pulse = rows.pulse(session, now, last if count else None)
+            same = pulse.turns == self._turns and pulse.mark in (None, self._mark)
+            known = same and bool(self._waiting) and time.monotonic() - self._began < ANEW_SECONDS
             came = rows.line(session, now, last if known else 0)
         before = self._waiting if known else []
         kept = known and self._same == (_facts(nodes), pulse.active)
@@ -69,19 +76,27 @@ class Queue:
             self._line = _Closed(nodes) if isinstance(nodes, str) else Line(nodes, pulse.active)
         if not known:
             self._began = time.monotonic()
+        self._counted = now if count or not known else self._counted
+        self._turns = pulse.turns
         self._waiting, self._same = [], None  # whatever fails from here on, the next round decides anew
         chosen, told = self._decide(came if kept else [*before, *came])
         started = rows.start(self.db, pulse.turns, chosen, self.owner, now, self.lease) if chosen else []
+        self._turns += bool(chosen and started is not None)
         fresh = rows.explain(
             self.db, [(item, verdict) for item, verdict in told if self._told.get(_key(item)) != verdict]
         )
         written = {_key(item): verdict for item, verdict in told}
-        self._told = self._told | written if kept and written else self._told if kept else written
+        if kept:  # what is kept of a long line is not copied
+            self._told.update(written)
+        else:
+            self._told = written
         # Of some that were to start others were faster, or they were cancelled: what the line kept for them is not so.
         self.unfinished = started is None or len(started) < len(chosen) or len(chosen) == MAX_STARTS
         if not self.unfinished:
             decided = [item for item, _ in told]
-            self._waiting = [*before, *decided] if kept else decided
+            self._waiting = before if kept else decided
+            if kept:
+                before += decided
             mark = rows.mark(decided)
             self._mark = (mark[0] + self._mark[0], mark[1] + self._mark[1], mark[2] + self._mark[2]) if kept else mark
             self._same = (_facts(nodes), tuple(sorted((*pulse.active, *(item.need for item in chosen)))))

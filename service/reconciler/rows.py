@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, and_, bindparam, func, insert, select, tex
 from sqlalchemy.orm import Session
 
 from service.db.session import Database
-from service.db.tables import WAITING, Base, Job, JobChange, Lock
+from service.db.tables import LEAVING, WAITING, Base, Job, JobChange, Lock
 from service.jobs import store as jobs
 from service.jobs.lifecycle import State, Trigger, advance
 from service.reconciler.admission import Need, Verdict
@@ -48,8 +48,8 @@ class Pulse(NamedTuple):
     """How often anyone has started jobs. Read first: who starts some in the meantime makes what is decided void."""
     active: tuple[Need, ...]
     """Of the jobs on the cluster, in an order of their own."""
-    mark: Mark
-    """Of the line up to the last that was decided of."""
+    mark: Mark | None
+    """Of the line up to the last that was decided of; None if it wasn't asked for."""
 
 
 def anyone_waits(db: Database) -> bool:
@@ -58,13 +58,15 @@ def anyone_waits(db: Database) -> bool:
         return session.scalar(select(Job.number).where(IN_LINE).limit(1)) is not None
 
 
-def pulse(session: Session, now: datetime, last: int) -> Pulse:
-    """last: number of the last job that was decided of."""
+def pulse(session: Session, now: datetime, last: int | None) -> Pulse:
+    """last: number of the last job that was decided of; None: the line is not counted, which reads all of it."""
     turns = session.scalar(select(Lock.turns).where(Lock.name == ADMISSION)) or 0
     needs = session.execute(
         select(Job.workers, Job.worker_cpus, Job.worker_gpus).where(text("watched"), Job.state.in_(ON_RAY))
     )
     active = tuple(sorted(Need(*row) for row in needs))
+    if last is None:
+        return Pulse(turns, active, None)
     sums = select(func.count(), func.sum(JOBS.c.number), func.sum(JOBS.c.attempt))
     count, numbers, attempts = session.execute(sums.where(_in_line(now), JOBS.c.number <= last)).one()
     return Pulse(turns, active, (int(count), int(numbers or 0), int(attempts or 0)))
@@ -135,11 +137,11 @@ def explain(db: Database, told: Sequence[tuple[Waiting, Verdict]]) -> list[int]:
 def leave(db: Database) -> list[int]:
     """Have those go that shall not run any more; their numbers."""
     with db.read() as session:
-        numbers = session.scalars(select(Job.number).where(IN_LINE, Job.desired != "run").limit(CHUNK)).all()
+        numbers = session.scalars(select(Job.number).where(text(LEAVING)).limit(CHUNK)).all()
     gone = []
     for chunk in _chunks(numbers, 50):
         with db.begin() as session:
-            asked = select(Job).where(Job.number.in_(chunk), IN_LINE, Job.desired != "run").with_for_update()
+            asked = select(Job).where(Job.number.in_(chunk), text(LEAVING)).with_for_update()
             for job in session.scalars(asked):
                 action = decide_queued(view_of(job))
                 if isinstance(action, Move):

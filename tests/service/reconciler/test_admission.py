@@ -84,6 +84,17 @@ def test_the_reasons_of_a_long_line_hardly_change_when_its_first_job_starts() ->
     assert sum(one != other for one, other in zip(before[1:], after[1:], strict=True)) < 25
 
 
+@pytest.mark.parametrize("freed", [(32, 0), (2, 2), (64, 0)])
+def test_the_reasons_of_a_long_line_do_not_change_with_what_is_free(freed: tuple[float, float]) -> None:
+    """Every change is written: of thousands, those near the front alone."""
+    line = [Need(1 + index % 5, 1.0 + index % 3, float(index % 2)) for index in range(2000)]
+    cluster = [node(64, 0, 8, 0) for _ in range(8)]
+    before = admit(cluster, [], [Need(512, 1, 0), *line])
+    after = admit([node(64, freed[0], 8, freed[1]), *cluster[1:]], [], [Need(512, 1, 0), *line])
+    assert not any(item.starts for item in after)
+    assert sum(one != other for one, other in zip(before, after, strict=True)) < 25
+
+
 def test_a_verdict_says_which_resource_lacks() -> None:
     nodes = [node(8, 4, 2, 0)]
     verdicts = admit(nodes, [], [Need(1, 1, 1), Need(6, 1), Need(2, 3, 1), Need(99, 1)])

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import event, select
 
 from service.db.tables import Job, JobChange
-from service.gateway.ray_jobs import Node
+from service.gateway.ray_jobs import Node, RayStatus
 from service.reconciler import queue
 from service.reconciler.admission import Line, Need, Verdict
 
@@ -175,3 +175,20 @@ def test_each_job_that_begins_to_wait_is_noted_once(world: Any) -> None:
         lacks = session.scalars(select(Job.lacks)).all()
     assert sorted(changes) == sorted((number, state) for number in (1, 2, 3) for state in ("submitted", "queued"))
     assert lacks == ["cpu"] * 3
+
+
+def test_who_comes_back_into_the_line_or_starts_elsewhere_is_noticed_within_a_second(world: Any, decided: Any) -> None:
+    """A round that only a submission rang for doesn't count thousands; the next one that it is time for does."""
+    first = world.running(resources=cpus(4))
+    jobs = [world.submit(resources=cpus(4)) for _ in range(2)]
+    reconciler = world.reconciler()
+    reconciler.round()
+    world.ray.move(f"agon-{first}-1", RayStatus.FAILED)
+    world.clock.forward(2)
+    world.reconciler("another").round()
+    decided.seen.clear()
+    world.clock.forward(2)
+    reconciler.round()
+    assert [need.cpus for need in decided.seen][:2] == [4, 4]
+    assert world.job(first)["attempt"] == 2, "it has its old place in the line"
+    assert [world.job(job)["state"] for job in jobs] == ["queued", "queued"]
