@@ -64,9 +64,11 @@ class Guard:
     async def _handle(self, visit: _Visit) -> None:
         scope, headers = visit.scope, visit.headers
         self._check_host(scope, headers)
-        if not is_open(scope["path"]):
-            scope["state"]["principal"] = await run_in_threadpool(self.who, _token(headers))
         receive = visit.receive
+        if is_open(scope["path"]):  # nothing there takes a body, so nobody has one read without a token
+            await self.app(scope, receive, visit.answer)
+            return
+        scope["state"]["principal"] = await run_in_threadpool(self.who, _token(headers))
         if scope["method"] in ("POST", "PUT", "PATCH", "DELETE"):
             body = await self.bodies.read(scope["path"], headers, receive)
             visit.unread = False

@@ -93,6 +93,14 @@ def test_without_a_known_token_the_answer_is_there_before_anything_of_the_body_i
     assert json.loads(body)["status"] == 401
 
 
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/docs", "/openapi.json", "/docs/x"])
+def test_where_no_token_is_asked_for_no_body_is_read_or_parsed(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bodies, "strict_json", lambda _: pytest.fail("parsed"))
+    client = Client()
+    client.send([b"[", b"1]"], token="wrong", path=path)
+    assert (client.reads, client.asked) == (1, [b"["])  # the application's own look, of this test
+
+
 def test_a_body_that_is_promised_and_never_comes_does_nothing(caplog: pytest.LogCaptureFixture) -> None:
     for parts in ([], [b"{"], [b'{"recipe": "dcgan-digits"}', b" "]):
         client = Client()
