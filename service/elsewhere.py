@@ -23,7 +23,8 @@ from service.errors import Unavailable
 T = TypeVar("T")
 LOOK_SECONDS = 0.25
 """How often a waiting request looks whether its client is still there."""
-MOST_WAITING = 200
+MOST_WAITING, MOST_WAITING_OF_ONE = 400, 100
+"""Requests that may wait for their turn: all of them, and those of one caller, who must not keep the others from waiting."""
 PING_SECONDS = 1.0
 """How long a health check waits for one part."""
 Gone = Callable[[], Awaitable[bool]]
@@ -98,7 +99,8 @@ class Lane:
         if self._free(errand.caller):
             self._running[errand.caller] += 1
             return
-        if len(self._waiting) >= MOST_WAITING:
+        own = sum(waiting == errand.caller for waiting, _ in self._waiting)
+        if len(self._waiting) >= MOST_WAITING or own >= MOST_WAITING_OF_ONE:
             raise Unavailable(f"too many requests wait for {self.what}; try again", headers={"Retry-After": "2"})
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((errand.caller, turn))

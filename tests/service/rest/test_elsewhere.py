@@ -19,6 +19,7 @@ import httpx
 import pytest
 from starlette.requests import ClientDisconnect
 
+from service import elsewhere
 from service.elsewhere import Errand, Lane, Pulse
 from service.errors import Unavailable
 
@@ -60,6 +61,23 @@ def test_one_caller_can_not_take_all_places() -> None:
         assert hanging.running == 2
         hanging.let_go.set()
         assert await asyncio.gather(*waiting) == ["done"] * 20
+
+    asyncio.run(story())
+
+
+def test_one_caller_can_not_take_the_whole_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(elsewhere, "MOST_WAITING_OF_ONE", 5)
+
+    async def story() -> None:
+        lane, hanging = Lane("the data", seconds=5, width=2, share=1), Hanging()
+        waiting = [asyncio.create_task(lane.run(hanging, errand=Errand("eve"))) for _ in range(6)]
+        await asyncio.sleep(0.1)
+        with pytest.raises(Unavailable, match="too many requests wait for the data"):
+            await lane.run(hanging, errand=Errand("eve"))
+        also = [asyncio.create_task(lane.run(hanging, errand=Errand("ada"))) for _ in range(6)]
+        await asyncio.sleep(0.1)
+        hanging.let_go.set()
+        assert await asyncio.gather(*waiting, *also) == ["done"] * 12
 
     asyncio.run(story())
 
