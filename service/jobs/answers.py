@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import Annotated
 
-from fastapi import Header, Query
-from fastapi.responses import FileResponse, PlainTextResponse
+from fastapi import Header, Query, Response
+from fastapi.responses import FileResponse, PlainTextResponse, StreamingResponse
 from sse_starlette import EventSourceResponse
 from starlette.concurrency import run_in_threadpool
 
@@ -56,17 +56,20 @@ async def events(ctx: Context, caller: Principal, kind: Kind, run_id: str, last_
 
 async def log(
     ctx: Context, errand: Errand, kind: Kind, run_id: str, attempt: int | None, tail: int | None, offset: int | None
-) -> PlainTextResponse:
+) -> Response:
     """The driver's log of an attempt, the newest if none is named. Raises NotFound, Unavailable."""
     job = await run_in_threadpool(_run, ctx, kind, run_id)
     if attempt is not None and attempt > job.attempt:
         raise NotFound(f"{kind.name} {run_id} has had {job.attempt} attempt{'s' if job.attempt != 1 else ''} so far")
     wanted = job.attempt if attempt is None else attempt
+    kept = await run_in_threadpool(output.is_kept, ctx.settings, job, wanted)
+    headers = {"X-Log-Attempt": str(wanted), "Cache-Control": "no-cache"}
+    if kept and wanted and tail is None and offset is None:  # of any length
+        pieces, end = await run_in_threadpool(output.whole, ctx.settings, job, wanted)
+        return StreamingResponse(pieces, headers={"X-Log-Offset": str(end), **headers}, media_type="text/plain")
     asked = partial(output.log, ctx.settings, ctx.ray, job, wanted, tail, offset)
-    kept = output.is_kept(ctx.settings, job, wanted)
     piece = await (run_in_threadpool(asked) if kept else ctx.elsewhere.ray.run(asked, errand=errand))
-    headers = {"X-Log-Offset": str(piece.end), "X-Log-Attempt": str(wanted), "Cache-Control": "no-cache"}
-    return PlainTextResponse(piece.text, headers=headers)
+    return PlainTextResponse(piece.text, headers={"X-Log-Offset": str(piece.end), **headers})
 
 
 def report(ctx: Context, kind: Kind, run_id: str, when: str) -> FileResponse:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import io
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -19,6 +20,8 @@ PNG = b"\x89PNG\r\n\x1a\n"
 REPORT_FILE = "report.html"
 MAX_PIECE = 1_000_000
 """Bytes of a log in one answer to whoever follows it."""
+LONGEST_CHARACTER = 4
+"""Bytes, in UTF-8."""
 MAX_TAIL = 4_000_000
 """Bytes among which a log's last lines are looked for."""
 
@@ -49,6 +52,23 @@ def log(
     except RayUnreachableError as error:
         raise Unavailable(f"{error}; the log lies with Ray") from error
     return _cut(io.BytesIO(text.encode()), tail, offset)
+
+
+def whole(settings: Settings, job: Job, attempt: int) -> tuple[Iterator[bytes], int]:
+    """All of a log that lies in the job's folder, piece by piece, as long as it is now; and where to go on. Raises OSError."""
+    path = files.log_path(settings, job.id, attempt)
+    with path.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - LONGEST_CHARACTER))
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        decoder.decode(file.read(LONGEST_CHARACTER))
+        end = file.tell() - len(decoder.getstate()[0])
+
+    def pieces() -> Iterator[bytes]:
+        with path.open("rb") as file:
+            while piece := file.read(min(MAX_PIECE, end - file.tell())):
+                yield piece
+
+    return pieces(), end
 
 
 def _cut(file: BinaryIO, tail: int | None, offset: int | None) -> Piece:

@@ -138,7 +138,7 @@ async def logs(
     attempt: Attempt = None,
     tail: Tail = None,
     offset: Offset = None,
-) -> PlainTextResponse:
+) -> Response:
     """The driver's log of an attempt: all of it, its last lines, or what lies behind an offset."""
     return await answers.log(ctx, errand, JOB, job_id, attempt, tail, offset)
 

@@ -206,6 +206,25 @@ def test_a_log_without_end_is_never_read_whole_for_its_last_lines(monkeypatch: p
     assert (part.text, part.end) == ("line 997\nline 998\nline 999\n", len(text))
 
 
+def test_a_whole_log_is_sent_piece_by_piece_up_to_where_it_ended_when_it_was_asked_for(
+    world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(output, "MAX_PIECE", 8)
+    job = world.running()
+    log = world.folder(job) / "driver-1.log"
+    text = "größer 🙂\n" * 10
+    log.write_bytes(text.encode() + "🙂".encode()[:3])
+    reply = world.client.get(f"/v1/jobs/{job}/logs")
+    assert (reply.text, reply.headers["x-log-offset"]) == (text, str(len(text.encode())))
+    assert reply.headers["content-type"] == "text/plain; charset=utf-8"
+    with world.db.read() as session:
+        pieces, _ = output.whole(world.settings, store.get(session, job), 1)
+    assert len(next(pieces)) == 8
+    with log.open("ab") as file:
+        file.write(b"more")
+    assert len(b"".join(pieces)) == len(text.encode()) - 8
+
+
 def test_logs_of_a_running_job_say_when_ray_is_away(world: Any) -> None:
     job = world.running()
     world.ray.unreachable = True
