@@ -26,6 +26,9 @@ from trainer.spec import FieldError
 from trainer.strict import MAX_INTEGER
 from trainer.wire import EventKind, EventReply, WireEvent
 
+WINDOW = 500
+"""Stored events that are read at once."""
+
 
 def accept(
     session: Session, caller: Principal, job_id: str, events: Sequence[WireEvent]
@@ -119,16 +122,18 @@ def _insert(session: Session, job: Job, events: Iterable[WireEvent]) -> None:
 
 
 def _contiguous(session: Session, job: Job) -> list[WireEvent]:
-    """The stored events behind `acked`, up to the first gap."""
-    statement = (
-        select(JobEvent).where(JobEvent.job_number == job.number, JobEvent.seq > job.acked).order_by(JobEvent.seq)
-    )
+    """The stored events behind `acked`, up to the first gap. What lies far behind a gap is not read, however much it is."""
     ready: list[WireEvent] = []
-    for row in session.scalars(statement):
-        if row.seq != job.acked + len(ready) + 1:
-            break
-        ready.append(wire(row))
-    return ready
+    while True:
+        last = job.acked + len(ready)
+        part = select(JobEvent).where(JobEvent.job_number == job.number, JobEvent.seq.between(last + 1, last + WINDOW))
+        rows = session.scalars(part.order_by(JobEvent.seq)).all()
+        for seq, row in enumerate(rows, last + 1):
+            if row.seq != seq:
+                return ready
+            ready.append(wire(row))
+        if len(rows) < WINDOW:
+            return ready
 
 
 def wire(row: JobEvent) -> WireEvent:

@@ -7,9 +7,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+import sqlalchemy
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from service.db.tables import JobEvent
+from service.jobs import ingest
 from service.jobs.fold import Report, fold
 from service.jobs.schemas import Failure, Progress, Published
 from trainer.wire import EventKind, WireEvent
@@ -55,6 +58,18 @@ def test_repeated_and_shuffled_batches_leave_what_one_orderly_batch_leaves(world
     }  # fmt: skip
     assert shown["model"] == {"name": "m", "version": "2", "champion": True, "verdict": "better"}
     assert shown["mlflow_run_id"] == "run1"
+
+
+def test_what_lies_far_behind_a_gap_is_not_read_again_with_every_event(
+    world: Any, job: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ingest, "WINDOW", 4)
+    world.send(job, *(event(seq) for seq in range(3, 40)))
+    read: list[int] = []
+    sqlalchemy.event.listen(JobEvent, "load", lambda row, _: read.append(row.seq))
+    assert world.send(job, event(1)).json()["acked"] == 1
+    assert len(read) <= 4
+    assert world.send(job, event(2)).json()["acked"] == 39
 
 
 def test_nothing_behind_a_gap_is_shown_until_the_gap_is_filled(world: Any, job: str) -> None:
