@@ -34,7 +34,8 @@ STAND_IN = "file:///registered-dataset"
 """Stands where the name of a dataset stood that isn't known, while the rest of the spec is checked."""
 MAX_SET = 200
 MAX_PATH = 200
-MAX_TEXT = 4000
+MAX_TEXT, MAX_TEXTS = 4000, 20_000
+"""Characters of one text among changes, and of all: each is read as YAML, which takes a processor's time."""
 
 
 def digest(request: JobRequest) -> str:
@@ -131,6 +132,10 @@ def _by_path(values: Mapping[str, JsonValue], recipe: JobSpec) -> tuple[dict[str
     """
     found: dict[str, JsonValue] = {}
     errors: list[FieldError] = []
+    if sum(len(value) for _, value in _leaves(values) if isinstance(value, str)) > MAX_TEXTS:
+        return {}, [
+            FieldError(path="set", message=f"has more than {MAX_TEXTS:,} characters", fix="send the whole spec")
+        ]
     for path, value in _leaves(values):
         if len(found) == MAX_SET:
             fix = f"set at most {MAX_SET}, or send the whole spec"

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import func, select
 
 from service.db.tables import Job
+from trainer.spec import overrides
 
 SPEC = {
     "name": "small",
@@ -175,3 +176,13 @@ def test_one_key_sent_by_many_threads_at_once_makes_one_job(world: Any) -> None:
         assert len({job for found, job in made if found == key}) == 1
     with world.db.read() as session:
         assert session.scalar(select(func.count()).select_from(Job)) == 4
+
+
+def test_changes_of_more_text_than_is_read_as_yaml_in_a_moment_are_refused_unread(
+    world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(overrides, "read_yaml", lambda _: pytest.fail("read"))
+    changes = {f"train.x{number}": "- a\n" * 1000 for number in range(6)}
+    reply = world.client.post("/v1/validate", json={"recipe": "dcgan-digits", "set": changes})
+    assert (reply.status_code, [error["path"] for error in reply.json()["errors"]]) == (422, ["set"])
+    assert "more than 20,000 characters" in reply.json()["detail"]
