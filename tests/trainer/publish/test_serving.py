@@ -38,6 +38,7 @@ def bigan(encoding):
     "given",
     [
         {"n": 10**9},
+        {"n": 10**400},  # beyond any float
         {"n": 1025},
         {"labels": [0] * 1025},
         {"z": np.zeros((1025, 100))},

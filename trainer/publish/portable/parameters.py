@@ -26,9 +26,11 @@ Config = Mapping[str, Any]
 def whole(name: str, value: Any) -> int:
     """The value as int, if it is a whole number."""
     number = value.item() if isinstance(value, np.generic) else value
-    if isinstance(number, bool) or not isinstance(number, (int, float)) or not float(number).is_integer():
+    if isinstance(number, float) and number.is_integer():
+        number = int(number)
+    if isinstance(number, bool) or not isinstance(number, int):
         raise ValueError(f"{name} is {value!r}; give a whole number")
-    return int(number)
+    return number
 
 
 def span(n: Any, start: Any) -> tuple[int, int]:
