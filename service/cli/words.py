@@ -66,8 +66,13 @@ def typed(text: str) -> str:
 def _verb(endpoint: str) -> str:
     for pattern, verb in _PATTERNS.items():
         if verb is not None and (match := pattern.fullmatch(endpoint)):
-            return verb.format(*(shlex.quote(word) for word in match.groups()))
+            return verb.format(*(_word(word) for word in match.groups()))
     return endpoint
+
+
+def _word(given: str) -> str:
+    """As it is typed; `{search}`, which stands for any, as the help writes it: SEARCH."""
+    return given.strip("{}").upper() if given.startswith("{") else shlex.quote(given)
 
 
 def refusal(error: ApiError) -> tuple[str, Sequence[FieldError]]:

@@ -78,7 +78,7 @@ def extended(search: SearchSpec, by: Extension) -> SearchSpec:
     samples = search.samples if by.samples is None else by.samples
     budget = by.budget or search.budget
     if samples < search.samples:
-        fix = f"more than {search.samples}; `agon search stop` and `cancel` end trials"
+        fix = f"more than {search.samples}; trials are ended by POST /v1/searches/{{search}}/trials/{{trial}}/stop"
         raise Invalid([FieldError(path="samples", message="is less than before", value=str(samples), fix=fix)])
     if (samples, budget) == (search.samples, search.budget):
         fix = f"more than {search.samples} samples, or another budget"

@@ -179,19 +179,25 @@ def test_verbs_of_the_trainer_show_its_own_help(verb: str, shows: str) -> None:
     assert shows in done.stdout
 
 
-def test_a_data_root_that_a_running_stack_lacks_is_said(
+def test_data_roots_of_earlier_starts_are_said_until_they_are_forgotten(
     agon: Agon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     part = PartRecord(pid=1, create_time=2.0, url="http://127.0.0.1:1", log="x")
     record = StackRecord(
         stack_id="i", started_at=datetime.now(UTC), host="127.0.0.1", ports=asdict(Ports()), cpus=None,
-        data_roots=("/srv/kept",), parts=dict.fromkeys(("ray", "mlflow", "api"), part),
+        data_roots=("/srv/kept", str(tmp_path)), parts=dict.fromkeys(("ray", "mlflow", "api"), part),
     )  # fmt: skip
-    monkeypatch.setattr(local, "up", lambda config, report: local.Started(record, ()))
+    forgotten = []
+
+    def up(config: object, report: object, *, forget_roots: bool) -> local.Started:
+        forgotten.append(forget_roots)
+        return local.Started(record, ())
+
+    monkeypatch.setattr(local, "up", up)
     said = agon("up", "--data-root", str(tmp_path)).err
-    assert str(tmp_path) in said
-    assert "agon down" in said
-    assert "data roots" not in agon("up").err
+    assert "jobs may also read data below /srv/kept, as at an earlier start" in said
+    agon("up", "--forget-data-roots")
+    assert forgotten == [False, True]
 
 
 def test_a_packages_folder_needs_no_registry_wherever_it_stands(

@@ -65,6 +65,7 @@ def test_every_message_of_the_service_that_names_an_endpoint_is_reworded() -> No
         ("its log says why: GET /v1/jobs/j-1/logs", "its log says why: agon logs j-1"),
         ("GET /v1/searches/s-1/trials lists them", "agon search trials s-1 lists them"),
         ("GET /v1/searches/s-1/trials/t-00001.", "agon search show s-1/t-00001."),
+        ("ended by POST /v1/searches/{search}/trials/{trial}/stop", "ended by agon search stop SEARCH TRIAL"),
         ("register it with POST /v1/datasets, or give its URL", "register it with POST /v1/datasets, or give its URL"),
     ],
 )
