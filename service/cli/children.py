@@ -75,7 +75,7 @@ def sample(context: typer.Context) -> None:
     Examples:
 
     - `agon sample demo@champion -n 64 --seed 7 --out grid.png`
-    - `agon sample demo@champion --labels 0,1,2 --out grid.png`
+    - `agon sample demo@champion --labels 0,1,2 --out grid.png` (or by name: `--labels cat,dog`)
     - `agon sample demo@champion -n 50000 --labels balanced --out images/` (000000.png …, and labels.csv)
     - `agon sample infogan --traverse c1 --out digits.png` (c1 from left to right, each row another noise)
     - `agon sample infogan --code c1=3 --code c2=-1:1:10 --traverse c3 --out plane.png` (c2 to the right, c3 downwards)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,6 +19,7 @@ from trainer.publish.controls import controls
 from trainer.publish.files import Latents as Saved
 from trainer.publish.files import load_latents, read_images, save_latents
 from trainer.publish.package import verify_checksums
+from trainer.publish.portable import parameters
 from trainer.publish.portable.generator import Generator
 from trainer.publish.pull import package_of
 from trainer.publish.sheets import SAMPLES, Sheet, Told, Wanted, decoded, reconstructions, samples, stream
@@ -39,7 +40,9 @@ Count = Annotated[
 ]
 Labels = Annotated[
     str | None,
-    typer.Option(help="Classes, one per row of the picture: '0,1,2', or 'balanced' for all. Default: random."),
+    typer.Option(
+        help="Classes, one per row of the picture: 'cat,dog', '0,1,2', or 'balanced' for all. Default: random."
+    ),
 ]
 Truncation = Annotated[
     float | None,
@@ -211,7 +214,7 @@ def _compatible(options: Options) -> None:
 
 def _wanted(generator: Generator, options: Options) -> Wanted:
     """The samples that the options ask for."""
-    rows = chosen_labels(options.labels, generator.config["classes"])
+    rows = chosen_labels(options.labels, generator.config)
     asked = controls(generator.config, options.code, options.traverse)
     return Wanted(asked, options.n, options.seed or 0, rows, options.truncation)
 
@@ -219,7 +222,7 @@ def _wanted(generator: Generator, options: Options) -> Wanted:
 def _draw(generator: Generator, options: Options, told: Told) -> tuple[Sheet, list[str]]:
     """The picture, and the names of the files that were encoded for it."""
     config = generator.config
-    rows = chosen_labels(options.labels, config["classes"])
+    rows = chosen_labels(options.labels, config)
     if options.encode:
         if not config["encoder"]:
             raise ValueError(_no_encoder(config))
@@ -248,16 +251,15 @@ def _no_encoder(config: dict[str, Any]) -> str:
     )
 
 
-def chosen_labels(labels: str | None, classes: int) -> list[int]:
-    """Classes of the picture's rows; empty for random labels. Raises ValueError for what isn't a list of numbers."""
+def chosen_labels(labels: str | None, config: Mapping[str, Any]) -> list[int]:
+    """Classes of the picture's rows, given by names or numbers; empty for random labels. Raises ValueError for others."""
     if labels is None:
         return []
-    if labels == "balanced" and classes:
-        return list(range(classes))
-    try:
-        return [int(label) for label in labels.split(",")]
-    except ValueError:
-        raise ValueError(f"labels is {labels!r}; give numbers such as 0,1,2, or 'balanced'") from None
+    if labels == "balanced" and config["classes"]:
+        return list(range(config["classes"]))
+    one = labels in config.get("class_names", ())  # a name may hold a comma
+    found = parameters.labels(config, [labels] if one else [label.strip() for label in labels.split(",")])
+    return np.asarray(found).tolist()
 
 
 def _print(out: Path | None, latents: Path | None, model: str, as_json: bool) -> None:

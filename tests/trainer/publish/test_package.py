@@ -132,7 +132,7 @@ def test_mlflow_loads_it_without_pickle_from_dict_dataframe_or_params(conditiona
         ({"labels": [1, 10]}, r"labels holds 10; give numbers in \[0, 10\)"),
         ({"labels": [-1]}, "labels holds -1"),
         ({"labels": [1, 2], "n": 3}, "labels has 2 entries but n is 3"),
-        ({"labels": "all"}, "labels is 'all'"),
+        ({"labels": "all"}, "labels holds 'all'; give"),
         ({"truncation": 0}, "truncation is 0"),
         ({"truncation": "half"}, "truncation is 'half'"),
         ([1, 2], "the input is a list"),
@@ -227,8 +227,21 @@ def test_the_card_names_the_classes_where_they_have_names(conditional, tmp_path)
 def test_an_error_names_the_classes_where_they_have_names(conditional, tmp_path):
     generator = Generator(conditional.folder)
     generator.config["class_names"] = ["cat", "a dog", *map(str, range(2, 10))]
-    with pytest.raises(ValueError, match=r"labels holds 12; give numbers in \[0, 10\): 0 cat, 1 a dog, 2 2"):
+    with pytest.raises(ValueError, match=r"labels holds 12; give names, or numbers in \[0, 10\): 0 cat, 1 a dog, 2 2"):
         generator.sample(labels=[12])
+    with pytest.raises(ValueError, match=r"labels holds 'kat'; give names, or numbers in \[0, 10\): 0 cat, 1 a dog"):
+        generator.sample(labels="kat")
+
+
+def test_classes_are_given_by_name_wherever_they_are_given_by_number(conditional):
+    generator = Generator(conditional.folder)
+    generator.config["class_names"] = ["cat", "a dog", *map(str, range(2, 10))]
+    by_number = generator.sample(labels=[1, 0, 7])
+    for given in (["a dog", "cat", 7], ("a dog", "0", "7"), np.array(["a dog", "cat", "7"])):
+        np.testing.assert_array_equal(generator.sample(labels=given), by_number)
+    np.testing.assert_array_equal(generator.sample(2, labels="a dog"), generator.sample(2, labels=1))
+    z = generator.latents(2)
+    np.testing.assert_array_equal(generator.decode(z, ["cat", "a dog"]), generator.decode(z, [0, 1]))
 
 
 def test_the_registrys_description_links_no_picture_that_is_not_there(conditional):

@@ -207,6 +207,21 @@ def test_mistakes_on_the_command_line_are_said_without_a_traceback(conditional, 
 
 
 def test_balanced_needs_classes():
-    assert chosen_labels("balanced", 3) == [0, 1, 2]
+    assert chosen_labels("balanced", {"classes": 3}) == [0, 1, 2]
     with pytest.raises(ValueError, match="'balanced'"):
-        chosen_labels("balanced", 0)
+        chosen_labels("balanced", {"classes": 0})
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [("cat,dog", [0, 1]), ("dog, 0", [1, 0]), ("10", [2]), ("3", [3]), ("cat, wild", [3]), (None, [])],
+)
+def test_rows_take_their_classes_by_name_or_number(given, expected):
+    config = {"classes": 4, "class_names": ["cat", "dog", "10", "cat, wild"]}
+    assert chosen_labels(given, config) == expected
+
+
+@pytest.mark.parametrize("given", ["kat", "cat,4", "-1", "", "cat,balanced", "1.5"])
+def test_a_class_that_is_not_there_is_answered_with_those_that_are(given):
+    with pytest.raises(ValueError, match=r"0 cat, 1 dog"):
+        chosen_labels(given, {"classes": 2, "class_names": ["cat", "dog"]})

@@ -112,6 +112,11 @@ def test_rows_of_latents_keep_their_labels_and_truncations(classed, conditional)
     assert np.abs(classed.predict(frame).astype(int) - expected).max() <= 1
 
 
+def test_rows_take_their_classes_by_name(classed):
+    numbered, named = (pd.DataFrame({"seed": [1, 2, 3], "labels": labels}) for labels in ([7, 2, 7], ["7", "2", "7"]))
+    np.testing.assert_array_equal(classed.predict(named), classed.predict(numbered))
+
+
 @pytest.mark.parametrize(
     ("rows", "message"),
     [

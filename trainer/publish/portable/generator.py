@@ -109,7 +109,7 @@ class Generator:
         """Images `start` … `start + n - 1` of `seed`, uint8 [n, H, W, C]. Image i depends on (seed, i) alone.
 
         n: how many; by default as many as there are labels or values of a code, or 1.
-        labels: n classes in [0, K); one class for all; or "balanced": image i is of class i modulo K. By default random.
+        labels: n classes, by number in [0, K) or by name; one class for all; or "balanced": image i is of class i modulo K. By default random.
         truncation: coordinates of z outside ±truncation are drawn again (Brock et al. 2018); normal priors only.
         codes: {"c1": 3, "c2": [-1, 0, 1]}: latent codes that are set instead of drawn (Chen et al. 2016).
         Raises ValueError that names the parameter, its value and what is possible.
@@ -152,6 +152,10 @@ class Generator:
         """How many images `sample` makes of these. Raises ValueError if they don't fit each other."""
         chosen, values = parameters.labels(self.config, labels), parameters.codes(self.config, codes)
         return parameters.span(parameters.asked(n, chosen, values, self.config["classes"]), 0)[0]
+
+    def numbered(self, labels: Labels | None) -> NDArray[np.int64] | str | None:
+        """Classes that are given by number or name, as numbers, int64; "balanced"; or None. Raises ValueError for no class."""
+        return parameters.labels(self.config, labels)
 
     def latents(
         self,

@@ -102,8 +102,8 @@ class Sampler:
             _alone(asked, "z", ("labels", "truncation"))
             limit = asked.get("truncation", given.get("truncation"))
             label = self._label(asked.get("labels", given.get("labels")), None)
-            if isinstance(asked.get("labels"), str):
-                raise ValueError(f"labels is {asked['labels']!r}; give each row of z its class")
+            if asked.get("labels") == "balanced":
+                raise ValueError("labels is 'balanced'; give each row of z its class")
             return _single(np.asarray(asked["z"], dtype=object), 1).astype(np.float32)[None], label, limit
         wanted = _sampling(asked, given)
         if wanted.pop("n", 1) != 1 or self.generator.count(1, wanted.get("labels"), wanted["codes"]) != 1:
@@ -124,9 +124,8 @@ class Sampler:
                 raise ValueError("labels is missing; this model is class-conditional: give each row of z its class")
             return drawn() if drawn is not None else None
         self.generator.count(1, label)  # raises for what is no class, and for several
-        return (
-            np.array([int(start) % classes]) if isinstance(label, str) else np.atleast_1d(np.asarray(label, np.int64))
-        )
+        chosen = self.generator.numbered(label)
+        return np.array([int(start) % classes]) if isinstance(chosen, str) else chosen
 
     def _few(self, given: Any) -> Any:
         """As it is, unless it is longer than a request may be."""

@@ -17,7 +17,8 @@ MIN_TRUNCATION = 0.01
 """Below it, latents are all but zero, and older packages draw forever."""
 NAMED = 20
 """Class names that an error lists."""
-Labels = int | str | Sequence[int] | NDArray[np.int64]
+Labels = int | str | Sequence[int | str] | NDArray[np.int64]
+"""Classes by number or name; or "balanced"."""
 Codes = Mapping[str, float | Sequence[float] | NDArray[np.float64]]
 """Latent codes by name (`codes` in config.json): one value for all images, or one for each."""
 Config = Mapping[str, Any]
@@ -104,19 +105,29 @@ def _values(config: Config, name: str, values: Any) -> NDArray[np.float64]:
 
 def labels(config: Config, given: Labels | None) -> NDArray[np.int64] | str | None:
     """Classes, int64; or "balanced"; or None for random ones."""
-    classes = config["classes"]
     if given is None or np.size(given) == 0:
         return None
-    if not classes:
+    if not config["classes"]:
         raise ValueError(f"labels is {given!r}, but this model has no classes; leave labels out")
-    if isinstance(given, str):
-        if given != "balanced":
-            raise ValueError(f"labels is {given!r}; give {_possible(config)}, or 'balanced'")
+    if isinstance(given, str) and given == "balanced":
         return given
-    numbers = np.array([whole("labels", label) for label in np.atleast_1d(np.asarray(given)).tolist()], np.int64)
-    if numbers.min() < 0 or numbers.max() >= classes:
-        raise ValueError(f"labels holds {numbers[(numbers < 0) | (numbers >= classes)][0]}; give {_possible(config)}")
-    return numbers
+    every = given if isinstance(given, (list, tuple)) else np.atleast_1d(np.asarray(given)).tolist()
+    return np.array([_number(config, label) for label in every], np.int64)
+
+
+def _number(config: Config, label: Any) -> int:
+    """The class that is meant. A name goes before a number, where classes are called 0, 1, 2, 10."""
+    names = [str(name) for name in config.get("class_names", ())]
+    if isinstance(label, str):
+        if label in names:
+            return names.index(label)
+        if not (label.isascii() and label.isdigit() and len(label) < 10):
+            raise ValueError(f"labels holds {label!r}; give {_possible(config)}, or 'balanced' alone")
+        label = int(label)
+    number = whole("labels", label)
+    if not 0 <= number < config["classes"]:
+        raise ValueError(f"labels holds {number}; give {_possible(config)}")
+    return number
 
 
 def _possible(config: Config) -> str:
@@ -125,7 +136,7 @@ def _possible(config: Config) -> str:
     if not names or names == [str(number) for number in range(classes)]:
         return f"numbers in [0, {classes})"
     listed = ", ".join(f"{number} {name}" for number, name in enumerate(names[:NAMED]))
-    return f"numbers in [0, {classes}): {listed}{', …' if len(names) > NAMED else ''}"
+    return f"names, or numbers in [0, {classes}): {listed}{', …' if len(names) > NAMED else ''}"
 
 
 def truncation(config: Config, given: float | None) -> float | None:
