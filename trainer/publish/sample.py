@@ -259,7 +259,7 @@ def chosen_labels(labels: str | None, config: Mapping[str, Any]) -> list[int]:
         return list(range(config["classes"]))
     one = labels in config.get("class_names", ())  # a name may hold a comma
     found = parameters.labels(config, [labels] if one else [label.strip() for label in labels.split(",")])
-    return np.asarray(found).tolist()
+    return [int(number) for number in np.asarray(found)]
 
 
 def _print(out: Path | None, latents: Path | None, model: str, as_json: bool) -> None:
