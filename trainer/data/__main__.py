@@ -19,7 +19,7 @@ from trainer.data.bring import Wanted, bring, default_root, slug
 from trainer.data.check import check
 from trainer.data.layout import class_list
 from trainer.data.layouts.table import LAYOUTS
-from trainer.data.pack import Options, pack
+from trainer.data.pack import Options, Packed, pack
 from trainer.data.show import show, show_ignored, tell
 from trainer.errors import BadDataError, DataAwayError
 
@@ -144,12 +144,18 @@ def bring_command(
             found = bring(
                 source, root, wanted,
                 lambda done, total: bar.update(task, completed=done, total=total),
-                lambda packed: show(packed, talk),
+                lambda packed: show(_for_submit(packed), talk),
             )  # fmt: skip
         except (BadDataError, DataAwayError) as error:
             bar.stop()
             _fail(error, as_json=False)
     typer.echo(found.model_dump_json())
+
+
+def _for_submit(packed: Packed) -> Packed:
+    """Its warnings with the options of the verb that was typed."""
+    said = (warning.replace("pack with --channels ", "use --set arch.channels=") for warning in packed.warnings)
+    return packed.replace(warnings=tuple(said))
 
 
 def _range(text: str | None) -> tuple[float, float] | None:

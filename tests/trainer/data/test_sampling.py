@@ -18,7 +18,8 @@ from trainer.data.manifest import mismatches, read_manifest
 from trainer.data.sampling import ROUND, UNKNOWN, NoClassError, WeightedOrder, turns
 from trainer.data.stream import open_dataset
 from trainer.errors import BadDataError
-from trainer.spec import JobSpec, SpecError, with_overrides
+from trainer.spec import JobSpec, SpecError, parse_spec, with_overrides
+from trainer.spec.identity import identity
 from trainer.spec.sampling import class_weights
 
 MakeSpec = Callable[..., JobSpec]
@@ -212,3 +213,14 @@ def test_names_go_before_numbers_and_classes_that_are_not_named_weigh_one(make_s
 def test_a_weight_is_set_by_the_class_name(make_spec: MakeSpec) -> None:
     spec = with_overrides(make_spec("/somewhere"), ["data.sampling=weights", "data.weights.7=3"])
     assert spec.data.weights == {"7": 3.0}
+
+
+def test_another_sampling_is_another_training_and_the_default_is_that_of_earlier_specs(make_spec: MakeSpec) -> None:
+    """A checkpoint isn't carried across: its cursor means other images."""
+    natural, balanced = make_spec("/somewhere"), make_spec("/somewhere", sampling="balanced")
+    assert identity(natural) != identity(balanced)
+    raw = natural.model_dump(mode="json")
+    del raw["data"]["sampling"], raw["data"]["weights"]
+    assert identity(parse_spec(raw)) == identity(natural)
+    few, many = (make_spec("/somewhere", sampling="weights", weights={"1": weight}) for weight in (2, 3))
+    assert identity(few) != identity(many)
