@@ -82,11 +82,18 @@ def take(session: Session, job: Job, events: Iterable[WireEvent]) -> bool:
 
 def _check(job: Job, events: Sequence[WireEvent]) -> None:
     """Raises Invalid that names every wrong field."""
-    if wrong := [error for index, event in enumerate(events) for error in _wrong(job, event, f"events.{index}")]:
+    if wrong := [
+        error for index, event in enumerate(events) for error in _wrong(job.attempt, event, f"events.{index}")
+    ]:
         raise Invalid(wrong)
 
 
-def _wrong(job: Job, event: WireEvent, path: str) -> Iterator[FieldError]:
+def storable(event: WireEvent) -> bool:
+    """Whether the database can hold it."""
+    return not any(_wrong(event.attempt, event, ""))
+
+
+def _wrong(newest: int, event: WireEvent, path: str) -> Iterator[FieldError]:
     for name in ("seq", "attempt", "step", "images"):
         if (value := getattr(event, name)) > MAX_INTEGER:
             yield FieldError(path=f"{path}.{name}", message="does not fit 64 bits", value=str(value)[:40])
@@ -98,8 +105,8 @@ def _wrong(job: Job, event: WireEvent, path: str) -> Iterator[FieldError]:
         except OverflowError:
             message = "lies outside of the calendar in UTC"
             yield FieldError(path=f"{path}.time", message=message, value=event.time.isoformat())
-    if event.attempt > job.attempt:
-        message = f"is newer than the job's attempt ({job.attempt})"
+    if event.attempt > newest:
+        message = f"is newer than the job's attempt ({newest})"
         yield FieldError(path=f"{path}.attempt", message=message, value=str(event.attempt)[:40])
 
 

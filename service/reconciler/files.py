@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from service.body import strict_json
 from service.db.tables import Job
 from service.errors import BadRequest
+from service.jobs import ingest
 from service.jobs.kinds import kind_of
 from service.settings import Settings
 from trainer.wire import WireEvent, log_file
@@ -174,6 +175,7 @@ def _lines(path: Path, offset: int) -> Iterator[bytes]:
 def _event(line: bytes) -> WireEvent | None:
     try:
         strict_json(line)  # what the API would refuse, the database can't hold
-        return WireEvent.model_validate_json(line) if line.endswith(b"\n") else None
+        event = WireEvent.model_validate_json(line)
     except (BadRequest, ValidationError):
         return None
+    return event if line.endswith(b"\n") and ingest.storable(event) else None
