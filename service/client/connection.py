@@ -33,6 +33,8 @@ def discover(url: str | None = None, token: str | None = None) -> tuple[str, str
         if local is None:
             raise NotConfigured(f"no stack runs from {layout.home}: start one with `agon up`, or set {URL_ENV}")
         url = local.api_url
+    if not _is_http(url):
+        raise NotConfigured(f"{url!r} is no http:// or https:// URL; set {URL_ENV}, e.g. to http://127.0.0.1:8700")
     if not token:
         if local is None or url.rstrip("/") != local.api_url:
             raise NotConfigured(f"set {TOKEN_ENV} to a token of {url}")
@@ -101,6 +103,14 @@ class Connection:
     def close(self) -> None:
         """Close the connections."""
         self.http.close()
+
+
+def _is_http(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _may_be_proxied(url: str) -> bool:

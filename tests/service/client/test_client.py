@@ -78,6 +78,12 @@ def test_the_local_token_is_not_sent_to_another_server(tmp_path: Path, monkeypat
     assert connecting.discover() == ("https://elsewhere.example", "theirs")
 
 
+@pytest.mark.parametrize("url", ["http://[x", "127.0.0.1:8700", "http://", "ftp://host", "http://host:99999"])
+def test_an_address_that_is_no_url_is_said_to_be_none(url: str) -> None:
+    with pytest.raises(NotConfigured, match="is no http:// or https:// URL; set AGON_URL"):
+        Client(url, "token")
+
+
 def test_a_redirect_does_not_carry_the_token_away(script: Any, client: Client) -> None:
     script.then("", 307, headers={"location": "http://127.0.0.1:1/steal"})
     with pytest.raises(UnreadableReply):
