@@ -15,9 +15,9 @@ from sqlalchemy import URL
 
 from trainer.access import Access, check_host
 from trainer.data.fetch import Patience
+from trainer.proxies import LOOPBACK
 
 MAX_NODES = 10_000
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 def sqlite_url(path: Path) -> str:
