@@ -30,6 +30,9 @@ from service.client.searches import SearchCalls
 from trainer.plan.result import Plan
 from trainer.spec import JobSpec
 
+CHECK_SECONDS = 630.0
+"""For the answer to a check of a dataset: the API gives up after ten minutes."""
+
 
 class Client(SearchCalls):
     """One API, by URL and bearer token. Use it as a context manager, or call `close`.
@@ -209,8 +212,9 @@ class Client(SearchCalls):
         return self._read(Dataset, "GET", f"/v1/datasets/{part(name)}")
 
     def check_dataset(self, name: str) -> DatasetCheck:
-        """Verify every shard's hash."""
-        return self._read(DatasetCheck, "POST", f"/v1/datasets/{part(name)}/check", repeatable=True)
+        """Verify every shard's hash; ten minutes at most."""
+        path = f"/v1/datasets/{part(name)}/check"
+        return self._read(DatasetCheck, "POST", path, repeatable=True, timeout=CHECK_SECONDS)
 
     def delete_dataset(self, name: str) -> None:
         """Forget a dataset; its files stay."""

@@ -72,21 +72,25 @@ class Connection:
         headers: Mapping[str, str] | None = None,
         repeatable: bool | None = None,
         patience: float | None = None,
+        timeout: float | None = None,
         accept: tuple[int, ...] = (),
     ) -> httpx.Response:
         """One call; an answer with a status of `accept` counts as success.
 
-        GET, PUT and DELETE are repeatable; a POST is if it says so (an idempotency key makes it so). patience: another one
-        for this call.
+        GET, PUT and DELETE are repeatable; a POST is if it says so (an idempotency key makes it so). patience and timeout:
+        others for this call.
 
         Raises ApiError, UnreadableReply or Unreachable.
         """
         again = repeatable if repeatable is not None else method in ("GET", "PUT", "DELETE")
         until, pause = time.monotonic() + (self.patience if patience is None else patience), FIRST_PAUSE
+        within: Any = httpx.USE_CLIENT_DEFAULT if timeout is None else httpx.Timeout(timeout, connect=5.0)
         given = {name: value for name, value in (params or {}).items() if value is not None}
         while True:
             try:
-                response = self.http.request(method, path, params=given, json=body, headers=dict(headers or {}))
+                response = self.http.request(
+                    method, path, params=given, json=body, headers=dict(headers or {}), timeout=within
+                )
             except httpx.TransportError as error:
                 # A connection that was refused has carried no request, so that may always be tried again.
                 refused = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from service.app import create_app
 from service.client import Client, ClientError, replies
+from service.elsewhere import Elsewhere
 from service.settings import Settings
 from trainer.plan.result import Plan
 
@@ -122,6 +123,22 @@ def test_a_method_sends_the_request_that_it_stands_for(operation: tuple[str, str
     pattern = re.escape(operation[1]).replace(r"\{\}", "[^/]+")
     assert seen[0][0] == operation[0]
     assert re.fullmatch(pattern, seen[0][1])
+
+
+def test_a_check_of_a_dataset_is_waited_for_as_long_as_the_api_may_take() -> None:
+    asked: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        return httpx.Response(404, json={"title": "no"})
+
+    client = Client("http://test", "t", timeout=30.0)
+    client._connection.http = httpx.Client(base_url="http://test", transport=httpx.MockTransport(answer), timeout=30.0)
+    for call in (lambda: client.check_dataset("d"), lambda: client.dataset("d")):
+        with pytest.raises(ClientError):
+            call()
+    read = [request.extensions["timeout"]["read"] for request in asked]
+    assert (read[0] > Elsewhere().checks.seconds, read[1]) == (True, 30.0)
 
 
 @pytest.mark.parametrize("operation", REPLIES, ids=lambda operation: " ".join(operation))
