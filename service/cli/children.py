@@ -16,11 +16,11 @@ PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_optio
 
 
 def data(context: typer.Context) -> None:
-    """Pack images into shards (`agon data pack SOURCE OUT`) and check shards (`agon data check URL`).
+    """Pack images into shards (`agon data pack SOURCE [OUT]`) and check shards (`agon data check URL`).
 
     Examples:
 
-    - `agon data pack photos/ shards/ --resolution 64`
+    - `agon data pack photos.zip --resolution 64` (into AGON_HOME/data, where jobs of the local stack may read)
     - `agon data pack builtin:digits shards/`
     - `agon data check shards/`
     """
