@@ -10,6 +10,8 @@ from pydantic import BaseModel, ValidationError
 from service.client.connection import Connection
 from service.client.errors import UnreadableReply
 
+SUBMIT_SECONDS = 60.0
+"""For the answer to a submission: before it the API may read a manifest, ask Ray and make a plan."""
 R = TypeVar("R", bound=BaseModel)
 
 

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from service.client import stream
-from service.client.base import part
+from service.client.base import SUBMIT_SECONDS, part
 from service.client.connection import Connection, discover
 from service.client.errors import JobFailed, UnreadableReply
 from service.client.replies import (
@@ -81,7 +81,7 @@ class Client(SearchCalls):
         """
         headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
         body = _trial_body(trial, scratch, set) if trial is not None else _job_body(spec, recipe, set)
-        return self._read(Job, "POST", "/v1/jobs", body=body, headers=headers, repeatable=True)
+        return self._read(Job, "POST", "/v1/jobs", body=body, headers=headers, repeatable=True, timeout=SUBMIT_SECONDS)
 
     def jobs(
         self,

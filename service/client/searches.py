@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from service.client import stream
-from service.client.base import Calls, part
+from service.client.base import SUBMIT_SECONDS, Calls, part
 from service.client.replies import Event, Page, Search, Trial, TrialDetail
 from trainer.search import SearchSpec, load_search
 
@@ -25,7 +25,9 @@ class SearchCalls(Calls):
         A key is made if none is given, so that trying again after a lost answer starts no second search.
         """
         headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
-        return self._read(Search, "POST", "/v1/searches", body=_body(search), headers=headers, repeatable=True)
+        return self._read(
+            Search, "POST", "/v1/searches", body=_body(search), headers=headers, repeatable=True, timeout=SUBMIT_SECONDS
+        )
 
     def validate_search(self, search: Searchable) -> SearchSpec:
         """The resolved search, as `search` would start it. Raises as `search` does."""

@@ -14,11 +14,10 @@ from collections import defaultdict
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from service.auth import store as tokens
 from service.db.session import Database
 from service.db.tables import Job
+from service.errors import BUSY
 from service.gateway.ray_jobs import Node, RayJobs, RayUnreachableError
 from service.jobs.lifecycle import IllegalTransitionError
 from service.reconciler import files, rows, store
@@ -92,7 +91,7 @@ class Reconciler:
             self.keeper.look_after(job)
         except (store.LostLeaseError, IllegalTransitionError):
             store.give_up(self.db, job, self.clock())
-        except SQLAlchemyError:
+        except BUSY:  # the database's trouble, and so every job's
             raise
         except Exception as error:
             logger.exception("job failed to reconcile", extra={"facts": {"job": job.id}})

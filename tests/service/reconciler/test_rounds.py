@@ -7,8 +7,11 @@ import stat
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import DataError
 
+from service.db.tables import Job
 from service.gateway.ray_jobs import Node, RayStatus, RayUnreachableError
+from service.reconciler.actions import Keeper
 from trainer.wire import JobFile
 
 
@@ -280,6 +283,23 @@ def test_a_late_submission_of_an_ended_job_is_stopped_by_the_sweep_and_other_ray
     world.clock.forward(120)
     reconciler.sweep()
     assert [name for call, name in world.ray.calls if call == "stop"] == [f"agon-{job}-1"]
+
+
+def test_a_row_that_the_database_refuses_does_not_hold_up_the_others(
+    world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken, fine = world.submit(), world.submit()
+    look = Keeper.look_after
+
+    def refused(self: Keeper, job: Job) -> None:
+        if job.id == broken:
+            raise DataError("UPDATE jobs", {}, ValueError("out of range"))
+        look(self, job)
+
+    monkeypatch.setattr(Keeper, "look_after", refused)
+    world.round()
+    assert f"agon-{fine}-1" in world.ray.starts
+    assert "problem with this job" in world.job(broken)["reason"]
 
 
 def test_one_broken_job_does_not_hold_up_the_others(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
