@@ -96,6 +96,7 @@ def import_(context: typer.Context) -> None:
     - `agon import biggan-pytorch G_ema.pth ./biggan`
     - `agon import biggan-pytorch G_ema.pth ./biggan --name biggan-128`
     - `agon import biggan-pytorch G_ema.pth ./biggan --norm-eps 1e-4` (a training's `--BN_eps`)
+    - `agon import biggan-pytorch G_ema.pth ./biggan --discriminator D.pth` (the package holds D, too)
     """
     _become("agon", "trainer.publish", ["import", *context.args])
 

@@ -92,6 +92,12 @@ def biggan_pytorch(
             help="The training's --BN_eps, which the file doesn't tell; left out: 1e-5, or 1e-4 for a converted TF-Hub model.",
         ),
     ] = None,
+    discriminator: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="The D.pth beside it, to be kept in the package; left out: the package has no D."
+        ),
+    ] = None,
     json_: Json = False,
 ) -> None:
     """A generator of the authors' BigGAN-PyTorch code, BigGAN or BigGAN-deep.
@@ -99,15 +105,19 @@ def biggan_pytorch(
     The file is read as tensors alone: nothing in it is run. What its net is, its names and shapes say; a file that
     differs is refused with the list of differences. Taken are G.pth and G_ema.pth of train.py, with any of its batch norms
     (plain, --mybn, --cross_replica), and the TF-Hub models of converter.py; also as a state_dict entry of a checkpoint, or
-    with module. before the names. Not taken: D.pth, optimisers, group norm, nets of other code. `agon sample OUT` then
-    draws images.
+    with module. before the names. Not taken: optimisers, group norm, nets of other code. `agon sample OUT` then draws images.
+
+    With --discriminator the package also holds D, which docs/models.md says how to load. It must be that of this G: of the
+    same resolution, classes, depth and attention.
 
     Example: `agon import biggan-pytorch G_ema.pth ./biggan`
+
+    Example: `agon import biggan-pytorch G_ema.pth ./biggan --discriminator D.pth`
     """
     with said():
         if out.exists():
             raise ValueError(f"{out} exists; name a folder that doesn't")
-        made, notes = import_package(file, out, name, norm_eps)
+        made, notes = import_package(file, out, name, norm_eps, discriminator)
         for text in notes:
             note(text)
         _print(made, name, json_)

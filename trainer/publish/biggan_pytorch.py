@@ -5,40 +5,39 @@ code writes: any of its batch norms (plain, `--mybn` with its standing sums, `--
 with any number of tracked singular values, attention at several resolutions, any depth of BigGAN-deep that their code can run, and
 what their converter makes of the TF-Hub models.
 
-Their evaluation iterates a spectral norm once from the saved `u0`, ours reads u and v, so u and v are set to what that
-iteration gives: the weights in use are the same. Their `stored_mean` and `stored_var` are our running statistics.
-
-Shape legend: O rows of a weight matrix.
+Their `stored_mean` and `stored_var` are our running statistics. The D beside G is kept in the package where it is given.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
-from torch.nn.functional import normalize
 
 from trainer.families.base import AnyFamily
 from trainer.families.biggan.arch import LARGE, SMALL, BigganArch, BigganBase
 from trainer.families.biggan.parts import BigganFamily
 from trainer.families.biggan_deep.arch import BigganDeepArch
 from trainer.families.table import family as find_family
-from trainer.nets.spectral import Spectral
+from trainer.publish.biggan_discriminator import import_discriminator
+from trainer.publish.biggan_weights import LISTED, NEEDLESS, filled, is_normalised, reasons, unlike
 from trainer.publish.card import code_version
+from trainer.publish.discriminator import FILE
 from trainer.publish.package import assemble
 from trainer.publish.state_dicts import State, read_state, refuse_unusable
 from trainer.spec import Adam, Data, JobSpec, Objective
 
 WANTED = "a G.pth or G_ema.pth of BigGAN-PyTorch"
-ESSENTIAL = ("linear.weight", "blocks.0.0.bn1.gain.weight", "output_layer.0.gain", "output_layer.2.weight")
-LISTED = 20
-"""Differences that an error lists."""
+ESSENTIAL = {
+    "linear.weight": 2, "blocks.0.0.bn1.gain.weight": 2, "output_layer.0.gain": 1, "output_layer.2.weight": 4
+}  # fmt: skip
+"""Tensors that say which generator it is, and their dimensions."""
 NORM_EPS, HUB_NORM_EPS = 1e-5, 1e-4
 """What their conditional norms add to the variance: by default, and in what converter.py makes of the TF-Hub models."""
 RENAMED = (
@@ -52,8 +51,6 @@ RENAMED = (
     (r"\.u$", ".u0"),
 )
 """Our names → theirs, one after the other; attention's place follows from the depth."""
-NEEDLESS = re.compile(r"\.(sv\d+|u[1-9]\d*|num_batches_tracked|accumulation_counter)$")
-"""What their evaluation doesn't read: logged singular values, the vectors of others than the first, counters."""
 
 
 @dataclass(frozen=True)
@@ -65,32 +62,63 @@ class Imported:
     generator: nn.Module
     notes: tuple[str, ...] = ()
     """What was taken for granted or changed on the way, for a person."""
+    discriminator: nn.Module | None = None
 
     def net(self, name: str) -> nn.Module:
-        """The generator: there is no other net."""
+        """The generator: no other net draws."""
         return self.generator
 
 
-def import_package(path: Path, out: Path, name: str, norm_eps: float | None = None) -> tuple[Path, tuple[str, ...]]:
+def import_package(
+    path: Path, out: Path, name: str, norm_eps: float | None = None, discriminator: Path | None = None
+) -> tuple[Path, tuple[str, ...]]:
     """Write the package of the generator in the file `path` to the folder `out`. name: the model's. Returns `out`, and remarks.
 
     norm_eps: the file's `--BN_eps`; None: theirs by default, or that of the TF-Hub models for what their converter wrote.
+    discriminator: the file of the D beside G, which the package is to hold, too; None: it holds none.
     Raises ValueError, naming the file and what is wrong with it; TrainingError if the package does not give its images.
     """
     imported = import_generator(path, name, norm_eps)
-    arch = imported.spec.arch
+    lineage: dict[str, Any] = {"imported": path.name}
+    if discriminator is not None:
+        imported = with_discriminator(imported, discriminator)
+        lineage["discriminator"] = discriminator.name
+    lineage |= {"notes": list(imported.notes), "code": code_version()}
+    record = {"scores": {}, "provenance": {}, "lineage": lineage}
+    classes = tuple(str(number) for number in range(imported.spec.arch.classes))
+    card = _card(imported, path, discriminator)
+    made = assemble(
+        imported, out, class_names=classes, record=record, card=lambda file: _write(file, card),
+        discriminator=imported.discriminator,
+    )  # fmt: skip
+    return made, imported.notes
+
+
+def _card(imported: Imported, path: Path, discriminator: Path | None) -> str:
+    arch, name = imported.spec.arch, imported.spec.name
     remarks = "".join(f"- {note}\n" for note in imported.notes)
-    card = (
+    beside = (
+        f"## Discriminator\n\n`{FILE}` holds the weights of D, from `{discriminator.name}`: "
+        "`trainer.publish.discriminator.load(FOLDER)` builds it. Nothing here draws with it.\n\n"
+        if discriminator is not None
+        else ""
+    )
+    return (
         f"# {name}\n\nA class-conditional ({arch.classes} classes) generator of family `{arch.family}`: {arch.resolution} × "
         f"{arch.resolution} pixels, imported from `{path.name}`, a file of the authors' BigGAN-PyTorch code. On which images "
-        f"and how it was trained, the file doesn't say; `spec.yaml` describes its net alone.\n\n{remarks}\n"
-        f"## Samples\n\n![samples](samples.png)\n\nImported by Agon {code_version()}.\n"
+        f"and how it was trained, the file doesn't say; `spec.yaml` describes its nets alone.\n\n{remarks}\n"
+        f"## Samples\n\n![samples](samples.png)\n\n{beside}Imported by Agon {code_version()}.\n"
     )
-    lineage = {"imported": path.name, "notes": list(imported.notes), "code": code_version()}
-    record = {"scores": {}, "provenance": {}, "lineage": lineage}
-    classes = tuple(str(number) for number in range(arch.classes))
-    made = assemble(imported, out, class_names=classes, record=record, card=lambda file: _write(file, card))
-    return made, imported.notes
+
+
+def with_discriminator(imported: Imported, path: Path) -> Imported:
+    """With the D of a file, whose width the arch then has. Raises ValueError as `import_discriminator` does."""
+    assert isinstance(imported.spec.arch, BigganBase)  # noqa: S101 — for the type checker
+    arch, net, notes = import_discriminator(path, imported.spec.arch)
+    notes = [*imported.notes, *(f"D: {note}" for note in notes)]
+    return replace(
+        imported, spec=imported.spec.model_copy(update={"arch": arch}), discriminator=net, notes=tuple(notes)
+    )
 
 
 def import_generator(path: Path, name: str = "imported", norm_eps: float | None = None) -> Imported:
@@ -147,24 +175,24 @@ def is_of_hub(given: Mapping[str, Tensor]) -> bool:
     return is_normalised(given) and not any(name.endswith(".sv0") for name in given)
 
 
-def is_normalised(tensors: Mapping[str, Tensor]) -> bool:
-    """Whether its G has spectral norms (`--G_param SN`, their default)."""
-    return any(name.endswith(".u0") for name in tensors)
-
-
 def arch_of(tensors: Mapping[str, Tensor], norm_eps: float = NORM_EPS) -> BigganBase:
     """The arch whose G these are, as far as names and shapes say. Raises ValueError if they are no G's."""
     if "embed.weight" in tensors and "linear.weight" in tensors:
-        raise ValueError("is a discriminator: its images come from the generator beside it; give G_ema.pth or G.pth")
-    if missing := [name for name in ESSENTIAL if name not in tensors]:
-        raise ValueError(f"is no generator of BigGAN-PyTorch: {', '.join(missing)} missing; give G.pth or G_ema.pth")
+        raise ValueError(
+            "is a discriminator: its images come from the generator beside it; give G_ema.pth or G.pth as FILE, "
+            "and this one by --discriminator"
+        )
+    if missing := unlike(tensors, ESSENTIAL | ({"shared.weight": 2} if "shared.weight" in tensors else {})):
+        raise ValueError(
+            f"is no generator of BigGAN-PyTorch: {', '.join(missing)} missing or of another shape; give G.pth or G_ema.pth"
+        )
     shape = {name: tuple(tensors[name].shape) for name in (*ESSENTIAL, "shared.weight") if name in tensors}
     deep = "blocks.0.0.conv4.weight" in tensors
     stages, depth = layout(tensors) if deep else (_blocks(tensors), 1)
     columns, condition = shape["linear.weight"][1], shape["blocks.0.0.bn1.gain.weight"]
     classes, shared_dim = shape.get("shared.weight", (condition[0], 128))
     skip_z = "shared.weight" in shape and condition[1] > shared_dim
-    gammas = (re.fullmatch(r"blocks\.(\d+)\.1\.gamma", name) for name in tensors)
+    gammas = (re.fullmatch(r"blocks\.(\d{1,3})\.1\.gamma", name) for name in tensors)
     attended = sorted(8 << int(found[1]) // depth for found in gammas if found)
     fields: dict[str, Any] = {
         "resolution": 4 << stages,
@@ -184,8 +212,7 @@ def arch_of(tensors: Mapping[str, Tensor], norm_eps: float = NORM_EPS) -> Biggan
     try:
         return kind.model_validate({**fields, "d_width": fields["g_width"], "latent": {"dim": dim}})
     except ValidationError as error:
-        reasons = "; ".join(f"{'.'.join(map(str, one['loc']))} {one['msg']}".strip() for one in error.errors())
-        raise ValueError(f"is a generator that can't be built here: {reasons}") from None
+        raise ValueError(f"is a generator that can't be built here: {reasons(error)}") from None
 
 
 def layout(tensors: Mapping[str, Tensor]) -> tuple[int, int]:
@@ -193,7 +220,7 @@ def layout(tensors: Mapping[str, Tensor]) -> tuple[int, int]:
     channels the blocks have the inputs that they have. Raises ValueError if there are none."""
     blocks = _blocks(tensors)
     norms = [tensors.get(f"blocks.{i}.0.bn1.stored_mean") for i in range(blocks)]
-    inputs = [0 if norm is None else len(norm) for norm in norms]
+    inputs = [0 if norm is None else norm.numel() for norm in norms]
     for stages in (3, *(len(widths) for widths in LARGE.values())):
         widths = {len(widths): widths for widths in LARGE.values()}.get(stages, (SMALL,) * stages)
         depth, rest = divmod(blocks, stages)
@@ -211,55 +238,13 @@ def _blocks(tensors: Mapping[str, Tensor]) -> int:
 
 
 def fill(arch: BigganBase, tensors: Mapping[str, Tensor]) -> nn.Module:
-    """G with these weights, in evaluation mode. Raises ValueError that lists every name and shape that differs, or names a
-    tensor with which its layer has no spectral norm."""
+    """G with these weights, in evaluation mode. Raises ValueError as `filled` does."""
     family = find_family(arch.family)
     assert isinstance(family, BigganFamily)  # noqa: S101 — for the type checker
     with torch.device("meta"):
         net = type(family).generator(arch)
-    ours = net.state_dict()
-    normalised = is_normalised(tensors)
-    names = {name: theirs(name, arch) for name in ours if normalised or not name.endswith(".u")}
-    expected = {
-        their: (1, *ours[name].shape) if name.endswith(".u") else tuple(ours[name].shape)
-        for name, their in names.items()
-        if their is not None
-    }
-    if problems := differences(expected, {name: tuple(value.shape) for name, value in tensors.items()}):
-        more = f"; and {len(problems) - LISTED} more" if len(problems) > LISTED else ""
-        raise ValueError(f"differs from {arch.family} at {arch.resolution} px: {'; '.join(problems[:LISTED])}{more}")
-    state = {}
-    for name, value in ours.items():
-        their = names.get(name)
-        state[name] = (
-            torch.zeros(value.shape, dtype=value.dtype) if their is None else tensors[their].reshape(value.shape)
-        )
-    net.load_state_dict({name: value.clone() for name, value in state.items()}, assign=True)
-    for name, layer in _spectral(net):
-        if normalised:
-            _iterate(layer, theirs(f"{name}.weight", arch) or name)
-        else:
-            layer.converge()
-            layer.v.div_(layer.sigma)  # no unit vector: σ̂ = uᵀWv is 1, and so W is what the layer computes with
-            layer.sigma.fill_(1.0)
-    return net.eval().requires_grad_(False)
-
-
-def _spectral(net: nn.Module) -> Iterator[tuple[str, Spectral]]:
-    return ((name, part) for name, part in net.named_modules() if isinstance(part, Spectral))
-
-
-def _iterate(layer: Spectral, weight: str) -> None:
-    """What their evaluation does before each pass. Raises ValueError, naming the tensor, where that gives no norm."""
-    if not bool(layer.u.any()):
-        raise ValueError(
-            f"{weight.removesuffix('weight')}u0 is all zeros, so its layer has no spectral norm: the file is not as their "
-            "training writes it; give another, or fill u0 with random numbers and run the net in training mode for some passes"
-        )
-    layer.u.copy_(normalize(layer.u, dim=0))
-    layer.iterate()
-    if not float(layer.sigma) > 0.0:
-        raise ValueError(f"{weight} has the spectral norm {float(layer.sigma):g} by its u0, and can't be divided by it")
+    names = {name: theirs(name, arch) for name in net.state_dict()}
+    return filled(net, names, tensors, f"{arch.family} at {arch.resolution} px")
 
 
 def theirs(name: str, arch: BigganBase) -> str | None:
@@ -270,14 +255,6 @@ def theirs(name: str, arch: BigganBase) -> str | None:
         name = re.sub(pattern, replacement, name)
     depth = arch.blocks if isinstance(arch, BigganDeepArch) else 1
     return re.sub(r"^attention\.(\d+)\.", lambda found: f"blocks.{int(found[1]) * depth + depth - 1}.1.", name)
-
-
-def differences(expected: Mapping[str, tuple[int, ...]], given: Mapping[str, tuple[int, ...]]) -> list[str]:
-    """What is missing, unknown, or of another shape."""
-    found = [f"{name} is missing" for name in expected if name not in given]
-    found += [f"{name} is not known" for name in given if name not in expected]
-    shared = [name for name in expected if name in given and expected[name] != given[name]]
-    return found + [f"{name} is {list(given[name])}, not {list(expected[name])}" for name in shared]
 
 
 def _write(path: Path, text: str) -> None:

@@ -6,6 +6,7 @@ config.json                      arch, pixel range, latent prior and codes, clas
 program.pt2 · model.safetensors  the net as a torch.export program, and its weights (they lie only here)
 standing.safetensors             batch norm's statistics at several truncations, with `evaluation.standing_batches`
 encoder.pt2 · .safetensors       the same of the encoder, where the family has one and `publish.encoder` isn't false
+discriminator.safetensors        weights of D, of an imported model that has it (`discriminator.load`)
 card.md · samples.png            what it is, how good, where from
 spec.yaml · scores.json          the job's spec; scores, their provenance, lineage
 checksums.json                   SHA-256 of all the others; written last
@@ -39,6 +40,7 @@ from trainer.errors import PublishError
 from trainer.families.arch import Arch
 from trainer.families.base import AnyFamily
 from trainer.images import grid, save_png
+from trainer.publish import discriminator as discriminators
 from trainer.publish import portable
 from trainer.publish.card import Lineage, write_card
 from trainer.publish.mlflow_model import REQUIREMENTS, save_as_mlflow_model
@@ -92,10 +94,17 @@ class Trained(Protocol):
 
 
 def assemble(
-    state: Trained, out: Path, *, class_names: tuple[str, ...], record: Mapping[str, Any], card: Callable[[Path], None]
+    state: Trained,
+    out: Path,
+    *,
+    class_names: tuple[str, ...],
+    record: Mapping[str, Any],
+    card: Callable[[Path], None],
+    discriminator: nn.Module | None = None,
 ) -> Path:
     """Write a package to `out`, which is replaced. record: `scores.json`. card: writes `card.md`. Returns `out`.
 
+    discriminator: a D of the family and arch that the package is to hold.
     Before it is put in place, the package is loaded with its own code and must give the net's images.
     Raises PublishError if it doesn't.
     """
@@ -107,8 +116,11 @@ def assemble(
         save_as_mlflow_model(aside, spec, CODE / "loader.py")
         for part in PARTS:
             shutil.copyfile(part, aside / part.name)
-        config = describe(spec, class_names) | {"standing": _save_standing(state, aside)}
+        kept = {} if discriminator is None else {"discriminator": discriminators.FILE}
+        config = describe(spec, class_names) | {"standing": _save_standing(state, aside)} | kept
         (aside / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+        if discriminator is not None:
+            discriminators.save(_bare(discriminator), aside)
         _save_net(net, aside, "program", "model", generator_inputs(state.family, spec.arch))
         encoder = _bare(state.net("E")) if config["encoder"] else None
         if encoder is not None:

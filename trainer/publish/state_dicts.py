@@ -6,21 +6,23 @@ import pickle
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 State = dict[str, Tensor]
-PREFERRED = ("state_dict", "G_ema", "ema", "G")
-"""Of several state dicts in one file, that under the first of these names is taken."""
+Net = Literal["G", "D"]
+PREFERRED: dict[Net, tuple[str, ...]] = {"G": ("state_dict", "G_ema", "ema", "G"), "D": ("state_dict", "D")}
+"""Of several state dicts in one file, that under the first of these names is taken, by the net that is wanted."""
 
 
-def read_state(path: Path, wanted: str) -> tuple[State, list[str]]:
+def read_state(path: Path, wanted: str, net: Net = "G") -> tuple[State, list[str]]:
     """The state dict in a file of `torch.save`, floats in float32, and remarks on how it was found.
 
-    wanted: which file the user should give, for errors. Raises ValueError for a file that is no state dict, is damaged (the
-    archive's checksums are compared before anything in it is used), or would run code when it is read.
+    wanted: which file the user should give, for errors. net: the one that is taken where the file holds both.
+    Raises ValueError for a file that is no state dict, is damaged (the archive's checksums are compared before anything in it is
+    used), or would run code when it is read.
     """
     notes = _checked(path, wanted)
     try:
@@ -31,8 +33,8 @@ def read_state(path: Path, wanted: str) -> tuple[State, list[str]]:
             f"{path}: holds something else than tensors, or is damaged, and nothing but tensors is read "
             f"({type(error).__name__}); give {wanted}, or save its state dict alone with torch.save"
         ) from None
-    state, within = _inside(found, path, wanted)
-    state, prefix = _without_prefix(state)
+    state, within = _inside(found, path, wanted, net)
+    state, prefix = _without_prefix(state, net)
     notes += [f"taken from the entry {within!r}"] * bool(within) + [f"names without their {prefix!r}"] * bool(prefix)
     return {name: value.float() if value.is_floating_point() else value for name, value in state.items()}, notes
 
@@ -61,7 +63,7 @@ def _checked(path: Path, wanted: str) -> list[str]:
     return []
 
 
-def _inside(found: Any, path: Path, wanted: str) -> tuple[State, str]:
+def _inside(found: Any, path: Path, wanted: str, net: Net) -> tuple[State, str]:
     """The state dict itself, and under which name it lay in the file; "" for a file that is one."""
     if _is_state(found):
         return {str(name): value for name, value in found.items()}, ""
@@ -70,10 +72,10 @@ def _inside(found: Any, path: Path, wanted: str) -> tuple[State, str]:
     if "param_groups" in found:
         raise ValueError(f"{path}: is the state of an optimiser; give {wanted}")
     states = {str(name): value for name, value in found.items() if _is_state(value)}
-    names = [name for name in PREFERRED if name in states] or list(states)
+    names = [name for name in PREFERRED[net] if name in states] or list(states)
     if not names:
         raise ValueError(f"{path}: is no state dict of tensors, nor is one in it; give {wanted}")
-    if len(names) > 1 and names[0] not in PREFERRED:
+    if len(names) > 1 and names[0] not in PREFERRED[net]:
         raise ValueError(
             f"{path}: holds several state dicts: {', '.join(names)}; save one of them alone with torch.save"
         )
@@ -84,13 +86,13 @@ def _is_state(found: Any) -> bool:
     return isinstance(found, Mapping) and len(found) > 0 and all(isinstance(value, Tensor) for value in found.values())
 
 
-def _without_prefix(state: State) -> tuple[State, str]:
+def _without_prefix(state: State, net: Net) -> tuple[State, str]:
     """Without what all names begin with: `module.` of DataParallel and DDP, `_orig_mod.` of torch.compile, a net's name. Of
-    a pair of nets G and D, G's."""
+    a pair of nets G and D, that of `net`."""
     prefix = ""
     while True:
         first = {name.partition(".")[0] for name in state}
-        chosen = "G" if first == {"G", "D"} else next(iter(first)) if len(first) == 1 else None
+        chosen = net if first == {"G", "D"} else next(iter(first)) if len(first) == 1 else None
         if chosen is None or f"{chosen}" in state:
             return state, prefix
         state = {n.removeprefix(f"{chosen}."): value for n, value in state.items() if n.startswith(f"{chosen}.")}
