@@ -126,7 +126,7 @@ def test_mistakes_are_told_in_a_sentence_with_an_exit_code(tmp_path):
 
 
 def test_a_diverging_training_ends_with_its_own_exit_code_and_saves_no_nan(home, tmp_path):
-    sgd = "optimizers.D={kind: sgd, lr: 10.0, momentum: 0.9, weight_decay: 1000000.0}"
+    sgd = "optimizers.D={kind: sgd, lr: 10.0, momentum: 0.9, weight_decay: 10.0}"
     found = train(tmp_path, "--set", sgd, "--cache-dir", str(home / "cache"), steps=200)
     assert found.returncode == 5, found.stdout + found.stderr
     assert "non-finite" in found.stderr

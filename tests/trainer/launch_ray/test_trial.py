@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +20,7 @@ from trainer.errors import CheckpointError
 from trainer.launch.tune.progress import Progress
 from trainer.launch.tune.training import Failed
 from trainer.launch.tune.trial import WORST, Trial, TrialLostError
+from trainer.objective import phases
 from trainer.search import parse_search
 from trainer.search.trial import trial_dir
 from trainer.spec import parse_spec
@@ -30,8 +32,19 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
-EXPLODES = 1e35
-"""Weight of a penalty whose gradient no float32 holds."""
+EXPLODES = 1e6
+"""The largest weight of a penalty that a spec may have; here it stands for one whose gradient no float32 holds."""
+
+
+@pytest.fixture(autouse=True)
+def exploding(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A training with that weight diverges in its first step, whatever its bits."""
+    terms = phases.terms
+
+    def heavy(objective: Any) -> tuple[Any, ...]:
+        return tuple(replace(term, weight=1e35) if term.weight == EXPLODES else term for term in terms(objective))
+
+    monkeypatch.setattr(phases, "terms", heavy)
 
 
 def values(lr: float, penalty: float = 0.01) -> dict[str, Any]:

@@ -194,7 +194,7 @@ def test_mistakes_on_the_command_line_are_said_without_a_traceback(conditional, 
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     cli, out = CliRunner(), str(tmp_path / "grid.png")
     for arguments, message in (
-        (["sample", str(conditional.folder), "--labels", "1,x", "--out", out], "labels is '1,x'"),
+        (["sample", str(conditional.folder), "--labels", "1,x", "--out", out], "labels holds 'x'"),
         (["sample", str(conditional.folder), "--labels", "10", "--out", out], "labels holds 10"),
         (["sample", str(conditional.folder), "--truncation", "-1", "--out", out], "truncation is -1"),
         (["pull", "demo", str(tmp_path / "demo")], "MLFLOW_TRACKING_URI is not set"),
