@@ -14,6 +14,7 @@ from service.stack.parts import ray_env
 from service.stack.ports import OPTIONS
 
 CPUS = 2
+DEAD_PROXY = "http://127.0.0.1:9"
 
 
 class Stack:
@@ -24,6 +25,8 @@ class Stack:
         self.env = {name: value for name, value in os.environ.items() if not name.startswith("AGON_")}
         self.env.pop("OMP_NUM_THREADS", None)  # a person's shell doesn't say it either
         self.env |= {"AGON_HOME": str(home), "COLUMNS": "200"}
+        # A company's machine: whatever is sent to that proxy is lost, and all that the stack says to itself must not be.
+        self.env |= dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy"), DEAD_PROXY)
 
     def start(self) -> None:
         """As a person does, on free ports."""

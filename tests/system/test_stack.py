@@ -151,7 +151,7 @@ def test_what_cant_fit_the_machine_is_refused_with_the_micro_batch_that_would(st
         client.wait(fits.id)
 
 
-def test_cancel_saves_a_checkpoint_and_frees_the_cluster(stack: Stack) -> None:
+def test_cancel_saves_a_checkpoint_and_frees_the_cluster_and_retry_goes_on_from_it(stack: Stack) -> None:
     with stack.client() as client:
         job = client.submit(recipe="dcgan-digits", set=ENDLESS)
         _until(client, job.id, _training)
@@ -159,10 +159,21 @@ def test_cancel_saves_a_checkpoint_and_frees_the_cluster(stack: Stack) -> None:
         ended = client.wait(job.id)
         assert ended.state == "cancelled"
         folder = stack.layout.home / "jobs" / job.id / "checkpoints"
-        assert list(folder.glob("step-*/manifest.json")), "it wrote a checkpoint before it ended"
+        saved = sorted(path.parent.name for path in folder.glob("step-*/manifest.json"))
+        assert saved, "it wrote a checkpoint before it ended"
         with pytest.raises(Conflict):
             client.cancel(job.id)
         assert "cancelled" in stack.agon("jobs").stdout
+        stack.agon("retry", job.id)
+        _until(client, job.id, lambda found: found.attempt == 2 and _training(found))
+        stack.agon("cancel", job.id)
+        assert client.wait(job.id).state == "cancelled"
+        starts = [event.data["resumed_from"] for event in client.events(job.id) if event.kind == "started"]
+        assert starts == [None, int(saved[-1].removeprefix("step-"))]
+        first, second = (stack.agon("logs", job.id, "--attempt", attempt).stdout for attempt in ("1", "2"))
+        assert "resumed" not in first
+        assert first != second, "each attempt has its own log"
+        assert "HTTP Request" not in first + second
 
 
 def test_down_in_the_middle_of_a_job_leaves_no_process(stack: Stack) -> None:
