@@ -11,14 +11,14 @@ PYTHON := python3
 endif
 
 # Math libraries share the cores with the test workers; one thread each keeps them from fighting.
-TEST_ENV := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=1
+TEST_ENV := OMP_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo reproduce test lint types docs clean
+.PHONY: help setup demo reproduce test test-long lint docs clean
 .NOTPARALLEL:
 
 help:  ## list the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
 
 setup: $(STAMP)  ## make .venv and install everything in it (once)
 
@@ -32,14 +32,17 @@ demo: setup  ## the whole path, from a REST request to a model pulled from the r
 reproduce: setup  ## RECIPE=infogan (or all): train it on MNIST=zip or folder (or CIFAR10=), measure it as its paper does
 	@exec $(BIN)/python -m benchmarks.reproduce $(or $(RECIPE),all) $(if $(MNIST),--mnist '$(MNIST)') $(if $(CIFAR10),--cifar10 '$(CIFAR10)') $(ARGS)
 
-test: setup  ## lint, types, import rules and all tests
-	@$(TEST_ENV) BIN="$(BIN)" .ci/check.sh all
+test: setup  ## lint, types, import rules and the tests that fit in ten minutes of two cores
+	@$(TEST_ENV) BIN="$(BIN)" .ci/check.sh test
+
+test-long: setup  ## what takes longer: kills, elastic groups, lost nodes, learning, PostgreSQL throughout, many more examples
+	@$(TEST_ENV) BIN="$(BIN)" .ci/check.sh long
 
 lint: setup  ## ruff, mypy and import rules alone
 	@BIN="$(BIN)" .ci/check.sh lint
 
 docs: setup  ## write docs/spec.md and docs/cli.md anew from the schema and the command
-	@$(BIN)/python -m service.specdoc && $(BIN)/python -m service.clidoc
+	@$(BIN)/python -m service.specs.doc && $(BIN)/python -m service.cli.doc
 
 clean:  ## remove caches and .venv (runs/ stays)
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info

@@ -1,8 +1,8 @@
 #!/bin/sh
-# What `make test` and `make lint` run: one part after the other, all of them. A part that fails hides no later one;
-# the end names every part that failed, and the exit status is 1 if there was any.
+# What `make test`, `make test-long` and `make lint` run: one part after the other, all of them. A part that fails hides no
+# later one; the end names every part that failed, and the exit status is 1 if there was any.
 set -eu
-bin="${BIN:?}" what="${1:-all}"
+bin="${BIN:?}" what="${1:?test, long or lint}"
 begun=$(date +%s)
 failed=""
 trap 'exit 130' INT  # Ctrl-C ends everything, not only the part that runs
@@ -20,13 +20,23 @@ part() {
   fi
 }
 
-part "ruff check" "$bin/ruff" check .
-part "ruff format" "$bin/ruff" format --check --quiet .
-part "types" "$bin/mypy" trainer service
-part "import rules" "$bin/lint-imports"
-if [ "$what" = all ]; then
-  part "fast tests" "$bin/pytest" -n 2 -m "not system"
-  part "system tests" "$bin/pytest" -m system  # alone: they share one stack, whose servers want both cores
+# Files stay whole but for the last ones (worksteal), so that what a file's tests share is made once and no process is left
+# with a long tail.
+pytest="$bin/pytest" together="-n 2 --dist worksteal"
+
+if [ "$what" = long ]; then
+  part "long tests" "$pytest" $together -m "long and not system"
+  part "properties, ten times the examples" env AGON_TEST_EXAMPLES=10 "$pytest" -n 2 -m "hypothesis and not system"
+  part "long system tests" "$pytest" -m "long and system"
+else
+  part "ruff check" "$bin/ruff" check .
+  part "ruff format" "$bin/ruff" format --check --quiet .
+  part "types" "$bin/mypy" trainer service
+  part "import rules" "$bin/lint-imports"
+fi
+if [ "$what" = test ]; then
+  part "fast tests" "$pytest" $together -m "not system and not long"
+  part "system tests" "$pytest" -m "system and not long"  # alone: they share one stack, whose servers want both cores
 fi
 seconds=$(($(date +%s) - begun))
 if [ -n "$failed" ]; then

@@ -19,6 +19,7 @@ import subprocess
 import sys
 from datetime import UTC, datetime
 from importlib import metadata
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -100,9 +101,10 @@ class Report:
         """Print the tables, write the JSON; 0 if every target holds, else 1 (always 0 with --quick)."""
         report = self.as_json()
         console = Console()
-        for title, lines in ((self.benchmark, self._rows), ("targets", self._targets)):
-            if lines:
-                console.print(_table(title, lines))
+        for _, alike in groupby(self._rows, key=lambda row: row.keys()):  # what has other columns is a table of its own
+            console.print(_table(self.benchmark, list(alike)))
+        if self._targets:
+            console.print(_table("targets", self._targets))
         for note in self.notes:
             console.print(f"note: {note}", markup=False, highlight=False)
         self.out.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Writes docs/scaling.md: BigGAN at its full size on 8 to 512 GPUs, from plans alone. Needs no GPU.
+"""Writes the tables of docs/scaling.md: BigGAN at its full size on 8 to 512 GPUs, from plans alone. Needs no GPU.
 
     python -m benchmarks.scaling [--quick]
 
@@ -8,10 +8,12 @@ For each number of GPUs the largest micro-batch that fits is taken, as a plan ad
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.common import Report, arguments
+from benchmarks.tables import updated
 from trainer.families.table import recipes
 from trainer.plan.build import Planner
 from trainer.plan.devices import GPUS, Device, placed
@@ -28,58 +30,6 @@ DEVICES = ("h100", "a100-80")
 QUICK = ("dcgan-64",)
 PUBLIC = "biggan-imagenet128", "v100", 8
 """What is known of the authors' PyTorch code: 150 000 iterations of batch 2048 in 15 days on 8 V100, in float32."""
-
-HEAD = """\
-# What training costs, before it runs
-
-`agon plan FILE|RECIPE [--gpus 8 --gpu h100]` says what a spec will cost: parameters, FLOPs, memory of a worker by part, the largest micro-batch
-that fits and the accumulation that it means, traffic, time and GPU-hours. `POST /v1/plans` says the same. Neither needs the hardware: the
-family's own nets, phases and optimisers run on torch's fake tensors and its fake process group, so that nothing is computed or allocated
-while sizes, lifetimes and collectives are the real ones. A job that can't fit the memory of any of the cluster's machines is refused when it
-is submitted, with the micro-batch that would fit.
-
-## What is exact and what is estimated
-| figure | how |
-|---|---|
-| parameters | exact: counted on the nets that the job builds |
-| FLOPs | exact for convolutions, matrix products and attention of each phase, double backward too; lazy penalties at their intervals |
-| memory of tensors | every allocation and release of an update of each phase; `python -m benchmarks.plan` compares it with torch's profiler |
-| buckets | DistributedDataParallel's, as large as all parameters. With accumulation the stepping player's gradients are there besides |
-| runtime | an assumption: {cuda} a GPU for context, libraries and NCCL; {cpu} a CPU worker's process |
-| usable memory of a GPU | {lost} of it are taken to be lost to fragments in the caching allocator |
-| traffic | gradients of the stepping players once an update; statistics of cross-replica batch norm once a pass, forward and backward |
-| time | a roofline: each operation takes the longer of its FLOPs over the rate and its bytes over the bandwidth |
-
-Rates of GPUs are data-sheet peaks (`trainer/plan/devices.py` names the sheets) times what such operations are assumed to reach: {shares} for
-convolutions and matrix products, {memory} of the bandwidth for the rest, at least {launch} µs an operation. In float32, convolutions use TF32
-where there is any, matrix products don't (torch's defaults). Convolutions of fewer than {narrow} channels a group are slower in proportion.
-All-reduces are rings at {network} of the links; gradients hide behind the backward pass of an update's last micro-batch, batch statistics
-behind nothing. `agon plan --calibrate` measures this machine's CPU instead (convolutions and products at several widths, memory at several
-sizes) and later plans for the CPU use it. Data, sample grids, evaluation and checkpoints are taken to cost nothing. Expect GPU times to be
-right within a factor of two, and their ratios to be better than that.
-
-## Refusals at submit
-`POST /v1/jobs` asks for a plan only if the spec is not plainly small (a bound from the spec alone) and the cluster's memory is known: for GPU
-workers from Ray's `accelerator_type`, for CPU workers from the nodes' memory. The plan is made in a child process; a submission waits at most
-`AGON_PREFLIGHT_SECONDS` (5) for it, and is accepted if it isn't ready or fails. The job's driver then asks again before it trains, and the job
-fails as `out-of-memory` with the same advice. Only what can't fit the largest machine is refused.
-"""
-
-
-def head() -> str:
-    """The part that holds no figures of models."""
-    from trainer.plan import devices, roofline
-
-    return HEAD.format(
-        cuda=amount(devices.RUNTIME["cuda"]),
-        cpu=amount(devices.RUNTIME["cpu"]),
-        lost=f"{devices.FRAGMENTED:.0%}",
-        shares=", ".join(f"{share:.0%} of {kind}" for kind, share in roofline.COMPUTE_SHARE.items()),
-        memory=f"{roofline.MEMORY_SHARE:.0%}",
-        launch=f"{roofline.LAUNCH * 1e6:g}",
-        narrow=roofline.NARROW,
-        network=f"{roofline.NETWORK_SHARE:.0%}",
-    )
 
 
 def scaled(base: JobSpec, study: Study, world: int, device: Device) -> Plan:
@@ -153,10 +103,11 @@ def public(report: Report) -> str:
         found = scaled(base, study, world, GPUS[device])
     days = found.time.step * 150_000 / 86400
     report.row(recipe=recipe, device=device, days_of_150k_steps=days, **_figures(found))
-    return (
-        f"\nThe authors' PyTorch code took 15 days for 150 000 iterations of batch 2048 on 8 V100. A plan of this code there, in "
-        f"float32: {days:.1f} days ({duration(found.time.step)} a step); its blocks do less work (docs/families.md).\n"
+    text = (
+        "The authors' PyTorch code took 15 days for 150 000 iterations of batch 2048 on 8 V100. A plan of this code there, in "
+        f"float32: {days:.1f} days ({duration(found.time.step)} a step); its blocks do less work ([families](families.md#biggan))."
     )
+    return "\n" + textwrap.fill(text, 120) + "\n"
 
 
 def main() -> int:
@@ -166,12 +117,11 @@ def main() -> int:
     names = QUICK if options.quick else tuple(name for name in RECIPES if name in recipes())
     worlds, devices = (WORLDS[:2], DEVICES[:1]) if options.quick else (WORLDS, DEVICES)
     tables = [table for name in names for table in sections(name, devices, worlds, report)]
-    page = head() + "\n## BigGAN on 8 to 512 GPUs\nWritten by `python -m benchmarks.scaling`.\n\n" + "\n".join(tables)
-    page += "" if options.quick else public(report)
     if options.quick:
-        print(page)
+        print("\n".join(tables))
     else:
-        TARGET.write_text(page, encoding="utf-8")
+        drawn = "\n".join(tables) + public(report)
+        TARGET.write_text(updated(TARGET.read_text(), f"\n{drawn}", "scaling"))
     return report.finish()
 
 

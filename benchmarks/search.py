@@ -3,7 +3,7 @@
     python -m benchmarks.search [--mnist ZIP_OR_FOLDER] [--quick]
 
 In one run, on a local Ray cluster of this machine's cores, one training thread a trial: 16 trials of a narrow DCGAN on MNIST by
-`asha+optuna`, then `random` with as many images in all, for two seeds of the sampling; a population of four by `pbt`, then its first
+`asha+optuna`, then `random` with as many images in all, for two seeds of the draws; a population of four by `pbt`, then its first
 four learning rates kept fixed, and a grid of four, with as many images. Without MNIST (--quick): the builtin digits.
 """
 
@@ -138,17 +138,17 @@ def main() -> int:
 def measure(report: Report, runs: Runs, quick: bool) -> None:
     """The three pairs."""
     trials, members = (4, 2) if quick else (TRIALS, MEMBERS)
-    runs.run(WARM_UP, algorithm="random", space=RATE, samples=1)  # packs digits, trains the extractor, fills caches
+    runs.run(WARM_UP, algorithm="random", space=RATE, trials=1)  # packs digits, trains the extractor, fills caches
     ratios = []
     for seed in (report.seed,) if quick else (report.seed, report.seed + 1):
-        asha = runs.run(f"asha+optuna {seed}", algorithm="asha+optuna", space=SPACE, samples=trials, seed=seed)
+        asha = runs.run(f"asha+optuna {seed}", algorithm="asha+optuna", space=SPACE, trials=trials, seed=seed)
         spent = {"images": sum(trial.images for trial in asha.trials)}
-        chance = runs.run(f"random {seed}", algorithm="random", space=SPACE, samples=trials, seed=seed, budget=spent)
+        chance = runs.run(f"random {seed}", algorithm="random", space=SPACE, trials=trials, seed=seed, budget=spent)
         ratios.append(score(asha) / score(chance))
-    population = runs.run("pbt", algorithm="pbt", space=RATE, samples=members)
-    kept = runs.run("pbt kept", algorithm="random", space=RATE, samples=members)
+    population = runs.run("pbt", algorithm="pbt", space=RATE, trials=members)
+    kept = runs.run("pbt kept", algorithm="random", space=RATE, trials=members)
     grid = {"optimizers.G.lr": {"choice": list(FIXED[:members]), "also": ["optimizers.D.lr"]}}
-    fixed = runs.run("fixed rates", algorithm="grid", space=grid, samples=members)
+    fixed = runs.run("fixed rates", algorithm="grid", space=grid, trials=members)
     rows(report, runs)
     report.at_most(
         "asha+optuna's best ÷ random's, at equal images (mean of the seeds)", 1.0, measured=sum(ratios) / len(ratios)
@@ -176,7 +176,7 @@ def rows(report: Report, runs: Runs) -> None:
         )  # fmt: skip
     report.note("best: Fréchet distance, mean of the last two evaluations of the best trial; lower is better")
     report.note(
-        "asha+optuna and random of one seed draw the same first samples; so do pbt and pbt kept, whose members keep their first rates"
+        "asha+optuna and random of one seed draw the same first values; so do pbt and pbt kept, whose members keep their first rates"
     )
     report.note(
         "trained, between, begin, end: seconds of the slots in which trials run. trained: trainings and evaluations; between: "

@@ -22,20 +22,36 @@ from service.context import Context
 from service.datasets import routes as dataset_routes
 from service.db.migrate import upgrade
 from service.db.session import Database
+from service.disk import routes as disk_routes
+from service.disk.gauge import Gauge
+from service.disk.watch import watch
 from service.gateway.ray_jobs import HttpRayJobs, RayJobs
 from service.gateway.registry import HttpRegistry, Registry
 from service.http import Guard
+from service.jobs import checkpoints as job_checkpoints
+from service.jobs import curves as job_curves
+from service.jobs import logs as job_logs
 from service.jobs import routes as job_routes
-from service.jobs.stream import Hub
+from service.jobs import samples as job_samples
 from service.logs import configure
 from service.models import routes as model_routes
+from service.monitoring import routes as monitoring_routes
+from service.monitoring.facts import Reader
+from service.owners import accounts as usage_routes
+from service.owners import routes as owner_routes
 from service.plans import routes as plan_routes
 from service.plans.planner import Planner
-from service.recipes import routes as recipe_routes
 from service.reconciler.loop import Reconciler
 from service.reconciler.owner import new_owner
+from service.runs.logstream import LogHub
+from service.runs.noting import keep_told
+from service.runs.stream import Hub
+from service.searches import checkpoints as trial_checkpoints
+from service.searches import logs as search_logs
 from service.searches import routes as search_routes
+from service.searches import samples as trial_samples
 from service.settings import Settings
+from service.specs import routes as recipe_routes
 
 DESCRIPTION = """Agon trains generative adversarial networks as a service: post a job, follow it, pull the model.
 
@@ -59,9 +75,10 @@ def create_app(
     db = Database(settings.database_url)
     registry = registry or (HttpRegistry(settings.mlflow_uri) if settings.mlflow_uri else None)
     planner = planner or Planner(settings.plan_seconds)
-    ctx = Context(
-        settings=settings, db=db, ray=ray or ray_gateway(settings), registry=registry, hub=Hub(db), plans=planner
-    )
+    ray = ray or HttpRayJobs(settings.ray_address, settings.ray_token_file)
+    hub, log_hub = Hub(db), LogHub(db)
+    parts_of = (hub, log_hub, planner, Gauge(settings), Reader(db))
+    ctx = Context(settings=settings, db=db, ray=ray, registry=registry, tell=hub.poke, parts=parts_of)
     app = FastAPI(
         title="Agon", version="1", description=DESCRIPTION, lifespan=_lifespan(ctx), docs_url=None, redoc_url=None
     )
@@ -69,13 +86,24 @@ def create_app(
     errors.install(app)
     parts = (
         job_routes,
+        job_logs,
+        job_samples,
+        job_checkpoints,
+        job_curves,
         search_routes,
+        search_logs,
+        trial_samples,
+        trial_checkpoints,
         plan_routes,
         recipe_routes,
         dataset_routes,
         model_routes,
         cluster_routes,
+        disk_routes,
         auth_routes,
+        owner_routes,
+        usage_routes,
+        monitoring_routes,
         health,
         docs,
     )
@@ -87,24 +115,25 @@ def create_app(
     return app
 
 
-def ray_gateway(settings: Settings) -> HttpRayJobs:
-    """Ray as the settings name it."""
-    return HttpRayJobs(settings.ray_address, settings.ray_token_file)
-
-
 def _lifespan(ctx: Context) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         await run_in_threadpool(_prepare, ctx)
-        hub = asyncio.create_task(ctx.hub.run())
+        tasks = [
+            asyncio.create_task(ctx.of(Hub).run()),
+            asyncio.create_task(ctx.of(LogHub).run()),
+            asyncio.create_task(keep_told(ctx)),
+            asyncio.create_task(watch(ctx.of(Gauge), ctx.elsewhere, ctx.settings.disk_low)),
+        ]
         stop = _start_reconciler(ctx) if ctx.settings.reconciler else None
         try:
             yield
         finally:
-            hub.cancel()
+            for task in tasks:
+                task.cancel()
             if stop is not None:
                 await run_in_threadpool(stop)
-            await run_in_threadpool(ctx.plans.close)
+            await run_in_threadpool(ctx.of(Planner).close)
             ctx.ray.close()
             if ctx.registry:
                 ctx.registry.close()
@@ -122,7 +151,7 @@ def _prepare(ctx: Context) -> None:
 def _start_reconciler(ctx: Context) -> Callable[[], None]:
     """A thread beside the requests. Returns what stops it."""
     stopping = threading.Event()
-    reconciler = Reconciler(ctx.db, ctx.ray, ctx.settings, new_owner(), changed=ctx.hub.poke)
+    reconciler = Reconciler(ctx.db, ctx.ray, ctx.settings, new_owner(), changed=ctx.tell)
     thread = threading.Thread(target=reconciler.run, args=(ctx.bell, stopping), name="reconciler", daemon=True)
     thread.start()
 

@@ -1,10 +1,11 @@
-"""What endpoints share: settings, database, gateways, the reconciler's bell. Built once by `create_app`."""
+"""What endpoints share: settings, database, gateways, the reconciler's bell. Built once by `create_app`, it knows no resource."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from fastapi import Depends, Request
 
@@ -12,9 +13,9 @@ from service.db.session import Database
 from service.elsewhere import Elsewhere
 from service.gateway.ray_jobs import RayJobs
 from service.gateway.registry import Registry
-from service.jobs.stream import Hub
-from service.plans.planner import Planner
 from service.settings import Settings
+
+P = TypeVar("P")
 
 
 @dataclass
@@ -26,17 +27,26 @@ class Context:
     ray: RayJobs
     registry: Registry | None
     """None: no MLflow is configured."""
-    hub: Hub
-    plans: Planner
+    tell: Callable[[int], None]
+    """Is told of a run, by number, that changed just now: whoever follows it hears at once."""
+    parts: tuple[object, ...] = ()
+    """What a resource has one of in an application; see `of`."""
     elsewhere: Elsewhere = field(default_factory=Elsewhere)
     bell: threading.Event = field(default_factory=threading.Event)
     """Wakes the reconciler of this process."""
 
-    def ring(self, job_number: int | None = None) -> None:
-        """Something changed: wake the reconciler and the streams of that job."""
+    def of(self, kind: type[P]) -> P:
+        """The application's part of that class. Raises LookupError."""
+        for part in self.parts:
+            if isinstance(part, kind):
+                return part
+        raise LookupError(f"this application has no {kind.__name__}")
+
+    def ring(self, number: int | None = None) -> None:
+        """Something changed: wake the reconciler, and tell who follows the run of that number."""
         self.bell.set()
-        if job_number is not None:
-            self.hub.poke(job_number)
+        if number is not None:
+            self.tell(number)
 
 
 def context(request: Request) -> Context:

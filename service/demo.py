@@ -24,7 +24,6 @@ from service.cli.output import Exit, err, out
 from service.cli.stack import Board
 from service.cli.watch import watch
 from service.client import Client, ClientError, Job
-from service.jobs.output import REPORT_FILE
 from service.stack.errors import StackError
 from service.stack.layout import Layout
 from service.stack.parts import Config
@@ -145,7 +144,7 @@ class Demo:
         alias = "@champion" if job.model.champion else f"/{job.model.version}"
         out.print(f"models:/{job.model.name}{alias}")
         out.print(str(self.folder / "samples.png"))
-        report = self.layout.home / "jobs" / job.id / REPORT_FILE
+        report = self.layout.home / "jobs" / job.id / "report.html"
         if report.is_file():  # a report is no condition of a job
             out.print(str(report))
 

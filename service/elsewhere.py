@@ -1,8 +1,8 @@
 """What a request makes this process do elsewhere: read a manifest, ask MLflow or Ray. It may hang, and then nothing else does.
 
-Such a call runs in a thread of its own, of which each lane has few. Its request waits on the event loop and holds no thread of
+Such a call runs in a thread of its own, of which each pool has few. Its request waits on the event loop and holds no thread of
 those that all requests share; it is given up when its time is over or its client is gone. A call that goes on regardless keeps its
-place in the lane until it returns, and does not keep the process from ending: its thread is a daemon.
+place in the pool until it returns, and does not keep the process from ending: its thread is a daemon.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Errand:
     gone: Gone = _present
 
 
-class Lane:
+class Pool:
     """At most `width` calls at once, at most `share` of them one caller's, each `seconds` long, with the wait for its turn.
 
     All methods belong to the event loop.
@@ -155,7 +155,7 @@ class Pulse:
     """Whether a part answers. All who ask while a ping is under way wait for that one, and no longer than for one that hangs."""
 
     def __init__(self, name: str) -> None:
-        self._lane = Lane(name, seconds=60.0, width=1)
+        self._pool = Pool(name, seconds=60.0, width=1)
         self._ping: asyncio.Task[object] | None = None
         self._since = 0.0
 
@@ -163,7 +163,7 @@ class Pulse:
         """Raises what the ping raises, TimeoutError."""
         loop = asyncio.get_running_loop()
         if self._ping is None or self._ping.done():
-            self._ping, self._since = asyncio.create_task(self._lane.run(ping, errand=Errand())), loop.time()
+            self._ping, self._since = asyncio.create_task(self._pool.run(ping, errand=Errand())), loop.time()
             self._ping.add_done_callback(lambda task: task.cancelled() or task.exception())  # heard by whoever is there
         done, _ = await asyncio.wait({self._ping}, timeout=max(0.0, self._since + PING_SECONDS - loop.time()))
         if not done:
@@ -172,11 +172,18 @@ class Pulse:
 
 
 class Elsewhere:
-    """The lanes of one application, and what its health checks ask, which wait for no lane."""
+    """The pools of one application, and what its health checks ask, which wait for no pool."""
 
     def __init__(self) -> None:
-        self.data = Lane("the data", seconds=20.0, width=8, share=4)
-        self.checks = Lane("the check of the data", seconds=600.0, width=4, share=2)
-        self.ray = Lane("Ray", seconds=12.0, width=6, share=3)
-        self.mlflow = Lane("MLflow", seconds=20.0, width=6, share=3)
+        self.data = Pool("the data", seconds=20.0, width=8, share=4)
+        self.checks = Pool("the check of the data", seconds=600.0, width=4, share=2)
+        self.ray = Pool("Ray", seconds=12.0, width=6, share=3)
+        self.mlflow = Pool("MLflow", seconds=20.0, width=6, share=3)
+        self.notes = Pool("MLflow", seconds=60.0, width=1)
+        self.logs = Pool("the search through logs", seconds=20.0, width=2, share=1)
+        self.pictures = Pool("the cutting of sample grids", seconds=20.0, width=2, share=1)
+        self.curves = Pool("the reading of events", seconds=30.0, width=2, share=1)
+        self.collection = Pool("the collection of garbage", seconds=30.0, width=1)
+        self.removals = Pool("the removal of files", seconds=25.0, width=2, share=1)
+        self.disk = Pool("the disk", seconds=8.0, width=2, share=1)
         self.pulses = {name: Pulse(name) for name in ("database", "Ray", "MLflow")}

@@ -7,6 +7,7 @@ Problem
 ├── NotFound              404
 ├── Conflict              409  not in this state, or the name or key is taken
 ├── TooSlow               408
+├── PreconditionFailed    412  it is not what it was when whoever changes it saw it
 ├── TooLarge              413
 ├── Invalid               422  names every wrong field, with the fix
 └── Unavailable           503  Ray, MLflow, the database, or the server that has the data can't be reached
@@ -106,10 +107,22 @@ class TooSlow(Problem):
     status, name, title = 408, "too-slow", "Body too slow"
 
 
+class PreconditionFailed(Problem):
+    """Someone has changed it since whoever wants to change it saw it."""
+
+    status, name, title = 412, "precondition-failed", "Changed meanwhile"
+
+
 class TooLarge(Problem):
     """The body is larger than allowed."""
 
     status, name, title = 413, "too-large", "Body too large"
+
+
+class Unsatisfiable(Problem):
+    """A part was asked for that lies outside of the whole."""
+
+    status, name, title = 416, "unsatisfiable", "Range not satisfiable"
 
 
 class Invalid(Problem):
@@ -189,7 +202,7 @@ async def _on_validation(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101
     fields = [
         FieldError(
-            path=".".join(str(part)[:100] for part in item["loc"][1:]),
+            path=".".join(str(part)[:100] for part in item["loc"][1:] if not _is_tag(part)),
             message=str(item["msg"]).removeprefix("Value error, ")[:1000],
             value=_short(item),
         )
@@ -207,6 +220,11 @@ def problem_of(error: Exception) -> Problem:
         return Unavailable("the database can't be reached or is busy; try again", headers={"Retry-After": "1"})
     logger.error("unhandled", exc_info=error)
     return Problem("something went wrong here; the server's log has the request id")
+
+
+def _is_tag(part: object) -> bool:
+    """Whether it names no field, but which member of a union was meant, in brackets."""
+    return isinstance(part, str) and part.startswith("(") and part.endswith(")")
 
 
 def _short(item: Mapping[str, Any]) -> str:

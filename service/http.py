@@ -16,12 +16,14 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service import tallies
 from service.body import BodyReader, announced, drain
 from service.errors import MEDIA_TYPE, BadRequest, Problem, TooSlow, Unauthenticated, Unavailable, problem_of
 
 HEALTH = ("/healthz", "/readyz")
 OPEN = (*HEALTH, "/openapi.json", "/docs")
 """Paths, and what lies below them, that need no token."""
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 GONE = 499
 """Status in the access log of a request whose client went before it was answered."""
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -105,6 +107,7 @@ class _Visit:
         """Send a part of the answer."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
+            self._tally(message["status"])
             headers = MutableHeaders(scope=message)
             headers["X-Request-Id"] = self.id
             headers["X-Content-Type-Options"] = "nosniff"
@@ -126,11 +129,22 @@ class _Visit:
                 await drain(self.headers, self.receive)
             await self.answer({"type": "http.response.body", "body": b"", "more_body": False})
 
+    def _tally(self, status: int) -> None:
+        """By the route's template: a path has ids in it, and whoever asks for what there isn't chooses them freely."""
+        route = getattr(self.scope.get("route"), "path", "none")
+        seconds = time.perf_counter() - self._began
+        tallies.REQUESTS.labels(_method(self.scope["method"]), route, str(status)).observe(seconds)
+
     def log(self) -> None:
         """One line of the access log."""
         facts = {"method": self.scope["method"], "path": self.scope["path"], "status": self.status or 500}
         milliseconds = round((time.perf_counter() - self._began) * 1e3, 1)
         access.info("request", extra={"facts": {**facts, "request_id": self.id, "ms": milliseconds}})
+
+
+def _method(name: str) -> str:
+    """A client may send any word as a method."""
+    return name if name in METHODS else "other"
 
 
 def is_open(path: str) -> bool:

@@ -88,12 +88,34 @@ class Settings(BaseSettings):
     max_nodes: Annotated[tuple[NodeShape, ...], NoDecode] = ()
     """Nodes to which an autoscaler may make the Ray cluster grow: `4:16,2:64:8` are four of 16 CPUs and two of 64 CPUs and 8 GPUs, those
     that are there included. Default: the cluster stays as it is."""
+    metrics_port: int | None = Field(default=None, ge=1, le=65535)
+    """Port on which a reconciler that runs apart answers Prometheus with what it counts; the API has `/metrics`. None: on none."""
     poll_seconds: float = Field(default=1.0, gt=0)
     """How often the reconciler looks at what nobody woke it for."""
     lease_seconds: float = Field(default=30.0, gt=1)
     """How long a reconciler owns a job; must exceed the longest call to Ray."""
     stop_grace_seconds: float = Field(default=60.0, ge=0)
     """How long a cancelled job may take to checkpoint and end by itself before Ray stops it."""
+    keep_last: int = Field(default=1, ge=1)
+    """Newest checkpoints that `POST /v1/gc` leaves a run that has ended; never more than its spec says."""
+    keep_best: int | None = Field(default=None, ge=0)
+    """The same of its best ones. None: as its spec says."""
+    keep_every_images: int | None = Field(default=None, ge=1)
+    """The same of one of every so many images; never more often than its spec says. None: as that says."""
+    keep_days: float | None = Field(default=None, ge=0)
+    """After so many days from its end a run keeps no checkpoint but pinned ones and, if it registered a version, its newest.
+    None: age ends none."""
+    fair_share_hours: float = Field(default=24.0, ge=0, le=1000)
+    """A run counts in the queue as submitted by less than so many hours later, the more its owner used of late and has in hand.
+    0: as it was submitted."""
+    price_cpu_hour: float | None = Field(default=None, ge=0)
+    """What an hour of a worker's CPU costs, for `GET /v1/usage`. None, of both: no costs are told."""
+    price_gpu_hour: float | None = Field(default=None, ge=0)
+    """The same of a GPU."""
+    currency: str = Field(default="", max_length=8)
+    """Of these prices: `EUR`."""
+    disk_low: float = Field(default=0.1, ge=0, lt=1)
+    """Warn when less than this share of the disk is free that runs lie on; 0: never."""
     max_body_bytes: int = Field(default=4 * 1024 * 1024, ge=1024)
     """Largest request body."""
     log_level: str = "INFO"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
+from properties import MANY
 
 if TYPE_CHECKING:
     from embedded import Stack
@@ -18,7 +19,7 @@ STACK = "stack"
 # As `make test` says: how sums are rounded, and so what a short training comes to, depends on the number of threads.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # How long an example takes says what else this machine does, nothing of what is tested.
-settings.register_profile("agon", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("agon", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=50 * MANY)
 settings.load_profile("agon")
 
 
@@ -59,10 +60,13 @@ _RUNNING: list[Stack] = []
 
 def _stop_stack() -> None:
     from service import local
+    from service.stack.processes import members
 
     for stack in list(_RUNNING):
+        record = stack.found
         local.down(stack.layout)
         _RUNNING.remove(stack)
+        assert record is None or members(record.stack_id) == [], "something of the stack runs on"
 
 
 @pytest.hookimpl(trylast=True)
@@ -103,8 +107,11 @@ def _end(log: Path) -> str:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The tests of the stack follow each other after the fast ones; the other system tests come when it has been stopped."""
-    items.sort(key=_turn)
+    """The tests of the stack follow each other after the fast ones; the other system tests come when it has been stopped.
+
+    Whichever files the stack has: the test that stops it itself comes last of them.
+    """
+    items.sort(key=lambda item: (_turn(item), item.get_closest_marker("stops_the_stack") is not None))
 
 
 def _turn(item: pytest.Item) -> int:

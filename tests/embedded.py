@@ -34,8 +34,13 @@ class Stack:
         self.agon("up", "--cpus", str(CPUS), *options)
 
     @property
+    def found(self) -> records.StackRecord | None:
+        """What is written of a stack that runs."""
+        return records.read(self.layout.record)
+
+    @property
     def record(self) -> records.StackRecord:
-        found = records.read(self.layout.record)
+        found = self.found
         assert found is not None
         return found
 

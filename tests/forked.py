@@ -15,9 +15,17 @@ from multiprocessing import get_context
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
-PRELOAD = ["trainer.launch.compose", "torch._dynamo"]
-"""`torch._dynamo` is imported by the first optimiser step. Only modules that are importable without pytest's sys.path:
-the server that forks ignores what it can't import, and every process would then import torch by itself."""
+PRELOAD = [
+    "trainer.launch.compose",
+    "torch._dynamo",
+    "torch.export",
+    "sklearn.datasets",
+    "mlflow.pyfunc",
+    "trainer.report.build",
+]
+"""`torch._dynamo` is imported by the first optimiser step, the others by packing, publishing and reports. Only modules that are
+importable without pytest's sys.path: the server that forks ignores what it can't import, and every process would then import
+torch by itself."""
 
 
 def context() -> ForkServerContext:

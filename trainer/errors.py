@@ -94,11 +94,13 @@ class PublishError(TrainingError):
 class WorkerFailedError(Exception):
     """What went wrong on a worker, classified there. Crosses process borders whole."""
 
-    def __init__(self, kind: str, reason: str, echo: bool = False) -> None:
-        super().__init__(kind, reason, echo)
+    def __init__(self, kind: str, reason: str, echo: bool = False, rank: int | None = None) -> None:
+        super().__init__(kind, reason, echo, rank)
         self.kind = FailureKind(kind)
         self.reason = reason
         self.echo = echo
+        self.rank = rank
+        """Of the worker, where it is known: its log says more."""
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.reason}"
@@ -122,6 +124,8 @@ class Verdict(NamedTuple):
     """Whether it may follow from another rank's failure alone."""
     told: bool = False
     """Whether a worker said so itself; else Ray, or the library that failed, said it."""
+    rank: int | None = None
+    """Of the worker whose failure it is, where several were looked at."""
 
 
 def classify(error: BaseException) -> tuple[FailureKind, str]:
@@ -150,7 +154,7 @@ def blame(failures: Mapping[int, BaseException]) -> Verdict:
     judged = {rank: judge(error) for rank, error in failures.items()}
     rank = min(judged, key=lambda rank: (weight(judged[rank]), rank))
     found = judged[rank]
-    return found._replace(reason=_of_rank(found, rank, alone=len(judged) == 1))
+    return found._replace(reason=_of_rank(found, rank, alone=len(judged) == 1), rank=None if found.echo else rank)
 
 
 def weight(verdict: Verdict) -> int:
@@ -214,7 +218,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 def _known(error: BaseException) -> Verdict | None:
     """What this very exception says, without what caused it; None: nothing."""
     if isinstance(error, WorkerFailedError):
-        return Verdict(error.kind, error.reason, error.echo, told=True)
+        return Verdict(error.kind, error.reason, error.echo, told=True, rank=error.rank)
     if isinstance(error, TrainingError):
         return Verdict(error.kind, str(error), error.echo, told=True)
     if failures := getattr(error, "worker_failures", None):

@@ -19,9 +19,17 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 JOB_TAG = "agon.job_id"
+LABEL_TAG = "agon.label."
+NAME_TAG = "mlflow.runName"
+NOTE_TAG = "mlflow.note.content"
+"""What MLflow shows as a run's description."""
+COUNT_TAG = "agon.noted"
+"""How often name, labels and notes were edited until they were as the record has them; the control plane tells it of edits, too."""
 LOOK_SECONDS = 3.0
 """Limit of a look at MLflow before a training: whatever MLflow then doesn't say, the training doesn't wait for."""
-_finding = threading.Lock()  # the sink's thread and publishing may ask at the same time; only one may make the run
+_finding = (
+    threading.Lock()
+)  # the sink's thread and publishing may ask at the same time; only one may make the MLflow run
 
 # MLflow's own defaults (7 retries of 120 s) hold whoever calls it for a quarter of an hour; its callers here retry by
 # themselves and know what to do meanwhile. A value that is set in the environment wins.
@@ -78,6 +86,11 @@ def run_id(job: JobFile) -> str:
         return _found_or_made(api, job)
 
 
+def run_name(file: JobFile | SearchFile) -> str:
+    """What MLflow shows it as."""
+    return f"{file.spec.name}-{file.job_id}"
+
+
 def _found_or_made(api: MlflowClient, job: JobFile) -> str:
     experiment = _experiment(api, job)
     runs = api.search_runs([experiment], filter_string=f"tags.`{JOB_TAG}` = '{job.job_id}'", max_results=1)
@@ -86,9 +99,38 @@ def _found_or_made(api: MlflowClient, job: JobFile) -> str:
     tags = {JOB_TAG: job.job_id, "agon.family": job.spec.arch.family, "agon.spec_digest": job.spec.digest()}
     if job.trial:
         tags["agon.trial"] = job.trial
+    if job.fork:
+        fork = job.fork
+        tags |= {"agon.parent": fork.parent, "agon.fork.mode": fork.mode, "agon.fork.offset": str(fork.offset)}
+        tags |= {"agon.fork.step": str(fork.step), "agon.fork.images": str(fork.images)}
+    if job.fork and job.fork.model:
+        tags["agon.fork.model"] = job.fork.model
     if job.mlflow_parent:
         tags["mlflow.parentRunId"] = job.mlflow_parent
-    return str(api.create_run(experiment, run_name=f"{job.spec.name}-{job.job_id}", tags=tags).info.run_id)
+    return str(api.create_run(experiment, run_name=run_name(job), tags=tags).info.run_id)
+
+
+def note(api: MlflowClient, run: str, file: JobFile | SearchFile) -> None:
+    """Tell the MLflow run its name, its labels, as tags, and its notes, as they are by now: between two attempts they may change.
+
+    What someone wrote there by hand in place of name or notes is left, and so is what was edited since. Raises what MLflow raises.
+    """
+    wanted = {LABEL_TAG + name: value for name, value in file.spec.labels.items()}
+    if file.spec.notes:
+        wanted[NOTE_TAG] = file.spec.notes
+    known: dict[str, str] = api.get_run(run).data.tags
+    count = known.get(COUNT_TAG, "")
+    if count.isdecimal() and int(count) > file.noted:
+        return  # edited since the attempt began, and told by the control plane
+    before, now = known.get(NAME_TAG, ""), run_name(file)
+    if before != now and before.endswith(f"-{file.job_id}"):
+        api.update_run(run, name=now)
+    for name in known:
+        if name.startswith(LABEL_TAG) and name not in wanted:
+            api.delete_tag(run, name)
+    for name, value in wanted.items():
+        if known.get(name) != value:
+            api.set_tag(run, name, value)
 
 
 def check_experiment(file: RunFile) -> None:
@@ -158,8 +200,8 @@ def search_run(file: SearchFile) -> str:
         return str(runs[0].info.run_id)
     spec = file.spec
     tags = {JOB_TAG: file.job_id, "agon.kind": "search", "agon.family": spec.base.arch.family}
-    run = str(api.create_run(experiment, run_name=f"{spec.name}-{file.job_id}", tags=tags).info.run_id)
-    for name in ("algorithm", "samples", "metric", "seed"):
+    run = str(api.create_run(experiment, run_name=run_name(file), tags=tags).info.run_id)
+    for name in ("algorithm", "trials", "metric", "seed"):
         api.log_param(run, name, getattr(spec, name))
     for path, distribution in spec.space.items():
         api.log_param(run, f"space/{path}", distribution.model_dump_json(exclude_defaults=True)[:500])

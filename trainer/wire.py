@@ -7,6 +7,7 @@ far they arrived and what is wanted of the job.
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal
@@ -20,11 +21,28 @@ from trainer.spec import JobSpec
 
 JOB_FILE = "job.json"
 SEARCH_FILE = "search.json"
+GRIDS = "samples"
+"""Folder of the sample grids within a job's or a trial's."""
+LOGS = "logs"
+"""Folder of the workers' logs within a job's or a trial's."""
 
 
-def log_file(attempt: int) -> str:
-    """Name, in the run's folder, of the output of that attempt's driver."""
-    return f"driver-{attempt}.log"
+_LOG = re.compile(r"(?P<log>driver-[1-9]\d{0,9}|rank-\d{5,9})(?:\.part-(?P<part>\d{5,9}))?\.log")
+
+
+def log_file(attempt: int, rank: int | None = None, part: int = 1) -> str:
+    """Path, within the folder of a run or of a trial, of what that attempt's driver has printed, or one of its workers.
+
+    A log that has grown goes on in further parts; see `trainer.launch.output`.
+    """
+    name = f"driver-{attempt}" if rank is None else f"{LOGS}/attempt-{attempt}/rank-{rank:05d}"
+    return f"{name}.log" if part == 1 else f"{name}.part-{part:05d}.log"
+
+
+def log_part(name: str) -> tuple[str, int] | None:
+    """Of a file's name as `log_file` makes it: what all parts of that log have in common, and which part it is."""
+    found = _LOG.fullmatch(name)
+    return (found["log"], int(found["part"] or 1)) if found else None
 
 
 class FailureKind(StrEnum):
@@ -79,7 +97,7 @@ class EventKind(StrEnum):
 
     WAITING = "waiting"  # {"reason": "needs 2 CPUs, 1 is free"}
     STARTED = "started"  # {"total_images", "resumed_from": step | None, "workers", "device"}
-    TRACKED = "tracked"  # {"mlflow_run_id"}: MLflow's run of this job is known (later than STARTED; once)
+    TRACKED = "tracked"  # {"mlflow_run_id"}: the job's MLflow run is known (later than STARTED; once)
     PROGRESS = "progress"  # {"metrics": {name: float}, "images_per_second", "eta_seconds", "shares": {part: float}, "total_images"}
     SAMPLES = "samples"  # {"path": PNG relative to the job's folder}
     CHECKPOINT = "checkpoint"  # {"path"}
@@ -89,10 +107,13 @@ class EventKind(StrEnum):
     WARNING = "warning"  # {"message"}
     OBSERVED = "observed"  # {"metrics": {name: float}}: what the sentinel measured
     ROLLED_BACK = "rolled-back"  # {"reason", "from_step", "to_step", "lr_factor" (of the spec's rates), "count"}
-    RESTARTED = "restarted"  # {"reason"}: Ray Train restarted the worker group
-    TRIAL = "trial"  # of a search: TrialRecord's fields without `results`, and "result": the newest Result or None
+    LIMIT = "limit"  # {"limit": name, "reason"}: the run ends itself by that limit of its spec; FINISHED follows
+    RESTARTED = (
+        "restarted"  # {"reason", "rank" of the worker that failed, if one did}: Ray Train restarted the worker group
+    )
+    TRIAL = "trial"  # of a search: TrialRecord's fields without `results`, and "result": the newest TrialResult or None
     FINISHED = "finished"  # {"outcome": "completed" | "stopped"}
-    FAILED = "failed"  # {"kind": FailureKind, "reason": str}
+    FAILED = "failed"  # {"kind": FailureKind, "reason": str, "rank" of the worker whose log says more, if one failed}
 
 
 class WireEvent(Frozen):
@@ -146,6 +167,8 @@ class RunFile(Frozen):
     mlflow_uri: str | None = None
     """Tracking and registry URI; None: no MLflow."""
     mlflow_experiment: str = "agon"
+    noted: int = Field(default=0, ge=0)
+    """How often name, labels or notes were edited before: MLflow's record keeps to the newest."""
 
     @property
     def own_urls(self) -> tuple[str, ...]:
@@ -158,10 +181,47 @@ class RunFile(Frozen):
         return Access(self.data_roots, self.private_hosts)
 
 
+class Fork(Frozen):
+    """The checkpoint that a job began with."""
+
+    mode: Literal["state", "weights"]
+    """`state`: it goes on with all of it. `weights`: it took the nets and their averages, and counts from 0."""
+    job: str | None = None
+    """Whose checkpoint it was: that job's, …"""
+    trial: str | None = None
+    """… or that trial's, as `SEARCH/TRIAL`; with neither it was a package's."""
+    model: str | None = None
+    """The version, as `NAME/VERSION`, by which the checkpoint was asked for."""
+    package: str | None = None
+    """The package that it took the weights of."""
+    step: int = Field(ge=0)
+    """The checkpoint's step."""
+    images: int = Field(ge=0)
+    """Images that had been shown at it, as the training counted that wrote it."""
+    offset: int = Field(default=0, ge=0)
+    """Images before this job's own 0, over all that it goes back to: what joins the curves of parent and child."""
+    restart: tuple[str, ...] = ()
+    """Of `weights`: the parameters that were to start anew."""
+
+    @property
+    def parent(self) -> str:
+        """Whose checkpoint it was, by id or path."""
+        return self.trial or self.job or self.package or ""
+
+    def told(self) -> str:
+        """For a person: `the weights of j-0123456789ab at step 500 (32,000 images)`."""
+        if self.package is not None:
+            return f"the {self.mode} of the package {self.package}"
+        version = f", which is {self.model}" if self.model else ""
+        return f"the {self.mode} of {self.parent} at step {self.step} ({self.images:,} images){version}"
+
+
 class JobFile(RunFile):
     """`job.json`: one training."""
 
     spec: JobSpec
+    fork: Fork | None = None
+    """What it began with; None: its own initial weights."""
     trial: str | None = None
     """`s-0123456789ab/t-00003`: the trial of a search that this is, that it publishes, or goes on with; None: of no search."""
     mlflow_parent: str | None = None

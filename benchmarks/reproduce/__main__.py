@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from benchmarks import readme
+from benchmarks import tables
 from benchmarks.reproduce import curves, pictures, results
 from benchmarks.reproduce.case import QUICK, Case, Scale
 from benchmarks.reproduce.figures import shown
@@ -169,7 +169,7 @@ def spec(name: str, options: argparse.Namespace, images: Splits, seed: int) -> J
 
 
 def finish(name: str, options: argparse.Namespace, images: Splits, folders: Sequence[tuple[Path, str]]) -> None:
-    """Measure finished trainings of one recipe; write JSON, pictures and the README's table."""
+    """Measure finished trainings of one recipe; write JSON, pictures and the documents' tables."""
     scale = QUICK if options.quick else Scale()
     cases = [(Case(Trained(folder), images, scale), job) for folder, job in folders]
     runs = [measured(PROTOCOLS[name], case, job) for case, job in cases]
@@ -184,7 +184,7 @@ def finish(name: str, options: argparse.Namespace, images: Splits, folders: Sequ
         ERR.print(f"drawn: {picture}")
     ERR.print(f"written: {path}")
     if not options.quick and options.out == results.FOLDER:
-        readme.write()
+        tables.write()
 
 
 def measured(protocol: Protocol, case: Case, job: str) -> results.Run:

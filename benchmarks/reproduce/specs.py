@@ -31,14 +31,13 @@ def spec_of(
             f"arch.latent.categorical is empty, and {name} is measured by what its first categorical code finds: give it a "
             "code, e.g. --set arch.latent.categorical=[10], or train without `reproduce`"
         )
-    if protocol.evaluations > 1 and spec.evaluation.every_steps is None:
+    if protocol.evaluations > 1:
         every = max(1, steps(spec) // protocol.evaluations)
         spec = spec.replace(evaluation=spec.evaluation.replace(every_steps=every))
     if protocol.states > 1:
         every = -(-steps(spec) // protocol.states)
         spec = spec.replace(checkpoint=spec.checkpoint.replace(every_steps=every, keep_last=protocol.states))
-        spec = with_overrides(spec, changes)
-    return spec
+    return with_overrides(spec, changes)
 
 
 def steps(spec: JobSpec) -> int:

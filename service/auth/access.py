@@ -48,6 +48,12 @@ def admin(caller: Annotated[Principal, Depends(user)]) -> Principal:
     return caller
 
 
+def owned(caller: Principal, owner: str, what: str) -> None:
+    """For what can't be undone: only whose it is, and administrators. Raises Forbidden. owner "": nobody knows whose it is."""
+    if owner not in ("", caller.owner) and caller.scope is not Scope.ADMIN:
+        raise Forbidden(f"{what} is {owner}'s; only {owner} or an administrator can do this")
+
+
 def own_job(request: Request, caller: Caller) -> Principal:
     """The token of the job in the path. Raises Forbidden for any other."""
     if caller.scope is not Scope.JOB or caller.job_id != request.path_params["job_id"]:

@@ -7,15 +7,18 @@ import secrets
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import delete, select
+from sqlalchemy import and_, delete, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from service.auth.tokens import Principal, Scope, digest, new_token
+from service.bodies.states import State
 from service.db.session import Database
-from service.db.tables import Job, Token
+from service.db.tables import Job, JobChange, Token
 
 BOOTSTRAP = "bootstrap"
+ADMIN = "admin"
+"""Owner of the bootstrap token: whoever runs the API."""
 PAGE = 500
 
 
@@ -25,7 +28,14 @@ def bootstrap(db: Database, token: str) -> None:
         with db.begin() as session:
             row = session.get(Token, BOOTSTRAP)
             if row is None:
-                row = Token(id=BOOTSTRAP, name=BOOTSTRAP, scope=Scope.ADMIN, attempt=0, created_at=datetime.now(UTC))
+                row = Token(
+                    id=BOOTSTRAP,
+                    name=BOOTSTRAP,
+                    owner=ADMIN,
+                    scope=Scope.ADMIN,
+                    attempt=0,
+                    created_at=datetime.now(UTC),
+                )
                 session.add(row)
             row.digest = digest(token)
     except IntegrityError:  # another process was first, with the same file
@@ -40,17 +50,19 @@ def find(db: Database, token: str) -> Principal | None:
         row = session.scalar(select(Token).where(Token.digest == wanted))
     if row is None or not hmac.compare_digest(row.digest, wanted):
         return None
-    return Principal(row.id, row.name, Scope(row.scope), row.job_id, row.attempt, wanted)
+    return Principal(row.id, row.name, row.owner, Scope(row.scope), row.job_id, row.attempt, wanted)
 
 
-def create(session: Session, name: str, scope: Scope) -> tuple[Token, str]:
+def create(session: Session, name: str, scope: Scope, owner: str) -> tuple[Token, str]:
     """A new token for a person; the second value is the only time that it is seen."""
     token = new_token()
-    return add(session, token, name, scope), token
+    row = add(session, token, name, scope)
+    row.owner = owner
+    return row, token
 
 
 def add(session: Session, token: str, name: str, scope: Scope, job_id: str | None = None, attempt: int = 0) -> Token:
-    """Make this token known."""
+    """Make this token known; it is nobody's."""
     row = Token(
         id=f"t-{secrets.token_hex(6)}",
         name=name,
@@ -71,10 +83,15 @@ def is_of(session: Session, token: str, job_id: str, attempt: int) -> bool:
 
 
 def forget_ended(db: Database, grace: timedelta) -> int:
-    """Delete the tokens of jobs that ended longer ago than that and whose drivers are gone; how many there were."""
+    """Delete the tokens of jobs that ended, or were paused, longer ago than that and whose drivers are gone; how many there were."""
     now = datetime.now(UTC)
     recent = Job.finished_at.between(now - grace, now)  # one that lies ahead was written by a clock set back since
-    over = select(Job.id).where(Job.finished_at.is_not(None), ~recent, ~Job.watched, Job.id == Token.job_id).exists()
+    ended = and_(Job.finished_at.is_not(None), ~recent)
+    changed = JobChange.time.between(now - grace, now)
+    paused = and_(
+        Job.state == State.PAUSED, ~select(JobChange.id).where(JobChange.job_number == Job.number, changed).exists()
+    )
+    over = select(Job.id).where(or_(ended, paused), ~Job.watched, Job.id == Token.job_id).exists()
     with db.begin() as session:
         return len(session.scalars(delete(Token).where(Token.scope == Scope.JOB, over).returning(Token.id)).all())
 

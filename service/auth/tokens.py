@@ -24,6 +24,8 @@ class Principal:
 
     id: str
     name: str
+    owner: str
+    """The person."""
     scope: Scope
     job_id: str | None = None
     attempt: int = 0

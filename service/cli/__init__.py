@@ -3,9 +3,13 @@
 app       the command, and how errors become messages and exit codes
 stack     up, down, status
 specs     recipes, init, validate
-jobs      submit, jobs, show, watch, events, logs, cancel, retry
+jobs      submit, jobs, show, watch, events
+logs      logs; logged: what they have in common with a search's
 search    search FILE and its verbs
+models    models and its verbs; datasets, tokens, cluster likewise
+groups    `agon models` lists, `agon models NAME` shows
 children  data, train, pull, sample
+samples   samples
 report    report
 watch     live progress; view: what of a job's events is shown
 source    FILE|RECIPE and --set

@@ -9,7 +9,29 @@ from typing import Annotated
 
 import typer
 
-from service.cli import children, jobs, report, specs, stack
+from service.cli import (
+    ask,
+    checkpoints,
+    children,
+    cluster,
+    compare,
+    datasets,
+    delete,
+    edit,
+    fork,
+    gc,
+    groups,
+    jobs,
+    logs,
+    models,
+    owners,
+    report,
+    samples,
+    specs,
+    stack,
+    tokens,
+    usage,
+)
 from service.cli.output import Exit, err, fail
 from service.cli.search import app as search
 
@@ -25,7 +47,6 @@ app = typer.Typer(
     help="Agon trains generative adversarial networks as a service. Begin: agon up, then agon submit dcgan-digits --wait",
     epilog=EPILOG,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -49,20 +70,33 @@ def _root(
     pass
 
 
+SERVER = "What the server has"
 VERBS: dict[str, tuple[Callable[..., None], ...]] = {
     "The stack": (stack.up, stack.down, stack.status),
     "Specs": (specs.recipes, specs.init, specs.validate),
     "Jobs": (
         jobs.submit,
+        fork.fork,
         jobs.watch,
         jobs.jobs,
         jobs.show,
         jobs.events,
-        jobs.logs,
+        logs.logs,
+        samples.samples,
+        compare.compare,
         report.report,
-        jobs.cancel,
-        jobs.retry,
+        edit.edit,
+        ask.cancel,
+        ask.pause,
+        ask.resume,
+        ask.retry,
+        delete.delete,
     ),
+    SERVER: (cluster.cluster, gc.gc, usage.usage),
+}
+GROUPS: dict[str, tuple[groups.Group, ...]] = {
+    "Jobs": (checkpoints.GROUP,),
+    SERVER: (datasets.GROUP, models.GROUP, tokens.GROUP, owners.GROUP),
 }
 CHILDREN = (children.data, children.plan, children.train, children.pull, children.sample, children.import_)
 
@@ -76,6 +110,15 @@ app.add_typer(
     short_help="Search over fields of a spec: submit, watch, stop, extend (Ray Tune).",
     context_settings=search.HELP_OPTIONS,
 )
+for _panel, _groups in GROUPS.items():
+    for _group in _groups:
+        app.add_typer(
+            _group.app(EPILOG),
+            name=_group.name,
+            rich_help_panel=_panel,
+            short_help=_group.help.partition("\n")[0],
+            context_settings=groups.HELP_OPTIONS,
+        )
 for _child in CHILDREN:  # their options, --help too, are the child's
     app.command(rich_help_panel="Data, training and models", context_settings=children.PASS_ON, add_help_option=False)(
         _child

@@ -1,4 +1,5 @@
-"""`agon submit RECIPE --data SOURCE`: images packed if need be, registered, and the spec's fields that follow from them filled in."""
+"""Images packed if need be, and registered: for `agon datasets add SOURCE`, and for `agon submit RECIPE --data SOURCE`, which also fills in
+the spec's fields that follow from them."""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ from service.cli.output import Exit, fail, note
 from service.cli.source import REGISTERED, read
 from trainer.data.manifest import DatasetManifest, read_manifest
 from trainer.errors import BadDataError
-from trainer.families.table import can_be
+from trainer.families.table import arch_classes, can_be
 from trainer.spec import JobSpec
 from trainer.spec.sampling import listed
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 STAND_IN = "not-yet-packed"
 SIZES = range(8, 513)
 URLS = ("file", "http", "https", "s3", "gs")
+PREFERRED = 64
+"""Pixels a side of images of many sizes, if nobody says another."""
 FILLED = ("arch.classes", "arch.channels", "arch.resolution")
 
 
@@ -55,6 +58,31 @@ def body(client: Client, source: str, data: str, assignments: Sequence[str]) -> 
     _say(filled, spec, facts)
     following = [f"{path}={value}" for path, value in filled.items()]
     return read(source, [f"data.url={REGISTERED}{name}", "data.digest=null", *following, *assignments]).body()
+
+
+def add(client: Client, source: str, name: str | None, resolution: int | None, channels: int | None) -> Dataset:
+    """The dataset of `source`, registered as `name` or as the source is called; images are packed for the stack on this machine.
+
+    source: images (a folder, zip or tar), a packed folder, or a URL of one. Raises the client's errors; ends the command if the
+    data can't be used.
+    """
+    if source.partition(":")[0].lower() in URLS:
+        return client.register_dataset(name or _slug(source.rstrip("/").removesuffix("/dataset.json")), source)
+    path = Path(source).expanduser()
+    if not path.exists() and not source.startswith("builtin:"):
+        fail(
+            f"{source}: is no file or folder here and no URL; give images (a folder, zip or tar) or packed data",
+            Exit.USAGE,
+        )
+    if _packed(path) is not None:
+        if resolution is not None or channels is not None:
+            fail(f"{source} is packed already; --resolution and --channels go with images", Exit.USAGE)
+        return client.register_dataset(name or _slug(str(path.absolute())), str(path.absolute()))
+    root = _local_root(client, source, source, "agon datasets add URL")
+    sizes = [size for size in SIZES if any(can_be(arch, size) for arch in arch_classes())]
+    sides, colours = (None if value is None else str(value) for value in (resolution, channels))
+    found = _pack(source, root, sizes, PREFERRED, sides, colours, "--alone")
+    return client.register_dataset(name or found["name"], found["path"])
 
 
 def _fill(spec: JobSpec, facts: Facts) -> dict[str, int]:
@@ -85,11 +113,9 @@ def _dataset(client: Client, data: str, spec: JobSpec, given: dict[str, str]) ->
         return _known(_by_name(client, data))
     if (manifest := _packed(path)) is not None:
         return _registered(client, _slug(str(path.absolute())), str(path.absolute()), manifest.digest)
-    root = _local_root(client, data)
-    found = _pack(data, root, spec, given)
-    note(f"read as {found['layout']}: {found['read_as']}")
-    for line in found["notes"]:
-        note(line)
+    sizes = [size for size in SIZES if can_be(type(spec.arch), size)]
+    root = _local_root(client, data, f"--data {data}", "agon submit RECIPE --data URL")
+    found = _pack(data, root, sizes, spec.arch.resolution, given.get("arch.resolution"), given.get("arch.channels"))
     return _registered(client, found["name"], found["path"], found["manifest"]["digest"])
 
 
@@ -131,8 +157,11 @@ def _registered(client: Client, name: str, url: str, digest: str = "") -> tuple[
         return _known(client.register_dataset(other, url))
 
 
-def _local_root(client: Client, data: str) -> Path:
-    """Where images are packed for the stack on this machine; ends the command if the API is another."""
+def _local_root(client: Client, data: str, given: str, instead: str) -> Path:
+    """Where images are packed for the stack on this machine; ends the command if the API is another.
+
+    given, instead: what was typed, and what may be typed with a URL.
+    """
     from service.stack import record as records
     from service.stack.layout import Layout, home_from_env
 
@@ -140,28 +169,41 @@ def _local_root(client: Client, data: str) -> Path:
     found = records.read(layout.record)
     if found is None or found.api_url != client.url:
         fail(
-            f"--data {data}: images are packed on the machine of the stack, and {client.url} is not the stack of {layout.home}; "
+            f"{given}: images are packed on the machine of the stack, and {client.url} is not the stack of {layout.home}; "
             f"pack them with `agon data pack {data} OUT`, put OUT where that API reads data (a server, a bucket, its data "
-            "folders), and give its URL: agon submit RECIPE --data URL",
+            f"folders), and give its URL: {instead}",
             Exit.USAGE,
         )
     return layout.home / "data"
 
 
-def _pack(data: str, root: Path, spec: JobSpec, given: dict[str, str]) -> dict[str, Any]:
-    """Pack in a process of its own, whose progress and errors go to this terminal."""
-    sizes = [size for size in SIZES if can_be(type(spec.arch), size)]
+def _pack(
+    data: str,
+    root: Path,
+    sizes: Sequence[int],
+    preferred: int,
+    resolution: str | None,
+    channels: str | None,
+    *options: str,
+) -> dict[str, Any]:
+    """Pack in a process of its own, whose progress and errors go to this terminal. Says how the source was read.
+
+    sizes, preferred: resolutions that may be chosen, and which rather. resolution, channels: those that a person gave.
+    """
     command = [
         sys.executable, "-m", "trainer.data", "bring", data, str(root),
-        "--sizes", ",".join(map(str, sizes)), "--preferred", str(spec.arch.resolution),
+        "--sizes", ",".join(map(str, sizes)), "--preferred", str(preferred), *options,
     ]  # fmt: skip
-    for path, option in (("arch.resolution", "--resolution"), ("arch.channels", "--channels")):
-        if path in given:
-            command += [option, given[path]]
+    for option, value in (("--resolution", resolution), ("--channels", channels)):
+        if value is not None:
+            command += [option, value]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         raise typer.Exit(Exit.FAILED)
     found: dict[str, Any] = json.loads(done.stdout)
+    note(f"read as {found['layout']}: {found['read_as']}")
+    for line in found["notes"]:
+        note(line)
     return found
 
 

@@ -34,6 +34,7 @@ def train(context: typer.Context) -> None:
 
     - `agon train dcgan-digits --set train.images=20000 --out runs/try`
     - `agon train job.yaml`
+    - `agon train --from runs/try --weights --set objective.loss=hinge --out runs/tuned` (another run's nets to begin with)
     """
     _become("agon train", "trainer.launch.local", context.args)
 

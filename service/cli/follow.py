@@ -4,7 +4,7 @@ that is redrawn on a terminal, or a line of figures now and then elsewhere."""
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from datetime import UTC, datetime
 from typing import Generic, Protocol, TypeVar
 
@@ -17,6 +17,7 @@ from rich.text import Text
 
 from service.cli.output import seconds, state
 from service.client import Event
+from trainer.plain import plain
 
 PLAIN_SECONDS = 10.0
 """Between two progress lines where there is no terminal."""
@@ -69,7 +70,7 @@ class Show(Generic[V]):
     def on_event(self, event: Event) -> None:
         """One more event."""
         for line in self.view.apply(event):
-            self.console.print(Text.assemble((f"{self._time(event):>7}  ", "dim"), (line, self.style(line))))
+            self.console.print(Text.assemble((f"{self._time(event):>7}  ", "dim"), (plain(line), self.style(line))))
 
     def _time(self, event: Event) -> str:
         """Of what has happened, not of now: what is read again after a while says when it was."""
@@ -77,6 +78,15 @@ class Show(Generic[V]):
             return ""
         at = event.time or datetime.now(UTC)
         return seconds(max(0.0, (_aware(at) - _aware(self.view.begun)).total_seconds()))
+
+
+def follow(show: Show[V], events: Iterable[Event]) -> None:
+    """Show the run's events until it has ended or is paused; a paused run's stream goes on."""
+    with show:
+        for event in events:
+            show.on_event(event)
+            if show.view.state == "paused":
+                return
 
 
 def _aware(moment: datetime) -> datetime:

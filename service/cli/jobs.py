@@ -1,4 +1,4 @@
-"""agon submit, jobs, show, watch, events, logs, cancel, retry."""
+"""agon submit, jobs, show, watch, events."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import typer
 from rich.text import Text
 
 from service.cli import facts
-from service.cli.arguments import JobState
-from service.cli.output import Exit, ago, err, note, out, print_json, print_table, state
+from service.cli.arguments import JobState, Labels, Owner, Scores, connect, labels_of
+from service.cli.disk import warn
+from service.cli.output import Exit, ago, err, note, out, print_facts, print_json, print_table
 from service.cli.specs import Json, Set
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 JobArgument = Annotated[
     str, typer.Argument(metavar="JOB", help="A job's id, or its name (then the newest of that name).")
 ]
-LOG_POLL_SECONDS = 1.0
 LOOK_SECONDS = 2.0
 """After a submission, for the control plane's first look at the job."""
 
@@ -76,19 +76,19 @@ def submit(
     from service.cli.source import read
 
     body = read(source, set_ or ()).body() if source is not None and data is None else None
-    with _client() as client:
+    with connect() as client:
         if source is not None and data is not None:
             from service.cli.bring import body as bring
 
             body = bring(client, source, data, set_ or ())
         job = client.submit(body) if body is not None else _onward(client, str(from_trial), scratch, set_ or ())
         if not wait:
-            _print_submitted(job, json_)
+            print_submitted(job, json_)
             if not json_:
-                _say_why_it_waits(client, job)
+                explain_wait(client, job)
             return
         err.print(Text.assemble("submitted ", (job.id, "bold")))
-        _follow(client, job, json_)
+        follow_to_end(client, job, json_)
 
 
 def _onward(client: Client, trial: str, scratch: bool, assignments: Sequence[str]) -> Job:
@@ -98,7 +98,7 @@ def _onward(client: Client, trial: str, scratch: bool, assignments: Sequence[str
 
 
 def watch(job: JobArgument, json_: Json = False) -> None:
-    """Follow a job until it has ended, with live progress. Ctrl-C leaves it running.
+    """Follow a job until it has ended or is paused, with live progress. Ctrl-C leaves it running.
 
     Exit code 1 unless it succeeds. With --json the job as it ended is printed.
 
@@ -107,14 +107,17 @@ def watch(job: JobArgument, json_: Json = False) -> None:
     - `agon watch dcgan-digits`
     - `agon watch j-0123456789`
     """
-    with _client() as client:
-        _follow(client, find(client, job), json_)
+    with connect() as client:
+        follow_to_end(client, find(client, job), json_)
 
 
 def jobs(
     state_: JobState = None,
     name: Annotated[str | None, typer.Option(help="Only jobs of this name.")] = None,
     family: Annotated[str | None, typer.Option(help="Only jobs of this family.")] = None,
+    owner: Owner = None,
+    label: Labels = None,
+    score: Scores = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="At most so many.")] = 20,
     json_: Json = False,
 ) -> None:
@@ -124,15 +127,25 @@ def jobs(
 
     - `agon jobs`
     - `agon jobs --state running`
+    - `agon jobs --label team=vision --score 'fid<20'`
     - `agon jobs -n 100 --json | jq '.[].id'`
     """
     from itertools import islice
 
-    with _client() as client:
-        every = client.every_job(state=state_, name=name, family=family, limit=min(limit, 100))
+    marks = {"labels": labels_of(label), "scores": score or ()}
+    with connect() as client:
+        every = client.every_job(state=state_, name=name, family=family, owner=owner, limit=min(limit, 100), **marks)
         found = list(islice(every, limit))
-        filters = {"--state": state_, "--name": name, "--family": family}
+        filters = {
+            "--state": state_,
+            "--name": name,
+            "--family": family,
+            "--owner": owner,
+            "--label": label,
+            "--score": score,
+        }
         others = client.jobs(limit=100) if not found and any(filters.values()) else None
+        warn(client)
     if json_:
         print_json([job.model_dump(mode="json") for job in found])
         return
@@ -146,22 +159,22 @@ def jobs(
 
 
 def show(job: JobArgument, json_: Json = False) -> None:
-    """Show one job: state, progress, scores, model, and why it waits or failed.
+    """Show one job: state, progress, scores, model, what it was forked from and what from it, and why it waits or failed.
 
     Examples:
 
     - `agon show dcgan-digits`
     - `agon show j-0123456789 --json | jq .spec`
     """
-    with _client() as client:
+    with connect() as client:
         found = find(client, job)
+        children = () if json_ else client.lineage(found.id, limit=facts.CHILDREN + 1).children
+        saved = () if json_ else client.checkpoints(found.id, limit=facts.CHECKPOINTS).items
+        warn(client)
     if json_:
         print_json(found.model_dump(mode="json"))
         return
-    rows = [(key, value) for key, value in facts.facts(found) if value]
-    width = max(len(key) for key, _ in rows)
-    for key, value in rows:
-        out.print(Text.assemble((f"{key:<{width}}  ", "bold"), value))
+    print_facts(facts.facts(found, children, saved))
 
 
 def events(
@@ -175,109 +188,12 @@ def events(
     - `agon events dcgan-digits`
     - `agon events dcgan-digits | jq 'select(.kind == "scores")'`
     """
-    with _client() as client:
+    with connect() as client:
         found = find(client, job)
-        with _leaving(found):
+        with leaving(found):
             for event in client.events(found.id, after=None if after is None else str(after)):
                 sys.stdout.write(event.model_dump_json() + "\n")
                 sys.stdout.flush()
-
-
-def logs(
-    job: JobArgument,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job has ended.")] = False,
-    tail: Annotated[int | None, typer.Option(min=1, help="Only so many last lines.")] = None,
-    attempt: Annotated[int | None, typer.Option(min=1, help="Of that attempt.", show_default="the newest")] = None,
-) -> None:
-    """Print the log of a job's driver and workers.
-
-    With --follow the log of each later attempt comes behind the one before it.
-
-    Examples:
-
-    - `agon logs dcgan-digits`
-    - `agon logs dcgan-digits -f --tail 50`
-    - `agon logs dcgan-digits --attempt 1`
-    """
-    with _client() as client:
-        found = find(client, job)
-        if follow:
-            with _leaving(found):
-                _follow_log(client, found, attempt or found.attempt, tail)
-            return
-        text = client.logs(found.id, tail=tail, attempt=attempt)
-    sys.stdout.write(text)
-    if not text:
-        note(_no_log(found))
-
-
-def _no_log(job: Job) -> str:
-    """Why there is nothing to print."""
-    if job.attempt == 0:
-        return f"no log yet: job {job.id} is {job.state}" + (f", {job.reason}" if job.reason else "")
-    return f"attempt {job.attempt} left no log" if job.ended else f"no log yet: attempt {job.attempt} is just beginning"
-
-
-def _follow_log(client: Client, job: Job, attempt: int, tail: int | None) -> None:
-    """Print the log as it grows, to the end of one attempt and then that of the next. Nothing is fetched twice."""
-    seen = 0
-    while True:
-        job = client.job(job.id)  # asked before the log, so that the last lines of one that has ended are not missed
-        while attempt and (piece := client.log_piece(job.id, offset=seen, attempt=attempt, tail=tail)).text:
-            seen, tail = piece.end, None  # `tail` cuts the first piece alone
-            sys.stdout.write(piece.text)
-            sys.stdout.flush()
-        if job.attempt > attempt:
-            attempt, seen = attempt + 1, 0
-            if attempt > 1:
-                note(f"attempt {attempt}")
-            continue
-        if job.ended:
-            return
-        time.sleep(LOG_POLL_SECONDS)
-
-
-def cancel(job: JobArgument, json_: Json = False) -> None:
-    """Ask a job to write a checkpoint and stop. Exit code 4 if it has ended already.
-
-    Examples:
-
-    - `agon cancel dcgan-digits`
-    """
-    with _client() as client:
-        found = client.cancel(find(client, job).id)
-    if json_:
-        print_json(found.model_dump(mode="json"))
-    else:
-        asked = " was asked to stop; it is " if not found.ended else " is "
-        err.print(Text.assemble("job ", (found.id, "bold"), asked, state(found.state)))
-
-
-def retry(
-    job: JobArgument,
-    wait: Annotated[bool, typer.Option("--wait", help="Follow the job until it has ended.")] = False,
-    json_: Json = False,
-) -> None:
-    """Let a job that has failed or was cancelled go on: the same job, its next attempt, from its newest checkpoint.
-
-    Its spec stays as it is: mend what broke it first (the data's server, a full disk, the registry). With --wait: live progress,
-    and exit code 1 unless it succeeds. Exit code 4 if it has succeeded, or has not ended.
-
-    Examples:
-
-    - `agon retry dcgan-digits`
-    - `agon retry j-0123456789 --wait`
-    """
-    with _client() as client:
-        found = client.retry(find(client, job).id)
-        if wait:
-            _follow(client, found, json_)
-            return
-    if json_:
-        print_json(found.model_dump(mode="json"))
-        return
-    err.print(Text.assemble("job ", (found.id, "bold"), " is tried again; it is ", state(found.state)))
-    note(f"follow it: agon watch {found.id}   its log: agon logs {found.id} -f   stop it: agon cancel {found.id}")
 
 
 def find(client: Client, text: str) -> Job:
@@ -292,11 +208,14 @@ def find(client: Client, text: str) -> Job:
     raise NotFound(404, "Not found", f"no job {text!r}; agon jobs lists them", [])
 
 
-def _follow(client: Client, job: Job, json_: bool) -> None:
+def follow_to_end(client: Client, job: Job, json_: bool) -> None:
+    """Live progress until the job has ended or is paused. Raises typer.Exit unless it succeeded."""
     from service.cli.watch import watch as follow
 
-    with _leaving(job):
+    with leaving(job):
         ended = follow(client, job)
+    if ended.state == "paused":
+        note(f"let it go on: agon resume {ended.id}")
     if json_:
         print_json(ended.model_dump(mode="json"))
     elif ended.model and ended.model.champion:
@@ -308,7 +227,7 @@ def _follow(client: Client, job: Job, json_: bool) -> None:
 
 
 @contextmanager
-def _leaving(job: Job) -> Iterator[None]:
+def leaving(job: Job) -> Iterator[None]:
     """Ctrl-C ends the command and says that it did not end the job."""
     try:
         yield
@@ -317,13 +236,8 @@ def _leaving(job: Job) -> Iterator[None]:
         raise typer.Exit(Exit.INTERRUPTED) from None
 
 
-def _client() -> Client:
-    from service.client import Client
-
-    return Client()
-
-
-def _print_submitted(job: Job, json_: bool) -> None:
+def print_submitted(job: Job, json_: bool) -> None:
+    """The id alone on stdout, what to do next on stderr."""
     if json_:
         print_json(job.model_dump(mode="json"))
         return
@@ -331,7 +245,7 @@ def _print_submitted(job: Job, json_: bool) -> None:
     note(f"follow it: agon watch {job.id}   its log: agon logs {job.id} -f   stop it: agon cancel {job.id}")
 
 
-def _say_why_it_waits(client: Client, job: Job) -> None:
+def explain_wait(client: Client, job: Job) -> None:
     """Once the control plane has looked at the job, if it does so soon: why it doesn't start."""
     from service.client import ClientError
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from enum import IntEnum
+from pathlib import Path
 from typing import Any, NoReturn
 
 import typer
@@ -14,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from trainer.plain import plain
 from trainer.spec import FieldError
 
 PIPE_WIDTH = 240  # a pipe has no width; tables must not be cut to a guess
@@ -38,6 +41,14 @@ class Exit(IntEnum):
     INTERRUPTED = 130
 
 
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file that was fetched: whoever looks sees all of it or what was there before. Makes its folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside.write_bytes(content)
+    aside.replace(path)
+
+
 def print_json(value: Any) -> None:
     """One JSON document on stdout, and nothing else."""
     sys.stdout.write(json.dumps(value, indent=2, default=_plain) + "\n")
@@ -56,6 +67,15 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], empty: st
     for row in rows:
         table.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
     out.print(table)
+
+
+def print_facts(facts: Iterable[tuple[str, Text | str]]) -> None:
+    """Names and values, one a line, without those that are empty; further lines of a value stand below its first."""
+    rows = [(name, value) for name, value in facts if value]
+    width = max(len(name) for name, _ in rows)
+    for name, value in rows:
+        shown = plain(value).replace("\n", f"\n{'':<{width}}  ") if isinstance(value, str) else value
+        out.print(Text.assemble((f"{name:<{width}}  ", "bold"), shown))
 
 
 def state(name: str) -> Text:
@@ -101,6 +121,11 @@ def size(count: float) -> str:
             return f"{count:.0f} {unit}" if unit in ("B", "kB", "MB") else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:.1f} TB"
+
+
+def until(moment: datetime | None) -> str:
+    """In how long; empty for None."""
+    return "" if moment is None else f"in {seconds(max(0.0, (moment - datetime.now(UTC)).total_seconds()))}"
 
 
 def ago(moment: datetime | None) -> str:

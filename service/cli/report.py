@@ -10,7 +10,7 @@ import typer
 
 from service.cli import children
 from service.cli.jobs import find
-from service.cli.output import Exit, fail, note, print_json
+from service.cli.output import Exit, fail, note, print_json, write_whole
 from service.cli.specs import Json
 
 FILE = "report.html"
@@ -55,11 +55,8 @@ def report(
         options += [flag for flag, wanted in (("--open", open_), ("--json", json_)) if wanted]
         _make_here(target, [target, "--out", str(out), *options])
         return
-    out.mkdir(parents=True, exist_ok=True)
     path = out / FILE
-    aside = path.with_name(f".{FILE}.{os.getpid()}")
-    aside.write_bytes(page)
-    aside.replace(path)
+    write_whole(path, page)
     if json_:
         print_json({"path": str(path), "target": target})
     else:

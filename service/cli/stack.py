@@ -18,7 +18,7 @@ from service.cli.output import Exit, ago, err, fail, note, out, print_json, prin
 from service.stack.ports import LOOPBACK
 
 if TYPE_CHECKING:
-    from service.client.replies import Run
+    from service.client import Run
     from service.stack.layout import Layout
 
 TITLES = {"ray": "Ray", "mlflow": "MLflow", "api": "API"}

@@ -14,6 +14,12 @@ SHOWN_METRICS = 6
 """At most, the losses first."""
 
 
+def warned(data: dict[str, Any]) -> list[str]:
+    """Of a change that changes no state: that a limit is nearly used up."""
+    reason = str(data.get("reason") or "")
+    return [f"warning: {reason}"] if reason.startswith("limits.") else []
+
+
 @dataclass
 class JobView:
     """The latest of everything about one job. `apply` returns the lines that should stay on the screen."""
@@ -86,15 +92,17 @@ class JobView:
     def _on_state(self, data: dict[str, Any]) -> list[str]:
         before, self.state = self.state, str(data.get("state", self.state))
         self.wish = self.wish if before in ("", self.state) else ""
-        if self.state in ("submitted", "queued", "starting"):
+        if self.state in ("submitted", "queued", "starting", "paused"):
             self._nothing_measured()
         self.reason = str(data.get("reason") or "") if self.state != "running" else ""
         failure = data.get("failure") or {}
         if self.state == "failed":
-            return [
-                f"failed ({failure.get('kind', 'unknown')}): {failure.get('reason') or self.reason or 'no reason given'}"
-            ]
-        return [self.state + (f": {self.reason}" if self.reason else "")] if self.state != before else []
+            why = failure.get("reason") or self.reason or "no reason given"
+            return [f"failed ({failure.get('kind', 'unknown')}): {why}{self._log_of(failure)}"]
+        if self.state == before:
+            return warned(data)
+        why = f": {self.reason}" if self.reason not in ("", self.state) else ""
+        return [self.state + why]
 
     def _on_waiting(self, data: dict[str, Any]) -> list[str]:
         changed = data.get("reason") != self.reason
@@ -134,12 +142,20 @@ class JobView:
     def _on_warning(self, data: dict[str, Any]) -> list[str]:
         return [f"warning: {data.get('message', '')}"]
 
+    def _on_limit(self, data: dict[str, Any]) -> list[str]:
+        return [f"stops itself: {data.get('reason', '')}"]
+
     def _on_restarted(self, data: dict[str, Any]) -> list[str]:
-        return [f"worker group restarted: {data.get('reason', '')}"]
+        return [f"worker group restarted: {data.get('reason', '')}{self._log_of(data)}"]
 
     def _on_rolled_back(self, data: dict[str, Any]) -> list[str]:
         steps = f"from step {data.get('from_step')} to {data.get('to_step')}"
         return [f"rolled back {steps}, learning rates × {data.get('lr_factor', 1):g}: {data.get('reason', '')}"]
+
+    def _log_of(self, told: dict[str, Any]) -> str:
+        """What is typed for the log of the worker that failed, if one did."""
+        rank = told.get("rank")
+        return "" if rank is None else f" (its log: agon logs {self.id} --attempt {self.attempt} --rank {rank})"
 
     def _on_failed(self, data: dict[str, Any]) -> list[str]:
         self.reason = str(data.get("reason", ""))

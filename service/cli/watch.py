@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from rich.console import Console, Group, RenderableType
 
-from service.cli.follow import Drawn, Plain
+from service.cli.follow import Drawn, Plain, follow
 from service.cli.output import err
 from service.cli.view import JobView
 from service.client import Client, Job
 
 
 def watch(client: Client, job: Job, console: Console = err) -> Job:
-    """Follow the job until it has ended; its final state. Raises ClientError, and KeyboardInterrupt as it comes."""
+    """Follow the job until it has ended or is paused; as it is then. Raises ClientError, and KeyboardInterrupt as it comes."""
     view = JobView.of(job)
     show = _Live(view, console, _style) if console.is_terminal else Plain(view, console, _style, ("progress",))
-    with show:
-        return client.wait(job.id, on_event=show.on_event)
+    follow(show, client.events(job.id))
+    return client.job(job.id)
 
 
 class _Live(Drawn[JobView]):
@@ -32,6 +32,6 @@ class _Live(Drawn[JobView]):
 def _style(line: str) -> str:
     if line.startswith("failed"):
         return "bold red"
-    if line.startswith(("warning", "waiting", "worker group", "rolled back")):
+    if line.startswith(("warning", "waiting", "paused", "worker group", "rolled back")):
         return "yellow"
     return "green" if line.startswith(("succeeded", "published")) else ""

@@ -14,12 +14,31 @@ VERBS: dict[str, str | None] = {
     "POST /v1/jobs": "agon submit",
     "GET /v1/jobs": "agon jobs",
     "GET /v1/jobs/{}": "agon show {}",
+    "GET /v1/jobs/{}/lineage": "agon show {}",
+    "PATCH /v1/jobs/{}": "agon edit {}",
+    "DELETE /v1/jobs/{}": "agon delete {}",
     "POST /v1/jobs/{}/cancel": "agon cancel {}",
+    "POST /v1/jobs/{}/pause": "agon pause {}",
+    "POST /v1/jobs/{}/resume": "agon resume {}",
     "POST /v1/jobs/{}/retry": "agon retry {}",
     "GET /v1/jobs/{}/events": "agon events {}",
     "GET /v1/jobs/{}/logs": "agon logs {}",
+    "GET /v1/jobs/{}/curves": "agon compare {}",
+    "GET /v1/jobs/{}/logs/list": "agon logs {} --list",
+    "GET /v1/jobs/{}/logs/search": "agon logs {} --search TEXT",
+    "GET /v1/jobs/{}/logs/stream": "agon logs {} --follow",
+    "GET /v1/jobs/{}/logs/archive": "agon logs {} --all",
     "GET /v1/jobs/{}/report": "agon report {} --out DIR",
-    "GET /v1/jobs/{}/samples": None,
+    "GET /v1/jobs/{}/samples": "agon samples {}",
+    "GET /v1/jobs/{}/samples/steps": "agon samples {} --list",
+    "GET /v1/jobs/{}/samples/{}": "agon samples {} --step {}",
+    "GET /v1/jobs/{}/samples/{}/tiles/{}": "agon samples {} --step {} --tile {}",
+    "GET /v1/jobs/{}/checkpoints": "agon checkpoints list {}",
+    "GET /v1/jobs/{}/checkpoints/{}": "agon checkpoints list {}",
+    "DELETE /v1/jobs/{}/checkpoints/{}": "agon checkpoints delete {} {}",
+    "GET /v1/jobs/{}/checkpoints/{}/archive": "agon checkpoints download {} {}",
+    "PUT /v1/jobs/{}/checkpoints/{}/pin": "agon checkpoints pin {} {}",
+    "DELETE /v1/jobs/{}/checkpoints/{}/pin": "agon checkpoints unpin {} {}",
     "POST /v1/validate": "agon validate",
     "POST /v1/plans": "agon plan",
     "GET /v1/recipes": "agon recipes",
@@ -28,39 +47,94 @@ VERBS: dict[str, str | None] = {
     "GET /v1/searches": "agon search list",
     "POST /v1/searches/validate": "agon search validate",
     "GET /v1/searches/{}": "agon search show {}",
+    "GET /v1/searches/{}/lineage": "agon search show {}",
+    "PATCH /v1/searches/{}": "agon search edit {}",
+    "DELETE /v1/searches/{}": "agon search delete {}",
     "POST /v1/searches/{}/cancel": "agon search cancel {}",
     "POST /v1/searches/{}/pause": "agon search pause {}",
     "POST /v1/searches/{}/resume": "agon search resume {}",
     "POST /v1/searches/{}/extend": "agon search extend {}",
     "GET /v1/searches/{}/trials": "agon search trials {}",
     "GET /v1/searches/{}/trials/{}": "agon search show {}/{}",
+    "GET /v1/searches/{}/trials/{}/samples": "agon samples {}/{}",
+    "GET /v1/searches/{}/trials/{}/samples/steps": "agon samples {}/{} --list",
+    "GET /v1/searches/{}/trials/{}/samples/{}": "agon samples {}/{} --step {}",
+    "GET /v1/searches/{}/trials/{}/samples/{}/tiles/{}": "agon samples {}/{} --step {} --tile {}",
+    "GET /v1/searches/{}/trials/{}/checkpoints": "agon checkpoints list {}/{}",
+    "GET /v1/searches/{}/trials/{}/checkpoints/{}": "agon checkpoints list {}/{}",
+    "DELETE /v1/searches/{}/trials/{}/checkpoints/{}": "agon checkpoints delete {}/{} {}",
+    "GET /v1/searches/{}/trials/{}/checkpoints/{}/archive": "agon checkpoints download {}/{} {}",
+    "PUT /v1/searches/{}/trials/{}/checkpoints/{}/pin": "agon checkpoints pin {}/{} {}",
+    "DELETE /v1/searches/{}/trials/{}/checkpoints/{}/pin": "agon checkpoints unpin {}/{} {}",
     "POST /v1/searches/{}/trials/{}/stop": "agon search stop {} {}",
     "GET /v1/searches/{}/events": "agon search watch {}",
     "GET /v1/searches/{}/logs": "agon search logs {}",
+    "GET /v1/searches/{}/logs/list": "agon search logs {} --list",
+    "GET /v1/searches/{}/logs/search": "agon search logs {} --search TEXT",
+    "GET /v1/searches/{}/logs/stream": "agon search logs {} --follow",
+    "GET /v1/searches/{}/logs/archive": "agon search logs {} --all",
+    "GET /v1/searches/{}/trials/{}/logs": "agon logs {}/{}",
+    "GET /v1/searches/{}/trials/{}/logs/list": "agon logs {}/{} --list",
+    "GET /v1/searches/{}/trials/{}/logs/search": "agon logs {}/{} --search TEXT",
+    "GET /v1/searches/{}/trials/{}/logs/stream": "agon logs {}/{} --follow",
+    "GET /v1/searches/{}/trials/{}/logs/archive": "agon logs {}/{} --all",
     "GET /v1/searches/{}/report": "agon search report {}",
+    "GET /v1/disk": "agon cluster",
+    "POST /v1/gc": "agon gc",
+    "GET /v1/cluster": "agon cluster",
+    "POST /v1/datasets": "agon datasets add SOURCE",
+    "GET /v1/datasets": "agon datasets",
+    "GET /v1/datasets/{}": "agon datasets show {}",
+    "DELETE /v1/datasets/{}": "agon datasets remove {}",
+    "POST /v1/datasets/{}/check": "agon datasets check {}",
+    "GET /v1/models": "agon models",
+    "GET /v1/models/{}": "agon models show {}",
+    "GET /v1/models/{}/versions": "agon models show {}",
+    "PUT /v1/models/{}/aliases/{}": "agon models alias {} {} VERSION",
+    "GET /v1/owners": "agon owners",
+    "GET /v1/owners/me": "agon owners show me",
+    "GET /v1/owners/{}": "agon owners show {}",
+    "PUT /v1/owners/{}/caps": "agon owners cap {}",
+    "DELETE /v1/owners/{}/caps": "agon owners uncap {}",
+    "GET /v1/usage": "agon usage",
+    "GET /v1/tokens": "agon tokens",
+    "POST /v1/tokens": "agon tokens create NAME",
+    "DELETE /v1/tokens/{}": "agon tokens revoke {}",
     # No verb does these; who is told of them is told the endpoint.
     **dict.fromkeys(
         (
-            "POST /v1/jobs/{}/events", "GET /v1/jobs/{}/desired", "GET /v1/schema", "GET /v1/cluster",
-            "POST /v1/datasets", "GET /v1/datasets", "GET /v1/datasets/{}", "DELETE /v1/datasets/{}", "POST /v1/datasets/{}/check",
-            "GET /v1/models", "GET /v1/models/{}", "GET /v1/models/{}/versions", "PUT /v1/models/{}/aliases/{}",
-            "GET /v1/tokens", "POST /v1/tokens", "DELETE /v1/tokens/{}", "GET /healthz", "GET /readyz",
+            "POST /v1/jobs/{}/events",
+            "GET /v1/jobs/{}/desired",
+            "GET /v1/schema",
+            "GET /metrics",
+            "GET /healthz",
+            "GET /readyz",
         )
     ),
-}  # fmt: skip
+}
 """Endpoint → what is typed for it; {} in both are the same words in the same order."""
 ENDPOINT = re.compile(r"\b(?:GET|POST|PUT|PATCH|DELETE) /[A-Za-z0-9_/.{}-]*[A-Za-z0-9_}-]")
 _PATTERNS = {re.compile(re.escape(endpoint).replace(r"\{\}", "([^/]+)")): verb for endpoint, verb in VERBS.items()}
+_IF_MATCH = re.compile(r'If-Match: ("[^"]*")')
 PARAMETERS = {
-    "last-event-id": "--after", "state": "--state", "name": "--name", "family": "--family", "limit": "--limit", "tail": "--tail",
-    "attempt": "--attempt", "job_id": "JOB", "search_id": "SEARCH", "trial_id": "TRIAL",
+    "last-event-id": "--after", "state": "--state", "name": "--name", "family": "--family", "owner": "--owner", "label": "--label",
+    "score": "--score", "limit": "--limit", "tail": "--tail",
+    "attempt": "--attempt", "rank": "--rank", "text": "--search", "context": "--context", "case": "--case",
+    "job_id": "JOB", "search_id": "SEARCH", "trial_id": "TRIAL",
+    "step": "--step", "tile": "--tile",
 }  # fmt: skip
 """Of a request without a body → what is typed for it."""
+OF_A_CHANGE = {
+    "from.job": "JOB", "from.trial": "SEARCH/TRIAL", "from.model": "MODEL", "from.version": "VERSION", "from.package": "--package",
+    "from.checkpoint": "--at", "from.restart": "--restart", "from": "--restart",
+    "if-match": "--if-match",
+}  # fmt: skip
+"""Of what a job begins with, or what a change is made to → what is typed for it."""
 
 
 def typed(text: str) -> str:
-    """The text with the verbs for the endpoints that it names."""
-    return ENDPOINT.sub(lambda found: _verb(found.group()), text)
+    """The text with the verbs for the endpoints that it names, and the option for the header."""
+    return ENDPOINT.sub(lambda found: _verb(found.group()), _IF_MATCH.sub(r"--if-match '\1'", text))
 
 
 def _verb(endpoint: str) -> str:
@@ -77,10 +151,10 @@ def _word(given: str) -> str:
 
 def refusal(error: ApiError) -> tuple[str, Sequence[FieldError]]:
     """What the API said of its refusal: the message, and the wrong fields."""
-    asked = PARAMETERS if error.method == "GET" else {}
+    asked = PARAMETERS if error.method == "GET" else OF_A_CHANGE
     fields = [
         FieldError(
-            path=asked.get(field.path, field.path),
+            path=asked.get(field.path.partition(".")[0], field.path),  # `text.0` is one of several
             message=typed(field.message),
             value=field.value,
             fix=typed(field.fix),

@@ -3,16 +3,33 @@
 >>> from service.client import Client
 >>> client = Client()                       # AGON_URL and AGON_TOKEN, or the stack that `agon up` started here
 >>> job = client.submit(recipe="dcgan-digits", set={"train.images": 50_000})
->>> client.wait(job.id, on_event=print).state
+>>> str(client.wait(job.id, on_event=print).state)
 'succeeded'
 
 Every method of `Client` is one call of the API; `events`, `wait` and `every_job` combine calls. Errors: `service.client.errors`.
 """
 
+from service.bodies.base import Page
+from service.bodies.checkpoints import Checkpoint, CheckpointFile
+from service.bodies.cluster import Cluster
+from service.bodies.curves import Curve, Curves, Stretch
+from service.bodies.datasets import Dataset, DatasetCheck
+from service.bodies.disk import Collected, Disk, Garbage
+from service.bodies.forks import Fork, Lineage, Relative
+from service.bodies.jobs import Job, Recipe, RecipeSummary
+from service.bodies.logs import LogFile, LogLine
+from service.bodies.models import Model, ModelVersion
+from service.bodies.owners import Caps, Owner, Share, Use
+from service.bodies.runs import TERMINAL, Failure, JobModel, Progress, Run
+from service.bodies.samples import SampleGrid, Tiles
+from service.bodies.searches import Search, Trial, TrialDetail
+from service.bodies.tokens import NewToken, Token
+from service.bodies.usage import Account, Accounts, Prices
 from service.client.calls import Client
 from service.client.errors import (
     ApiError,
     BadRequest,
+    Changed,
     ClientError,
     Conflict,
     Forbidden,
@@ -26,33 +43,71 @@ from service.client.errors import (
     Unreachable,
     UnreadableReply,
 )
-from service.client.replies import (
-    TERMINAL,
-    Cluster,
-    Dataset,
-    DatasetCheck,
-    Event,
-    Failure,
-    Job,
-    JobModel,
-    Model,
-    ModelVersion,
-    NewToken,
-    Page,
-    Progress,
-    Recipe,
-    RecipeSummary,
-    Search,
-    Token,
-    Trial,
-    TrialClone,
-    TrialDetail,
-    TrialResult,
-)
+from service.client.logs import LogPiece, LogText
+from service.client.stream import Event
+from trainer.search import TrialClone, TrialResult
 
 __all__ = [
-    "TERMINAL", "ApiError", "BadRequest", "Client", "ClientError", "Cluster", "Conflict", "Dataset", "DatasetCheck",
-    "Event", "Failure", "Forbidden", "Invalid", "Job", "JobFailed", "JobModel", "Model", "ModelVersion", "NewToken", "NotConfigured",
-    "NotFound", "Page", "Progress", "Recipe", "RecipeSummary", "Search", "Token", "TooLarge", "Trial", "TrialClone", "TrialDetail",
-    "TrialResult", "Unauthenticated", "Unavailable", "Unreachable", "UnreadableReply",
-]  # fmt: skip
+    "TERMINAL",
+    "Account",
+    "Accounts",
+    "ApiError",
+    "BadRequest",
+    "Caps",
+    "Changed",
+    "Checkpoint",
+    "CheckpointFile",
+    "Client",
+    "ClientError",
+    "Cluster",
+    "Collected",
+    "Conflict",
+    "Curve",
+    "Curves",
+    "Dataset",
+    "DatasetCheck",
+    "Disk",
+    "Event",
+    "Failure",
+    "Forbidden",
+    "Fork",
+    "Garbage",
+    "Invalid",
+    "Job",
+    "JobFailed",
+    "JobModel",
+    "Lineage",
+    "LogFile",
+    "LogLine",
+    "LogPiece",
+    "LogText",
+    "Model",
+    "ModelVersion",
+    "NewToken",
+    "NotConfigured",
+    "NotFound",
+    "Owner",
+    "Page",
+    "Prices",
+    "Progress",
+    "Recipe",
+    "RecipeSummary",
+    "Relative",
+    "Run",
+    "SampleGrid",
+    "Search",
+    "Share",
+    "Stretch",
+    "Tiles",
+    "Token",
+    "TooLarge",
+    "Trial",
+    "TrialClone",
+    "TrialDetail",
+    "TrialResult",
+    "Unauthenticated",
+    "Unavailable",
+    "Unreachable",
+    "UnreadableReply",
+    "Use",
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -24,12 +25,22 @@ class Calls:
     def _read(self, model: type[R], method: str, path: str, **call: Any) -> R:
         response = self._connection.call(method, path, **call)
         try:
-            return model.model_validate_json(response.content)
+            return model.model_validate_json(response.content, extra="allow")  # a newer server may say more
         except ValidationError as error:
             raise UnreadableReply(
                 f"{method} {path} answered something this client does not know ({error.errors()[0]['msg']} at"
                 f" {'.'.join(map(str, error.errors()[0]['loc']))}); client and server may differ in version"
             ) from error
+
+
+def label_words(labels: Mapping[str, str] | None) -> list[str]:
+    """As the API takes them in a query: `team=vision`."""
+    return [f"{name}={value}" for name, value in (labels or {}).items()]
+
+
+def only_if(etag: str | None) -> dict[str, str]:
+    """The headers of a change to what must be as it was with that `etag`; None: whatever it is."""
+    return {} if etag is None else {"If-Match": etag}
 
 
 def part(text: str) -> str:

@@ -3,38 +3,50 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
+from service.bodies.base import Page
+from service.bodies.cluster import Cluster
+from service.bodies.jobs import Job, Recipe, RecipeSummary
 from service.client import stream
-from service.client.base import SUBMIT_SECONDS, part
+from service.client.base import SUBMIT_SECONDS, label_words, part
+from service.client.checkpoints import CheckpointCalls
 from service.client.connection import Connection, discover
+from service.client.curves import CurveCalls
+from service.client.datasets import DatasetCalls
+from service.client.deletion import DeletionCalls
+from service.client.disk import DiskCalls
+from service.client.edits import EditCalls
 from service.client.errors import JobFailed, UnreadableReply
-from service.client.replies import (
-    Cluster,
-    Dataset,
-    DatasetCheck,
-    Event,
-    Job,
-    LogPiece,
-    Model,
-    ModelVersion,
-    NewToken,
-    Page,
-    Recipe,
-    RecipeSummary,
-    Token,
-)
+from service.client.forks import ForkCalls
+from service.client.logs import LogCalls
+from service.client.models import ModelCalls
+from service.client.owners import OwnerCalls
+from service.client.samples import SampleCalls
 from service.client.searches import SearchCalls
+from service.client.stream import Event
+from service.client.tokens import TokenCalls
 from trainer.plan.result import Plan
 from trainer.spec import JobSpec
 
-CHECK_SECONDS = 630.0
-"""For the answer to a check of a dataset: the API gives up after ten minutes."""
 
-
-class Client(SearchCalls):
+class Client(
+    SearchCalls,
+    SampleCalls,
+    CheckpointCalls,
+    CurveCalls,
+    EditCalls,
+    ForkCalls,
+    LogCalls,
+    DeletionCalls,
+    DiskCalls,
+    OwnerCalls,
+    DatasetCalls,
+    ModelCalls,
+    TokenCalls,
+):
     """One API, by URL and bearer token. Use it as a context manager, or call `close`.
 
     url, token: default to AGON_URL and AGON_TOKEN, else to the stack that runs from AGON_HOME. Raises NotConfigured.
@@ -89,11 +101,23 @@ class Client(SearchCalls):
         state: str | None = None,
         name: str | None = None,
         family: str | None = None,
+        owner: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        scores: Sequence[str] = (),
         limit: int | None = None,
         cursor: str | None = None,
     ) -> Page[Job]:
-        """One page of jobs, newest first."""
-        params = {"state": state, "name": name, "family": family, "limit": limit, "cursor": cursor}
+        """One page of jobs, newest first; of all filters' matches: with all `labels`, and `scores` within bounds (`fid<20`)."""
+        marks = {"label": label_words(labels), "score": list(scores)}
+        params = {
+            "state": state,
+            "name": name,
+            "family": family,
+            "owner": owner,
+            **marks,
+            "limit": limit,
+            "cursor": cursor,
+        }
         return self._read(Page[Job], "GET", "/v1/jobs", params=params)
 
     def every_job(self, **filters: Any) -> Iterator[Job]:
@@ -114,24 +138,17 @@ class Client(SearchCalls):
         """Ask a job to checkpoint and stop. Raises Conflict once it has ended."""
         return self._read(Job, "POST", f"/v1/jobs/{part(job)}/cancel")
 
+    def pause(self, job: str) -> Job:
+        """Ask a job to checkpoint and leave the cluster until it is resumed. Raises Conflict once it has ended."""
+        return self._read(Job, "POST", f"/v1/jobs/{part(job)}/pause")
+
+    def resume(self, job: str) -> Job:
+        """Let a paused job go on, with the weights that it had. Raises Conflict while it still saves, and once it has ended."""
+        return self._read(Job, "POST", f"/v1/jobs/{part(job)}/resume")
+
     def retry(self, job: str) -> Job:
         """Let a job that has failed or was cancelled go on from its newest checkpoint. Raises Conflict in another state."""
         return self._read(Job, "POST", f"/v1/jobs/{part(job)}/retry")
-
-    def logs(self, job: str, *, tail: int | None = None, attempt: int | None = None) -> str:
-        """The log of an attempt's driver, the newest's by default; `tail`: only its last lines."""
-        params = {"tail": tail, "attempt": attempt}
-        return self._connection.call("GET", f"/v1/jobs/{part(job)}/logs", params=params).text
-
-    def log_piece(self, job: str, *, offset: int = 0, attempt: int | None = None, tail: int | None = None) -> LogPiece:
-        """What of a log lies behind `offset` bytes (at most a million; empty: nothing more for now), or its last lines."""
-        params = {"tail": tail, "attempt": attempt} | ({"offset": offset} if tail is None else {})
-        reply = self._connection.call("GET", f"/v1/jobs/{part(job)}/logs", params=params)
-        return LogPiece(reply.text, int(reply.headers.get("x-log-offset", 0)))
-
-    def samples(self, job: str) -> bytes:
-        """The newest sample grid, a PNG. Raises NotFound before the first."""
-        return self._connection.call("GET", f"/v1/jobs/{part(job)}/samples").content
 
     def report(self, job: str) -> bytes:
         """The newest report, one HTML page in UTF-8 that opens offline. Raises NotFound before the first."""
@@ -140,12 +157,12 @@ class Client(SearchCalls):
     def events(self, job: str, *, after: str | None = None) -> Iterator[Event]:
         """Every event of the job from the first (or behind `after`, an `Event.id`), then new ones as they come.
 
-        Ends once the job has ended. Goes on where it was when the connection breaks or the API restarts.
+        Ends once the job has ended; a pause doesn't end it. Goes on where it was when the connection breaks or the API restarts.
         """
         return stream.events(self._connection, f"/v1/jobs/{part(job)}/events", after, lambda: self.job(job).ended)
 
     def wait(self, job: str, *, on_event: Callable[[Event], object] | None = None, check: bool = False) -> Job:
-        """Wait until the job has ended. `check`: raise JobFailed unless it succeeded."""
+        """Wait until the job has ended, also through a pause. `check`: raise JobFailed unless it succeeded."""
         for event in self.events(job):
             if on_event:
                 on_event(event)
@@ -197,63 +214,6 @@ class Client(SearchCalls):
         """JSON schema of JobSpec."""
         return _mapping(self._connection.call("GET", "/v1/schema").json())
 
-    # -- datasets
-
-    def register_dataset(self, name: str, url: str) -> Dataset:
-        """Register a packed dataset; its manifest is read now."""
-        return self._read(Dataset, "POST", "/v1/datasets", body={"name": name, "url": url})
-
-    def datasets(self, *, limit: int | None = None, cursor: str | None = None) -> Page[Dataset]:
-        """One page of registered datasets."""
-        return self._read(Page[Dataset], "GET", "/v1/datasets", params={"limit": limit, "cursor": cursor})
-
-    def dataset(self, name: str) -> Dataset:
-        """One registered dataset."""
-        return self._read(Dataset, "GET", f"/v1/datasets/{part(name)}")
-
-    def check_dataset(self, name: str) -> DatasetCheck:
-        """Verify every shard's hash; ten minutes at most."""
-        path = f"/v1/datasets/{part(name)}/check"
-        return self._read(DatasetCheck, "POST", path, repeatable=True, timeout=CHECK_SECONDS)
-
-    def delete_dataset(self, name: str) -> None:
-        """Forget a dataset; its files stay."""
-        self._connection.call("DELETE", f"/v1/datasets/{part(name)}")
-
-    # -- models
-
-    def models(self, *, limit: int | None = None, cursor: str | None = None) -> Page[Model]:
-        """One page of registered models."""
-        return self._read(Page[Model], "GET", "/v1/models", params={"limit": limit, "cursor": cursor})
-
-    def model(self, name: str) -> Model:
-        """One registered model."""
-        return self._read(Model, "GET", f"/v1/models/{part(name)}")
-
-    def model_versions(self, name: str, *, limit: int | None = None, cursor: str | None = None) -> Page[ModelVersion]:
-        """One page of its versions."""
-        params = {"limit": limit, "cursor": cursor}
-        return self._read(Page[ModelVersion], "GET", f"/v1/models/{part(name)}/versions", params=params)
-
-    def set_alias(self, model: str, alias: str, version: str) -> Model:
-        """Point an alias at a version."""
-        path = f"/v1/models/{part(model)}/aliases/{part(alias)}"
-        return self._read(Model, "PUT", path, body={"version": version})
-
-    # -- tokens, for administrators
-
-    def create_token(self, name: str, *, scope: str = "user") -> NewToken:
-        """Make a token (`scope`: user or admin). Its secret is in this answer and nowhere else."""
-        return self._read(NewToken, "POST", "/v1/tokens", body={"name": name, "scope": scope})
-
-    def tokens(self) -> tuple[Token, ...]:
-        """People's tokens, oldest first."""
-        return self._read(Page[Token], "GET", "/v1/tokens").items
-
-    def revoke_token(self, token_id: str) -> None:
-        """Revoke a token; it stops working at once."""
-        self._connection.call("DELETE", f"/v1/tokens/{part(token_id)}")
-
     # -- the rest
 
     def cluster(self) -> Cluster:
@@ -263,6 +223,10 @@ class Client(SearchCalls):
     def healthy(self) -> dict[str, Any]:
         """Whether the API runs."""
         return _mapping(self._connection.call("GET", "/healthz").json())
+
+    def metrics(self) -> str:
+        """What Prometheus reads, in its text format."""
+        return self._connection.call("GET", "/metrics").text
 
     def ready(self) -> dict[str, Any]:
         """Each part that the API depends on with its state; `ready` says whether the API can do its work."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
 import httpx
@@ -101,6 +101,31 @@ class Connection:
                     return response
                 if not (again and passing(response)) or time.monotonic() + pause > until:
                     raise from_response(response)
+            time.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+    def fetch(self, path: str, params: Mapping[str, Any], file: BinaryIO) -> None:
+        """Write an answer of any length to a file, from its beginning whenever it is tried again.
+
+        Raises ApiError or Unreachable.
+        """
+        until, pause = time.monotonic() + self.patience, FIRST_PAUSE
+        given = {name: value for name, value in params.items() if value is not None}
+        while True:
+            file.seek(0)
+            file.truncate()
+            try:
+                with self.http.stream("GET", path, params=given, headers={"Accept-Encoding": "identity"}) as response:
+                    if response.is_success:
+                        for piece in response.iter_bytes():
+                            file.write(piece)
+                        return
+                    response.read()
+                if not passing(response) or time.monotonic() + pause > until:
+                    raise from_response(response)
+            except httpx.TransportError as error:
+                if time.monotonic() + pause > until:
+                    raise Unreachable(self.url, error, proxied=self.proxied) from error
             time.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
 

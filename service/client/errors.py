@@ -12,6 +12,7 @@ ClientError
     ├── Forbidden        403
     ├── NotFound         404
     ├── Conflict         409
+    ├── Changed          412  someone has changed it since it had that etag
     ├── TooLarge         413
     ├── Invalid          422  `.errors` names every wrong field, what is wrong with it and the fix
     └── Unavailable      503  Ray, MLflow or the database is away
@@ -27,7 +28,7 @@ from pydantic import ValidationError
 from trainer.spec import FieldError
 
 if TYPE_CHECKING:
-    from service.client.replies import Job
+    from service.bodies.jobs import Job
 
 
 class ClientError(Exception):
@@ -98,6 +99,10 @@ class Conflict(ApiError):
     """409: its state, or another thing of that name, forbids it."""
 
 
+class Changed(ApiError):
+    """412: someone has changed it since it had the etag that was given as `if_match`."""
+
+
 class TooLarge(ApiError):
     """413: the body is too large."""
 
@@ -112,7 +117,7 @@ class Unavailable(ApiError):
 
 BY_STATUS: dict[int, type[ApiError]] = {
     400: BadRequest, 401: Unauthenticated, 403: Forbidden, 404: NotFound,
-    409: Conflict, 413: TooLarge, 422: Invalid, 503: Unavailable,
+    409: Conflict, 412: Changed, 413: TooLarge, 422: Invalid, 503: Unavailable,
 }  # fmt: skip
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from service.bodies.base import Page
+from service.bodies.searches import Search, Trial, TrialDetail
 from service.client import stream
-from service.client.base import SUBMIT_SECONDS, Calls, part
-from service.client.replies import Event, Page, Search, Trial, TrialDetail
+from service.client.base import SUBMIT_SECONDS, Calls, label_words, part
+from service.client.stream import Event
 from trainer.search import SearchSpec, load_search
 
 Searchable = SearchSpec | Mapping[str, Any] | Path | str
@@ -38,11 +40,15 @@ class SearchCalls(Calls):
         *,
         state: str | None = None,
         name: str | None = None,
+        owner: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        scores: Sequence[str] = (),
         limit: int | None = None,
         cursor: str | None = None,
     ) -> Page[Search]:
-        """One page of searches, newest first."""
-        params = {"state": state, "name": name, "limit": limit, "cursor": cursor}
+        """One page of searches, newest first; filters as in `jobs`, a search's score being that of its best trial."""
+        marks = {"label": label_words(labels), "score": list(scores)}
+        params = {"state": state, "name": name, "owner": owner, **marks, "limit": limit, "cursor": cursor}
         return self._read(Page[Search], "GET", "/v1/searches", params=params)
 
     def every_search(self, **filters: Any) -> Iterator[Search]:
@@ -63,20 +69,20 @@ class SearchCalls(Calls):
         """Ask a search to save its trials and end. Raises Conflict once it has ended."""
         return self._read(Search, "POST", f"/v1/searches/{part(search)}/cancel")
 
-    def pause(self, search: str) -> Search:
-        """Ask a search to save its trials and leave the cluster until it is resumed. Raises Conflict unless it waits or runs."""
+    def pause_search(self, search: str) -> Search:
+        """Ask a search to save its trials and leave the cluster until it is resumed. Raises Conflict once it has ended."""
         return self._read(Search, "POST", f"/v1/searches/{part(search)}/pause")
 
-    def resume(self, search: str) -> Search:
-        """Let a search that is paused, or has failed, go on. Raises Conflict in another state."""
+    def resume_search(self, search: str) -> Search:
+        """Let a search that is paused, or has failed, go on. Raises Conflict while it still saves, and once it has ended otherwise."""
         return self._read(Search, "POST", f"/v1/searches/{part(search)}/resume")
 
-    def extend(self, search: str, samples: int | None = None, *, budget: Mapping[str, Any] | None = None) -> Search:
-        """Let a search that has ended or is paused go on to so many samples in all, or with another budget.
+    def extend(self, search: str, trials: int | None = None, *, budget: Mapping[str, Any] | None = None) -> Search:
+        """Let a search that has ended or is paused go on to so many trials in all, or with another budget.
 
         Raises Conflict in another state, Invalid if that is not more.
         """
-        body = {"samples": samples, "budget": dict(budget) if budget is not None else None}
+        body = {"trials": trials, "budget": dict(budget) if budget is not None else None}
         return self._read(Search, "POST", f"/v1/searches/{part(search)}/extend", body=body)
 
     def trials(
@@ -88,7 +94,7 @@ class SearchCalls(Calls):
         limit: int | None = None,
         cursor: str | None = None,
     ) -> Page[Trial]:
-        """One page of its trials, best first; `order="number"`: as they were sampled."""
+        """One page of its trials, best first; `order="number"`: as they were drawn."""
         params = {"state": state, "order": order, "limit": limit, "cursor": cursor}
         return self._read(Page[Trial], "GET", f"/v1/searches/{part(search)}/trials", params=params)
 
@@ -109,11 +115,6 @@ class SearchCalls(Calls):
     def stop_trial(self, search: str, trial: str) -> Trial:
         """Ask one trial to end; it keeps its score. Raises Conflict once it has ended."""
         return self._read(Trial, "POST", f"/v1/searches/{part(search)}/trials/{part(trial)}/stop")
-
-    def search_logs(self, search: str, *, tail: int | None = None, attempt: int | None = None) -> str:
-        """The log of an attempt's driver, as `logs`."""
-        params = {"tail": tail, "attempt": attempt}
-        return self._connection.call("GET", f"/v1/searches/{part(search)}/logs", params=params).text
 
     def search_report(self, search: str) -> bytes:
         """The newest report, one HTML page in UTF-8 that opens offline. Raises NotFound before the first."""

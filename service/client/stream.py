@@ -5,19 +5,48 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import Any
 
 import httpx
 from httpx_sse import EventSource, ServerSentEvent, SSEError
+from pydantic import Field
 
+from service.bodies.base import Reply
+from service.bodies.runs import TERMINAL
 from service.client.connection import FIRST_PAUSE, LONGEST_PAUSE, Connection, passing
 from service.client.errors import Unreachable, UnreadableReply, from_response
-from service.client.replies import TERMINAL, Event
 
 SILENCE_SECONDS = 60.0
 """The API sends a comment more often than that; a longer silence is a dead connection."""
 
 
-def events(connection: Connection, path: str, after: str | None, ended: Callable[[], bool]) -> Iterator[Event]:
+class Event(Reply):
+    """One event of a job or search: `state` (data: the new state), or a kind of `trainer.wire.EventKind`."""
+
+    id: str
+    """What `events(after=…)` takes to go on behind it."""
+    kind: str
+    data: dict[str, Any] = Field(default_factory=dict)
+    attempt: int = 0
+    """Of the run, that it tells of; 0 before the first."""
+    step: int = 0
+    images: int = 0
+    time: datetime | None = None
+
+
+def _of_a_run(event: Event) -> bool:
+    """Whether a run has ended with it."""
+    return event.kind == "state" and event.data.get("state") in TERMINAL
+
+
+def events(
+    connection: Connection,
+    path: str,
+    after: str | None,
+    ended: Callable[[], bool],
+    is_last: Callable[[Event], bool] = _of_a_run,
+) -> Iterator[Event]:
     """Events behind id `after`, until the job has ended. Raises ApiError; Unreachable after `patience` without an answer."""
     last, pause = after, FIRST_PAUSE
     silent_since = time.monotonic()
@@ -27,7 +56,7 @@ def events(connection: Connection, path: str, after: str | None, ended: Callable
             for event in _one_connection(connection, path, last):
                 came, last = True, event.id or last
                 yield event
-                if event.kind == "state" and event.data.get("state") in TERMINAL:
+                if is_last(event):
                     return
             if not came and ended():
                 return

@@ -6,7 +6,7 @@ import hashlib
 import threading
 from datetime import UTC, datetime
 
-from service.datasets.schemas import CheckReport, ShardFault
+from service.bodies.datasets import DatasetCheck, ShardFault
 from trainer.access import Access
 from trainer.data.faults import AwayError
 from trainer.data.fetch import Patience, chunks
@@ -17,7 +17,7 @@ from trainer.errors import BadDataError, DataAwayError
 MAX_FAULTS = 100
 
 
-def check(url: str, digest: str, access: Access, patience: Patience, stop: threading.Event) -> CheckReport:
+def check(url: str, digest: str, access: Access, patience: Patience, stop: threading.Event) -> DatasetCheck:
     """Every shard's size and SHA-256. Raises BadDataError if the manifest itself can't be read, DataAwayError if anything
     can't be reached: that says nothing about the data; and BadDataError once `stop` is set.
 
@@ -33,7 +33,7 @@ def check(url: str, digest: str, access: Access, patience: Patience, stop: threa
         if (message := _fault(location, shard, stop)) and len(faults) < MAX_FAULTS:
             faults.append(ShardFault(shard=shard.name, message=message))
     size = sum(shard.size for shard in manifest.shards)
-    return CheckReport(
+    return DatasetCheck(
         ok=not faults, checked_at=datetime.now(UTC), shards=len(manifest.shards), bytes=size, faults=faults
     )
 

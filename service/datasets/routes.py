@@ -10,13 +10,14 @@ from fastapi import APIRouter, Depends, Path, Response
 from starlette.concurrency import run_in_threadpool
 
 from service.auth.access import Away, user
+from service.bodies.base import Page
+from service.bodies.datasets import Dataset, DatasetCheck, DatasetRequest
 from service.context import Ctx
 from service.datasets import check as checking
-from service.datasets import store
+from service.datasets import replies, store
 from service.datasets.places import absolute
-from service.datasets.schemas import CheckReport, DatasetReply, DatasetRequest, Facts
 from service.errors import Invalid, Problem, Unavailable
-from service.paging import Cursor, Limit, Page
+from service.paging import Cursor, Limit
 from trainer.data.manifest import read_manifest
 from trainer.errors import BadDataError, DataAwayError
 from trainer.spec import FieldError
@@ -26,7 +27,7 @@ Name = Annotated[str, Path(max_length=64, pattern=r"^[a-z0-9._-]+$")]
 
 
 @router.post("", status_code=201)
-async def register(body: DatasetRequest, ctx: Ctx, errand: Away) -> DatasetReply:
+async def register(body: DatasetRequest, ctx: Ctx, errand: Away) -> Dataset:
     """Register a packed dataset: its manifest is read now. Jobs name it as `data.url: dataset:NAME`.
 
     A relative path is meant below a data root, as in a job."""
@@ -36,26 +37,26 @@ async def register(body: DatasetRequest, ctx: Ctx, errand: Away) -> DatasetReply
         manifest = await ctx.elsewhere.data.run(read_manifest, url, access, patience, errand=errand)
     except (BadDataError, DataAwayError) as error:
         raise _refusal(error, url, "request") from error
-    facts = Facts.of(manifest).model_dump(mode="json")
-    return DatasetReply.of(await run_in_threadpool(store.create, ctx.db, body.name, url, facts))
+    facts = replies.facts(manifest).model_dump(mode="json")
+    return replies.dataset(await run_in_threadpool(store.create, ctx.db, body.name, url, facts))
 
 
 @router.get("")
-def list_datasets(ctx: Ctx, limit: Limit = 50, cursor: Cursor = None) -> Page[DatasetReply]:
+def list_datasets(ctx: Ctx, limit: Limit = 50, cursor: Cursor = None) -> Page[Dataset]:
     """Registered datasets, newest first."""
     with ctx.db.read() as session:
         rows, following = store.page(session, limit, cursor)
-    return Page(items=[DatasetReply.of(row) for row in rows], next_cursor=following)
+    return Page(items=[replies.dataset(row) for row in rows], next_cursor=following)
 
 
 @router.get("/{name}")
-def show(name: Name, ctx: Ctx) -> DatasetReply:
+def show(name: Name, ctx: Ctx) -> Dataset:
     """One dataset."""
-    return DatasetReply.of(store.get(ctx.db, name))
+    return replies.dataset(store.get(ctx.db, name))
 
 
 @router.post("/{name}/check")
-async def check(name: Name, ctx: Ctx, errand: Away) -> CheckReport:
+async def check(name: Name, ctx: Ctx, errand: Away) -> DatasetCheck:
     """Read every shard and compare its size and SHA-256 with the manifest. Ten minutes at most; `agon data check` has no limit."""
     row = await run_in_threadpool(store.get, ctx.db, name)
     stop, digest = threading.Event(), row.manifest["digest"]

@@ -2,17 +2,18 @@
 
 Sync, because the work is short indexed statements, both drivers at hand are sync, and code without `await` between read and
 write is easier to check. The one thing that must not hold a thread per client, the event stream, shares one poller
-(`service.jobs.stream`).
+(`service.runs.stream`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Engine, create_engine, event, make_url
-from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 
 BUSY_SECONDS = 15
 
@@ -53,6 +54,16 @@ class Database:
     def close(self) -> None:
         """Close all connections."""
         self.engine.dispose()
+
+
+def insert_into(session: Session, table: type[DeclarativeBase]) -> Any:
+    """An INSERT of the database's own kind, for what both can: `on_conflict_do_nothing`, `on_conflict_do_update`."""
+    return insert_of(session)(table)
+
+
+def insert_of(session: Session) -> Callable[[type[DeclarativeBase]], Any]:
+    """What makes such a statement: one function for each kind of database."""
+    return postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
 
 
 def _sqlite_pragmas(connection: Any, _record: Any) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
+from service.gateway.notes import NAME_TAG, Note, changes
 from service.gateway.registry import (
     Model,
     RegistryCursorError,
     RegistryMissingError,
     RegistryRefusedError,
     RegistryUnreachableError,
+    Standing,
     Version,
 )
 
@@ -17,21 +20,35 @@ RESERVED = "latest"
 
 
 class FakeRegistry:
-    """`add` stands for what a job publishes."""
+    """`add` stands for what a job publishes, `track` for the record that it keeps."""
 
     def __init__(self) -> None:
         self._models: dict[str, Model] = {}
         self._versions: dict[str, list[Version]] = {}
+        self._records: dict[str, str] = {}
+        self._tags: dict[str, dict[str, str]] = {}
         self.unreachable = False
         self._clock = 0
 
-    def add(self, name: str, tags: dict[str, str] | None = None) -> Version:
+    def track(self, run_id: str) -> str:
+        """A record of a job or search, or of a trial: `SEARCH-TRIAL`."""
+        self._clock += 1
+        record = f"{self._clock:032x}"
+        self._records[record] = run_id
+        self._tags[record] = {NAME_TAG: f"small-{run_id}"}
+        return record
+
+    def tags(self, record: str) -> dict[str, str]:
+        """What a record says."""
+        return dict(self._tags[record])
+
+    def add(self, name: str, tags: dict[str, str] | None = None, record: str = "") -> Version:
         """Register one more version."""
         self._clock += 1
         model = self._models.get(name, Model(name, self._clock, self._clock))
         self._models[name] = replace(model, updated=self._clock)
         versions = self._versions.setdefault(name, [])
-        versions.append(Version(str(len(versions) + 1), self._clock, tags=dict(tags or {})))
+        versions.append(Version(str(len(versions) + 1), self._clock, record, tags=dict(tags or {})))
         return versions[-1]
 
     def models(self, limit: int, cursor: str | None) -> tuple[list[Model], str | None]:
@@ -68,6 +85,33 @@ class FakeRegistry:
         if version not in [item.version for item in self._versions[name]]:
             raise RegistryMissingError(f"Model Version (name={name}, version={version}) not found")
         self._models[name] = replace(model, aliases={**model.aliases, alias: version})
+
+    def records(self, record: str, run_id: str) -> list[str]:
+        """See Registry."""
+        self._enter()
+        return [found for found, of in self._records.items() if of == run_id or of.startswith(f"{run_id}-")]
+
+    def standing_on(self, records: Collection[str]) -> list[Standing]:
+        """See Registry."""
+        self._enter()
+        every = [(name, item) for name, versions in self._versions.items() for item in versions]
+        return [Standing(name, item.version, item.run_id) for name, item in every if item.run_id in records]
+
+    def delete_record(self, record: str) -> None:
+        """See Registry."""
+        self._enter()
+        self._records.pop(record, None)
+
+    def note(self, record: str, note: Note) -> None:
+        """See Registry."""
+        self._enter()
+        if record not in self._records:
+            raise RegistryMissingError(f"Run with id={record} not found")
+        tags = self._tags[record]
+        found = changes(tags, note)
+        self._tags[record] = {name: value for name, value in tags.items() if name not in found.gone} | {**found.tags}
+        if found.name is not None:
+            self._tags[record][NAME_TAG] = found.name
 
     def ping(self) -> None:
         """See Registry."""

@@ -1,13 +1,24 @@
-"""MLflow's model registry over its REST API (this process has no mlflow). Read in mlflow 3.17: `protos/model_registry.proto`."""
+"""MLflow's model registry, and its records of runs, over its REST API (this process has no mlflow). Read in mlflow 3.17:
+`protos/model_registry.proto`, `service.proto`, `mlflow_artifacts.proto`."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 import httpx
 
-PAGE = 200
+from service.gateway.notes import Note, changes
+
+MANY = 1000
+"""Of a list that is read whole, at once."""
+JOB_TAG = "agon.job_id"
+"""As `trainer.tracking` tags MLflow's record of a job, or of a trial: `SEARCH-TRIAL`."""
+PROXIED = "mlflow-artifacts"
+"""Scheme of what MLflow's server keeps itself. What lies elsewhere, in a bucket, it can't delete."""
 
 
 class RegistryUnreachableError(Exception):
@@ -53,6 +64,15 @@ class Version:
     tags: dict[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Standing:
+    """A version of a model, and the record that has its files."""
+
+    model: str
+    version: str
+    record: str
+
+
 class Registry(Protocol):
     """Calls raise RegistryUnreachableError, RegistryMissingError or RegistryRefusedError."""
 
@@ -67,6 +87,19 @@ class Registry(Protocol):
 
     def set_alias(self, name: str, alias: str, version: str) -> None:
         """Point an alias at a version."""
+
+    def records(self, record: str, run_id: str) -> list[str]:
+        """MLflow's records of a job or search, by the id of its own and its own id: also those of its trials and of what it
+        published. Empty if there are none, or no more."""
+
+    def standing_on(self, records: Collection[str]) -> list[Standing]:
+        """The versions of models whose files are of these records."""
+
+    def delete_record(self, record: str) -> None:
+        """Delete a record, and its artifacts where MLflow's server keeps them. Of one that is deleted nothing changes."""
+
+    def note(self, record: str, note: Note) -> None:
+        """Have a record say what people noted about its run. Of one that knows it, or later notes, nothing changes."""
 
     def ping(self) -> None:
         """Raises RegistryUnreachableError."""
@@ -116,6 +149,63 @@ class HttpRegistry:
         """See Registry."""
         self._call("POST", "registered-models/alias", json={"name": name, "alias": alias, "version": version})
 
+    def records(self, record: str, run_id: str) -> list[str]:
+        """See Registry."""
+        try:
+            info = self._call("GET", "runs/get", params={"run_id": record})["run"]["info"]
+        except RegistryMissingError:
+            return []
+        found = [record] if info.get("lifecycle_stage") == "active" else []
+        for tagged in (f"= '{run_id}'", f"LIKE '{run_id}-%'"):
+            asked = {
+                "experiment_ids": [info["experiment_id"]],
+                "filter": f"tags.`{JOB_TAG}` {tagged}",
+                "max_results": MANY,
+            }
+            for page in self._pages("POST", "runs/search", asked):
+                found += [item["info"]["run_id"] for item in page.get("runs", [])]
+        return list(dict.fromkeys(found))
+
+    def standing_on(self, records: Collection[str]) -> list[Standing]:
+        """See Registry. A version may name no record, only where its files lie: so all versions are looked at."""
+        wanted, found = set(records), []
+        for page in self._pages("GET", "model-versions/search", {"max_results": MANY}) if wanted else ():
+            for item in page.get("model_versions", []):
+                of = {item.get("run_id", ""), *item.get("source", "").split("/")} & wanted
+                found += [Standing(item["name"], str(item["version"]), record) for record in sorted(of)]
+        return found
+
+    def delete_record(self, record: str) -> None:
+        """See Registry."""
+        try:
+            info = self._call("GET", "runs/get", params={"run_id": record})["run"]["info"]
+        except RegistryMissingError:
+            return
+        place = urlsplit(info.get("artifact_uri", ""))
+        if place.scheme == PROXIED:
+            self._call("DELETE", f"artifacts{place.path}", api="mlflow-artifacts")
+            left = self._call("GET", "artifacts", api="mlflow-artifacts", params={"path": place.path.lstrip("/")})
+            if left.get("files"):  # as where its store is a path with a %: it takes that for an escape, twice
+                raise RegistryRefusedError(
+                    f"MLflow did not delete the artifacts of {record}; delete {place.path} in its store"
+                )
+        if info.get("lifecycle_stage") == "active":  # last: as long as it is there, it is found again
+            self._call("POST", "runs/delete", json={"run_id": record})
+
+    def note(self, record: str, note: Note) -> None:
+        """See Registry."""
+        run = self._call("GET", "runs/get", params={"run_id": record})["run"]
+        if run["info"].get("lifecycle_stage") != "active":
+            raise RegistryMissingError(f"the record {record} is deleted")
+        found = changes(_pairs(run.get("data", {}).get("tags"), "key", "value"), note)
+        if found.name is not None:
+            self._call("POST", "runs/update", json={"run_id": record, "run_name": found.name})
+        for name in found.gone:
+            with suppress(RegistryMissingError):  # by another who tells the same
+                self._call("POST", "runs/delete-tag", json={"run_id": record, "key": name})
+        for name, value in found.tags.items():
+            self._call("POST", "runs/set-tag", json={"run_id": record, "key": name, "value": value})
+
     def ping(self) -> None:
         """See Registry."""
         try:
@@ -136,9 +226,21 @@ class HttpRegistry:
             self._call("GET", path, params={**first, "max_results": 1})  # MLflow is there: it was the cursor
             raise RegistryCursorError("is no cursor of this list") from error
 
-    def _call(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+    def _pages(self, method: str, path: str, asked: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """All pages of a search."""
+        token = ""
+        while True:
+            given = {**asked, **({"page_token": token} if token else {})}
+            options: dict[str, Any] = {"json": given} if method == "POST" else {"params": given}
+            body = self._call(method, path, **options)
+            yield body
+            token = body.get("next_page_token") or ""
+            if not token:
+                return
+
+    def _call(self, method: str, path: str, api: str = "mlflow", **options: Any) -> dict[str, Any]:
         try:
-            response = self._client.request(method, f"/api/2.0/mlflow/{path}", **options)
+            response = self._client.request(method, f"/api/2.0/{api}/{path}", **options)
             body = response.json()
         except (httpx.HTTPError, ValueError) as error:
             raise RegistryUnreachableError(

@@ -1,41 +1,56 @@
-"""Jobs: create, list, show, cancel, retry, follow, logs, samples, report; and what a running job calls."""
+"""Jobs: create, list, show, cancel, pause, resume, retry, follow, report; and what a running job calls."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Response
-from fastapi.responses import FileResponse, PlainTextResponse
+from fastapi.responses import FileResponse
+from sqlalchemy.orm import Session
 from sse_starlette import EventSourceResponse
 from starlette.concurrency import run_in_threadpool
 
+from service import etags
 from service.auth.access import Away, OwnJob, User
+from service.auth.tokens import Principal
+from service.bodies.base import Page
+from service.bodies.edits import Edit
+from service.bodies.forks import Lineage
+from service.bodies.jobs import Job, JobRequest
+from service.bodies.states import State
 from service.context import Context, Ctx
-from service.db.tables import Job
-from service.errors import NotFound
-from service.jobs import answers, draft, ingest, output, store
-from service.jobs.answers import Attempt, Filter, Key, LastEventId, Offset, Tail
-from service.jobs.kinds import JOB
-from service.jobs.lifecycle import JobState, State
-from service.jobs.schemas import JobReply, JobRequest
-from service.paging import Cursor, Limit, Page
-from service.plans import preflight
-from service.searches import onward
+from service.db import tables
+from service.elsewhere import Errand
+from service.etags import UNCHANGED, IfMatch, IfNoneMatch
+from service.jobs import onward, replies
+from service.paging import Cursor, Limit
+from service.plans import preflight, shapes
+from service.runs import answers, ingest, lineage, lists, removal, store, waiting, wishes
+from service.runs.answers import Key, LastEventId
+from service.runs.kinds import JOB
+from service.runs.lists import Filter, Labels, Owner, Scores, Wanted
+from service.runs.removal import WithMlflow
+from service.specs import draft, edits
+from service.specs.onward import origin_of
 from trainer.spec import JobSpec
 from trainer.wire import EventBatch, EventReply
 
 router = APIRouter(tags=["jobs"])
 JobId = Annotated[str, Path(max_length=40, pattern=r"^[a-z0-9-]+$", examples=["j-0123456789ab"])]
+EDITOR = edits.of_jobs(preflight.check)
 WHEN = "one is written at its end, and after each evaluation; evaluation.every_steps asks for these"
 
 
 @router.post("/v1/jobs", status_code=201)
 async def create(
     body: JobRequest, ctx: Ctx, caller: User, errand: Away, response: Response, idempotency_key: Key = None
-) -> JobReply:
+) -> Job:
     """Submit a job. With an `Idempotency-Key`, the same body again answers with the same job and starts no second one.
 
-    With `trial` it trains that trial of a search for longer, from its newest checkpoint unless `from` is `scratch`.
+    With `from` it is a fork: it begins with a checkpoint of another job or of a trial, which it has then, whatever becomes of that
+    one. With `trial` it trains that trial of a search for longer, from its newest checkpoint unless `from` is `scratch`.
     A job that can't fit the memory of any of the cluster's machines is refused with the micro-batch that would (see `POST /v1/plans`).
     """
     digest = draft.digest(body)
@@ -43,61 +58,103 @@ async def create(
     if known is not None:
         job, new = known, False
     else:
-        spec = await draft.resolve(body, ctx, errand)
-        await preflight.check(spec, ctx, errand)
-        asked = store.Submission(JOB.new_id(), spec, caller.id, digest, idempotency_key, trial=body.trial)
-        job, new = await run_in_threadpool(_create, ctx, body, asked)
+        job, new = await _submitted(body, ctx, caller, errand, digest, idempotency_key)
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     if new:
         ctx.ring(job.number)
     else:
         response.headers["Idempotency-Replayed"] = "true"
-    return JobReply.of(job)
+    return await run_in_threadpool(_shown, ctx, job)
 
 
 @router.get("/v1/jobs")
 def list_jobs(
     ctx: Ctx,
     caller: User,
-    state: JobState | None = None,
+    labels: Labels,
+    scores: Scores,
+    state: State | None = None,
     name: Filter = None,
     family: Filter = None,
+    owner: Owner = None,
     limit: Limit = 50,
     cursor: Cursor = None,
-) -> Page[JobReply]:
+) -> Page[Job]:
     """Jobs, newest first."""
+    wanted = Wanted.read(labels, scores, state=state, name=name, family=family, owner=owner)
     with ctx.db.read() as session:
-        asked = None if state is None else State(state)
-        rows, following = store.page(session, state=asked, name=name, family=family, limit=limit, cursor=cursor)
-    return Page(items=[JobReply.of(row) for row in rows], next_cursor=following)
+        rows, following = lists.page(session, JOB, wanted, limit=limit, cursor=cursor)
+        told = waiting.briefly(session, rows, datetime.now(UTC))
+    return Page(items=[replies.job(row, told.get(row.number)) for row in rows], next_cursor=following)
 
 
-@router.get("/v1/jobs/{job_id}")
-def show(job_id: JobId, ctx: Ctx, caller: User) -> JobReply:
-    """One job."""
+@router.get("/v1/jobs/{job_id}", response_model=Job, responses=UNCHANGED)
+def show(job_id: JobId, ctx: Ctx, caller: User, if_none_match: IfNoneMatch = None) -> Response:
+    """One job. Its `etag` is for an edit's `If-Match`, the header `ETag` for `If-None-Match` too, which makes a poll cheap."""
     with ctx.db.read() as session:
-        return JobReply.of(store.get(session, job_id))
+        job = store.get(session, job_id)
+        return etags.answer(replies.job(job, waiting.fully(session, job, datetime.now(UTC))), if_none_match)
+
+
+@router.get("/v1/jobs/{job_id}/lineage")
+def descent(job_id: JobId, ctx: Ctx, caller: User, limit: Limit = 50, cursor: Cursor = None) -> Lineage:
+    """The run that a job goes on with, that one's, and so on; and the jobs that went on with it."""
+    with ctx.db.read() as session:
+        return lineage.of(session, job_id, JOB, limit=limit, cursor=cursor)
+
+
+@router.patch("/v1/jobs/{job_id}")
+async def edit(job_id: JobId, body: Edit, ctx: Ctx, caller: User, errand: Away, if_match: IfMatch = None) -> Job:
+    """Change some fields of a job's spec: `name`, `labels` and `notes` at any time; `queue` and `limits` until it has succeeded; `resources`, `retry`
+    and `publish` while it waits, is paused, or has ended and could be retried.
+
+    What is trained depends on the other fields: 422, fork it instead. 409 in another state, saying what to do first. The whole edit
+    is made, or nothing of it; made twice, it changes nothing more. 412 if the job is not what it was with the `etag` given as `If-Match`.
+    """
+    return await run_in_threadpool(_shown, ctx, await EDITOR.edit(ctx, errand, job_id, body.set, if_match))
+
+
+@router.delete("/v1/jobs/{job_id}", status_code=204, response_class=Response, responses=removal.ANSWERS)
+async def delete(job_id: JobId, ctx: Ctx, caller: User, errand: Away, mlflow: WithMlflow = False) -> Response:
+    """Delete a job that has ended: its row, events, tokens and folder. Jobs that were forked from it keep what they began with.
+
+    409 for one that has not ended, or has pinned checkpoints. 403 unless it is the caller's, or the caller is an administrator.
+    202 says what of it could not be removed yet; asked for again it goes on.
+    """
+    return await removal.delete(ctx, errand, caller, JOB, job_id, mlflow)
 
 
 @router.post("/v1/jobs/{job_id}/cancel", status_code=202)
-def cancel(job_id: JobId, ctx: Ctx, caller: User) -> JobReply:
+def cancel(job_id: JobId, ctx: Ctx, caller: User) -> Job:
     """Ask a job to save a checkpoint and end. One that has not started ends at once."""
-    with ctx.db.begin() as session:
-        job = store.cancel(session, job_id)
-    ctx.ring(job.number)
-    return JobReply.of(job)
+    return _asked(ctx, wishes.cancel, job_id)
+
+
+@router.post("/v1/jobs/{job_id}/pause", status_code=202)
+def pause(job_id: JobId, ctx: Ctx, caller: User) -> Job:
+    """Ask a job to save a checkpoint and leave the cluster, to go on with the same weights when it is resumed.
+
+    One that waits leaves the queue at once. Asked twice, it is paused once. 409 once it has ended or is being cancelled.
+    """
+    return _asked(ctx, wishes.pause, job_id)
+
+
+@router.post("/v1/jobs/{job_id}/resume", status_code=202)
+def resume(job_id: JobId, ctx: Ctx, caller: User) -> Job:
+    """Put a paused job back into the queue, at its first place: its next attempt goes on from its newest checkpoint.
+
+    Of one that waits or runs nothing changes. 409 while it still saves its checkpoint, and once it has ended.
+    """
+    return _asked(ctx, wishes.resume, job_id)
 
 
 @router.post("/v1/jobs/{job_id}/retry", status_code=202)
-def retry(job_id: JobId, ctx: Ctx, caller: User) -> JobReply:
+def retry(job_id: JobId, ctx: Ctx, caller: User) -> Job:
     """Let a job that has failed or was cancelled go on: the same job, its next attempt, from its newest checkpoint.
 
     Asked twice, it is tried again once. 409 for one that has succeeded, or has not ended.
     """
-    with ctx.db.begin() as session:
-        job = store.retry(session, job_id)
-    ctx.ring(job.number)
-    return JobReply.of(job)
+    return _asked(ctx, wishes.retry, job_id)
 
 
 @router.get(
@@ -118,7 +175,7 @@ def report(job_id: JobId, body: EventBatch, ctx: Ctx, caller: OwnJob) -> EventRe
     if urgent:
         ctx.ring(number)
     else:
-        ctx.hub.poke(number)
+        ctx.tell(number)
     return answer
 
 
@@ -127,31 +184,6 @@ def desired(job_id: JobId, ctx: Ctx, caller: OwnJob) -> EventReply:
     """For the job or search itself: what is wanted of it."""
     with ctx.db.read() as session:
         return ingest.reply(session, store.get(session, job_id, None), caller.attempt)
-
-
-@router.get("/v1/jobs/{job_id}/logs", response_class=PlainTextResponse)
-async def logs(
-    job_id: JobId,
-    ctx: Ctx,
-    caller: User,
-    errand: Away,
-    attempt: Attempt = None,
-    tail: Tail = None,
-    offset: Offset = None,
-) -> Response:
-    """The driver's log of an attempt: all of it, its last lines, or what lies behind an offset."""
-    return await answers.log(ctx, errand, JOB, job_id, attempt, tail, offset)
-
-
-@router.get("/v1/jobs/{job_id}/samples", response_class=FileResponse, responses={200: {"content": {"image/png": {}}}})
-def samples(job_id: JobId, ctx: Ctx, caller: User) -> FileResponse:
-    """The newest grid of samples."""
-    with ctx.db.read() as session:
-        job = store.get(session, job_id)
-    path = output.newest_samples(ctx.settings, job)
-    if path is None:
-        raise NotFound(f"job {job_id} has drawn no samples yet")
-    return FileResponse(path, media_type="image/png", headers={"Cache-Control": "no-cache"})
 
 
 @router.get("/v1/jobs/{job_id}/report", response_class=FileResponse, responses={200: {"content": {"text/html": {}}}})
@@ -163,18 +195,42 @@ def report_page(job_id: JobId, ctx: Ctx, caller: User) -> FileResponse:
 @router.post("/v1/validate")
 async def validate(body: JobRequest, ctx: Ctx, caller: User, errand: Away) -> JobSpec:
     """The resolved spec as a submission would store it; nothing starts."""
-    return await draft.resolve(body, ctx, errand)
+    origin = await origin_of(body, ctx, errand)
+    spec = await draft.resolved(body, origin, ctx, errand)
+    await shapes.check(origin, spec, ctx)
+    return spec
 
 
-def _create(ctx: Context, body: JobRequest, asked: store.Submission) -> tuple[Job, bool]:
-    """Store the job; one that goes on from a checkpoint has it in its folder before anyone can see the job."""
-    if body.trial is None or body.from_ == "scratch":
-        return store.create(ctx.db, asked)
-    onward.begin(ctx.settings, asked.id, body.trial)
-    new = False
-    try:
-        job, new = store.create(ctx.db, asked)
-    finally:
-        if not new:
-            onward.discard(ctx.settings, asked.id)
-    return job, new
+def _asked(ctx: Context, wish: Callable[[Session, str], tables.Job], job_id: str) -> Job:
+    """The job after the wish; the reconciler hears of it once it is committed."""
+    with ctx.db.begin() as session:
+        job = wish(session, job_id)
+    ctx.ring(job.number)
+    return _shown(ctx, job)
+
+
+def _shown(ctx: Context, job: tables.Job) -> Job:
+    return replies.job(job, waiting.shortly(ctx.db, job))
+
+
+async def _submitted(
+    body: JobRequest, ctx: Context, caller: Principal, errand: Errand, digest: str, key: str | None
+) -> tuple[tables.Job, bool]:
+    """The job, checked and stored, and whether it is new; a checkpoint that it begins with is held from the first on."""
+    job_id, most = JOB.new_id(), ctx.settings.fair_share_hours
+    with onward.aside(ctx.settings, job_id) as folder:
+        origin = await origin_of(body, ctx, errand, folder)
+        spec = await draft.resolved(body, origin, ctx, errand)
+        await shapes.check(origin, spec, ctx)
+        await preflight.check(spec, ctx, errand)
+        seconds = preflight.seconds(spec, ctx)
+        if origin is None:
+            asked = store.Submission(job_id, spec, caller, digest, key, plan_seconds=seconds, most_delay=most)
+            return await run_in_threadpool(store.create, ctx.db, asked)
+        asked = store.Submission(
+            job_id, spec, caller, digest, key,
+            trial=origin.trial, parent=origin.parent, fork=origin.fork, plan_seconds=seconds, most_delay=most,
+        )  # fmt: skip
+        if origin.fork is None:
+            return await run_in_threadpool(store.create, ctx.db, asked)
+        return await run_in_threadpool(onward.create, ctx.settings, ctx.db, asked, folder)

@@ -8,6 +8,8 @@ from typing import Annotated, TypeVar
 from fastapi import APIRouter, Depends, Path, Query
 
 from service.auth.access import Away, user
+from service.bodies.base import Page
+from service.bodies.models import AliasRequest, Model, ModelVersion
 from service.context import Context, Ctx
 from service.elsewhere import Errand
 from service.errors import Invalid, NotFound, Unavailable
@@ -18,8 +20,8 @@ from service.gateway.registry import (
     RegistryRefusedError,
     RegistryUnreachableError,
 )
-from service.models.schemas import AliasRequest, ModelReply, VersionReply
-from service.paging import Limit, Page
+from service.models import replies
+from service.paging import Limit
 from trainer.spec import FieldError
 
 T = TypeVar("T")
@@ -30,32 +32,32 @@ Cursor = Annotated[str | None, Query(max_length=2000, description="`next_cursor`
 
 
 @router.get("")
-async def list_models(ctx: Ctx, errand: Away, limit: Limit = 50, cursor: Cursor = None) -> Page[ModelReply]:
+async def list_models(ctx: Ctx, errand: Away, limit: Limit = 50, cursor: Cursor = None) -> Page[Model]:
     """Registered models by name."""
     found, following = await _ask(ctx, errand, lambda registry: registry.models(limit, cursor))
-    return Page(items=[ModelReply.of(model) for model in found], next_cursor=following)
+    return Page(items=[replies.model(model) for model in found], next_cursor=following)
 
 
 @router.get("/{name}")
-async def show(name: Name, ctx: Ctx, errand: Away) -> ModelReply:
+async def show(name: Name, ctx: Ctx, errand: Away) -> Model:
     """One model with its aliases."""
-    return ModelReply.of(await _ask(ctx, errand, lambda registry: registry.model(name)))
+    return replies.model(await _ask(ctx, errand, lambda registry: registry.model(name)))
 
 
 @router.get("/{name}/versions")
 async def list_versions(
     name: Name, ctx: Ctx, errand: Away, limit: Limit = 50, cursor: Cursor = None
-) -> Page[VersionReply]:
+) -> Page[ModelVersion]:
     """Its versions, newest first."""
     found, following = await _ask(ctx, errand, lambda registry: registry.versions(name, limit, cursor))
-    return Page(items=[VersionReply.of(version) for version in found], next_cursor=following)
+    return Page(items=[replies.version(version) for version in found], next_cursor=following)
 
 
 @router.put("/{name}/aliases/{alias}")
-async def set_alias(name: Name, alias: Alias, body: AliasRequest, ctx: Ctx, errand: Away) -> ModelReply:
+async def set_alias(name: Name, alias: Alias, body: AliasRequest, ctx: Ctx, errand: Away) -> Model:
     """Point an alias, such as `champion`, at a version."""
     await _ask(ctx, errand, lambda registry: registry.set_alias(name, alias, body.version))
-    return ModelReply.of(await _ask(ctx, errand, lambda registry: registry.model(name)))
+    return replies.model(await _ask(ctx, errand, lambda registry: registry.model(name)))
 
 
 async def _ask(ctx: Context, errand: Errand, question: Callable[[Registry], T]) -> T:

@@ -9,7 +9,7 @@ from service.context import Context
 from service.elsewhere import Errand
 from service.errors import Invalid, Unavailable
 from service.gateway.ray_jobs import RayUnreachableError
-from service.plans.planner import PlannerBusyError
+from service.plans.planner import Planner, PlannerBusyError
 from trainer.plan.child import PlanFailedError
 from trainer.plan.devices import Device
 from trainer.plan.preflight import needs_plan, place, refusal
@@ -23,15 +23,15 @@ async def check(spec: JobSpec, ctx: Context, errand: Errand) -> None:
 
     Most jobs are plainly small, and nobody is asked.
     """
-    wait, began = ctx.settings.preflight_seconds, time.monotonic()
+    wait, began, planner = ctx.settings.preflight_seconds, time.monotonic(), ctx.of(Planner)
     # Of nodes that an autoscaler may add it isn't known what memory they have.
-    if wait <= 0 or ctx.settings.max_nodes or not ctx.plans.able or not needs_plan(spec):
+    if wait <= 0 or ctx.settings.max_nodes or not planner.able or not needs_plan(spec):
         return
     try:
         device = await device_of(spec, ctx, errand)
         if device is None or not needs_plan(spec, device):
             return
-        error = refusal(await ctx.plans.plan(spec, spec.resources.workers, device, wait))
+        error = refusal(await planner.plan(spec, spec.resources.workers, device, wait, here=True))
     except (TimeoutError, PlannerBusyError):
         return
     except (PlanFailedError, SpecError) as failure:
@@ -39,6 +39,12 @@ async def check(spec: JobSpec, ctx: Context, errand: Errand) -> None:
         return
     if error is not None:
         raise Invalid([error], "spec")
+
+
+def seconds(spec: JobSpec, ctx: Context) -> float | None:
+    """How long it trains on the cluster's devices, if someone had a plan of it made; nobody waits for one."""
+    plan = ctx.of(Planner).known(spec)
+    return None if plan is None else plan.time.hours * 3600
 
 
 async def device_of(spec: JobSpec, ctx: Context, errand: Errand) -> Device | None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from fastapi import APIRouter, Depends
 
 from service.auth.access import Away, user
+from service.bodies.jobs import PlanRequest
 from service.context import Context, Ctx
 from service.elsewhere import Errand
 from service.errors import Invalid, Problem, Unavailable
-from service.jobs import draft
 from service.plans import preflight
-from service.plans.planner import PlannerBusyError
-from service.plans.schemas import PlanRequest
+from service.plans.planner import Planner, PlannerBusyError
+from service.specs import draft
 from trainer.plan.child import PlanFailedError
 from trainer.plan.devices import Device, cpu, find
 from trainer.plan.result import Plan
@@ -28,12 +28,13 @@ async def make(body: PlanRequest, ctx: Ctx, errand: Away) -> Plan:
 
     Takes some seconds, and is remembered. 503 with Retry-After if it isn't ready after ten: ask again.
     """
-    if not ctx.plans.able:
+    planner = ctx.of(Planner)
+    if not planner.able:
         raise Unavailable("this API runs where torch is not installed; `agon plan` makes plans where the trainer is")
     spec = await draft.resolve(body, ctx, errand)
-    device = await _device(body.gpu, spec, ctx, errand)
+    device, here = await _device(body.gpu, spec, ctx, errand)
     try:
-        return await ctx.plans.plan(spec, body.gpus or spec.resources.workers, device, WAIT_SECONDS)
+        return await planner.plan(spec, body.gpus or spec.resources.workers, device, WAIT_SECONDS, here=here)
     except SpecError as error:
         raise Invalid(error.errors, "spec") from error
     except (TimeoutError, PlannerBusyError) as error:
@@ -42,12 +43,12 @@ async def make(body: PlanRequest, ctx: Ctx, errand: Away) -> Plan:
         raise Problem(f"the planning process ended without a plan: {error}") from error
 
 
-async def _device(name: str | None, spec: JobSpec, ctx: Context, errand: Errand) -> Device:
-    """The device that was named, else the cluster's. Raises Invalid for a name that is not known."""
+async def _device(name: str | None, spec: JobSpec, ctx: Context, errand: Errand) -> tuple[Device, bool]:
+    """The device that was named, else the cluster's, and whether it is that. Raises Invalid for a name that is not known."""
     if name is not None:
         try:
-            return find(name)
+            return find(name), False
         except ValueError as error:
             raise Invalid([FieldError(path="gpu", message=str(error), value=name)]) from error
     found = await preflight.device_of(spec, ctx, errand)
-    return found or (find("h100") if spec.resources.gpus_per_worker else cpu())
+    return found or (find("h100") if spec.resources.gpus_per_worker else cpu()), found is not None

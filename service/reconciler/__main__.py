@@ -5,9 +5,12 @@ from __future__ import annotations
 import signal
 import threading
 
-from service.app import ray_gateway
+from prometheus_client import CollectorRegistry, start_http_server
+
+from service import tallies
 from service.db.migrate import upgrade
 from service.db.session import Database
+from service.gateway.ray_jobs import HttpRayJobs
 from service.logs import configure
 from service.reconciler.loop import Reconciler
 from service.reconciler.owner import new_owner
@@ -18,8 +21,10 @@ def main() -> None:
     """Run until SIGTERM or SIGINT; the round that is under way is finished."""
     settings = Settings()
     configure(settings.log_level)
-    db, ray = Database(settings.database_url), ray_gateway(settings)
+    db, ray = Database(settings.database_url), HttpRayJobs(settings.ray_address, settings.ray_token_file)
     upgrade(db)
+    if settings.metrics_port is not None:
+        start_http_server(settings.metrics_port, registry=_counted())
     bell, stopping = threading.Event(), threading.Event()
 
     def stop(_signal: int, _frame: object) -> None:
@@ -31,6 +36,14 @@ def main() -> None:
     Reconciler(db, ray, settings, new_owner()).run(bell, stopping)
     ray.close()
     db.close()
+
+
+def _counted() -> CollectorRegistry:
+    """What this process counts; the database's part is the API's to tell."""
+    registry = CollectorRegistry()
+    for collector in tallies.EVERY:
+        registry.register(collector)
+    return registry
 
 
 if __name__ == "__main__":

@@ -6,19 +6,18 @@ import logging
 import shlex
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from service.auth import store as tokens
 from service.auth.tokens import Scope, new_token
+from service.bodies.states import State
 from service.db.session import Database
 from service.db.tables import AT_ONCE, Job
 from service.gateway.ray_jobs import RayFailedError, RayJob, RayJobs, RayRefusedError, RayUnreachableError
-from service.jobs import ingest
-from service.jobs import store as jobs
-from service.jobs.kinds import kind_of
-from service.jobs.lifecycle import State, Trigger
-from service.reconciler import files, store
+from service.reconciler import store
 from service.reconciler.decide import (
     Action,
     Again,
@@ -26,6 +25,7 @@ from service.reconciler.decide import (
     Ended,
     Move,
     Seen,
+    Spend,
     StopRay,
     Submit,
     Unreachable,
@@ -34,8 +34,14 @@ from service.reconciler.decide import (
     failed_on_ray,
     refused,
 )
+from service.reconciler.meter import Meter
 from service.reconciler.views import view_of
+from service.runs import files, ingest, limits
+from service.runs import store as jobs
+from service.runs.kinds import kind_of
+from service.runs.lifecycle import Trigger
 from service.settings import Settings
+from trainer.plain import plain
 from trainer.wire import WireEvent
 
 TAIL_LINES = 15
@@ -50,8 +56,10 @@ logger = logging.getLogger("agon.reconciler")
 class Keeper:
     """Looks after jobs that a lease of its reconciler covers."""
 
-    def __init__(self, db: Database, ray: RayJobs, settings: Settings, clock: Callable[[], datetime]) -> None:
-        self.db, self.ray, self.settings, self.clock = db, ray, settings, clock
+    def __init__(
+        self, db: Database, ray: RayJobs, settings: Settings, clock: Callable[[], datetime], meter: Meter
+    ) -> None:
+        self.db, self.ray, self.settings, self.clock, self.meter = db, ray, settings, clock, meter
         self.events = files.EventLog()
 
     def look_after(self, job: Job) -> None:
@@ -62,7 +70,8 @@ class Keeper:
         if State(job.state).ended:
             self._part(job, seen)
         else:
-            self._act(job, decide_on_ray(view_of(job), seen, self.clock(), self._grace))
+            now = self.clock()
+            self._act(job, decide_on_ray(view_of(job, now), seen, now, self._grace))
 
     @property
     def _grace(self) -> timedelta:
@@ -91,7 +100,8 @@ class Keeper:
             return Unreachable(str(error))
         log = self._keep_log(job, job.attempt)
         kept = files.end_of_log(self.settings, job, job.attempt, TAIL_LINES)
-        return Ended(found, kept or "\n".join(log.rstrip().splitlines()[-TAIL_LINES:]))
+        tail = kept or "\n".join(plain(log).rstrip().splitlines()[-TAIL_LINES:])
+        return Ended(replace(found, message=plain(found.message)), tail)
 
     def _keep_log(self, job: Job, attempt: int) -> str:
         """What Ray has of an attempt whose driver is gone and left no log in the job's folder, now kept there: Ray forgets it
@@ -143,7 +153,7 @@ class Keeper:
             action = self._submit(job)
         elif isinstance(action, StopRay):
             self._stop(job)
-        self._write(job, action, as_decided=isinstance(action, Move))
+        self._write(job, action, as_decided=isinstance(action, Move | Spend))
 
     def _submit(self, job: Job) -> Action:
         """The run's file with its token, then Ray."""
@@ -159,14 +169,17 @@ class Keeper:
         except RayUnreachableError as error:
             return Wait(f"{error}; the job will be handed over as soon as it answers")
         except RayFailedError as error:
-            return failed_on_ray(view_of(job), str(error))
+            return failed_on_ray(view_of(job, self.clock()), str(error))
         except RayRefusedError as error:
-            return refused(view_of(job), str(error))
+            return refused(view_of(job, self.clock()), str(error))
         logger.info("submitted", extra={"facts": {"job": job.id, "attempt": job.attempt}})
         return Confirm()
 
     def _run_file(self, job: Job) -> Path:
-        """Written once an attempt. Its token is known before anyone can read it there, and not made at all if it can't be written."""
+        """Written once an attempt. Its token is known before anyone can read it there, and not made at all if it can't be written.
+
+        It takes its place while nobody else can go on with the run: a slow one would put it over the next attempt's.
+        """
         with store.owned(self.db, job, as_decided=True) as (session, _):
             written = files.written_token(self.settings, job)
             if written is not None and tokens.is_of(session, written, job.id, job.attempt):
@@ -175,7 +188,8 @@ class Keeper:
         with files.run_file_draft(self.settings, job, token) as publish:
             with store.owned(self.db, job, as_decided=True) as (session, _):
                 tokens.add(session, token, job.id, Scope.JOB, job.id, job.attempt)
-            return publish()
+            with store.owned(self.db, job, as_decided=True):
+                return publish()
 
     def _lingers(self, job: Job) -> bool:
         """Whether the driver of the attempt before is there yet: one that has said its last word, and whose run was extended."""
@@ -196,12 +210,12 @@ class Keeper:
         now = self.clock()
         with store.owned(self.db, job, as_decided=as_decided) as (session, row):
             due = AT_ONCE if row.revision != job.revision else now + self._pause
+            counted = self.meter.count(session, row)
             if isinstance(action, Move):
-                failure = {"kind": action.failure.value, "reason": action.reason} if action.failure else None
-                jobs.move(session, row, action.trigger, action.reason, failure)
+                jobs.move(session, row, action.trigger, action.reason, _failure(action), action.cause)
                 if action.trigger is Trigger.STOP:
                     row.stop_at, due = now + (action.grace or timedelta()), AT_ONCE
-                elif action.trigger is Trigger.RETRY:
+                elif action.trigger in (Trigger.RETRY, Trigger.YIELD):
                     due = now + action.delay
                 logger.info("moved", extra={"facts": {"job": row.id, "state": row.state, "reason": row.reason}})
             elif isinstance(action, Again):
@@ -210,11 +224,25 @@ class Keeper:
             elif isinstance(action, Confirm):
                 row.submitted_at, row.reason = datetime.now(UTC), row.reason or "the driver starts the workers"
                 due = AT_ONCE if State(row.state) is State.STOPPING else due
+            elif isinstance(action, Spend) and row.desired == "run":
+                row.spent, due = limits.over(row, now), AT_ONCE
+                jobs.want(row, "stop")
             elif isinstance(action, Wait | StopRay) and row.reason != action.reason:
                 row.reason = action.reason
+            self.meter.mark(row, counted)
+            for warning in limits.warnings(row, now):
+                jobs.note(session, row, warning)
             if row.stop_at is not None:  # further ahead than that only by a clock that was set back since
                 row.stop_at = min(row.stop_at, now + self._grace)
             store.release(row, due)
+
+
+def _failure(move: Move) -> dict[str, Any] | None:
+    """As the row has it."""
+    if move.failure is None:
+        return None
+    rank = {} if move.rank is None else {"rank": move.rank}
+    return {"kind": move.failure.value, "reason": move.reason, **rank}
 
 
 def _overdue(events: list[WireEvent]) -> bool:

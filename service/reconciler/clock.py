@@ -14,6 +14,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import func, select
+from sqlalchemy.orm import Session
 
 from service.db.session import Database
 
@@ -23,8 +24,15 @@ def database_time(db: Database) -> datetime:
     if db.is_sqlite:
         return datetime.now(UTC)
     with db.read() as session:
-        found: datetime = session.execute(select(func.clock_timestamp())).scalar_one()
-        return found.astimezone(UTC)
+        return time_in(session)
+
+
+def time_in(session: Session) -> datetime:
+    """The same, in a transaction that there is."""
+    if session.get_bind().dialect.name == "sqlite":
+        return datetime.now(UTC)
+    found: datetime = session.execute(select(func.clock_timestamp())).scalar_one()
+    return found.astimezone(UTC)
 
 
 class SteadyClock:

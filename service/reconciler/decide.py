@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
+from service.bodies.states import State
 from service.gateway.ray_jobs import RayJob, RayStatus
-from service.jobs.lifecycle import State, Trigger
+from service.runs.lifecycle import Trigger, made_room
 from trainer.wire import FailureKind
 
 MAX_BACKOFF = timedelta(seconds=30)
+SAVES = "saves a checkpoint and ends"
 TRIES = 10
 """So often an attempt is handed to a Ray that answers with an error of its own: for about three minutes."""
+
+
+PARTS = {"stop": Trigger.CANCEL, "pause": Trigger.PAUSE, "run": Trigger.YIELD}
+"""By what is desired of a run that leaves the cluster before its work is done."""
 
 
 @dataclass(frozen=True)
@@ -34,20 +40,41 @@ class View:
     waiting: str = ""
     tries: int = 0
     """How often Ray answered it with an error of its own when this attempt was handed over."""
+    spent: str = ""
+    """The limit that ends it, for a person; empty: none does."""
+    over: str = ""
+    """The limit that is used up now."""
+    yields_to: str = ""
+    """The run that it makes room for; what people want of it comes before that."""
+    yields_priority: int = 0
+    """Of that run."""
 
     @property
     def leaving(self) -> bool:
         """Whether it shall end before its work is done."""
-        return self.desired != "run"
+        return self.desired != "run" or bool(self.yields_to)
 
     @property
-    def parted(self) -> Literal["paused", "cancelled"]:
+    def parted(self) -> str:
         """What it is when it has ended so."""
-        return "paused" if self.desired == "pause" else "cancelled"
+        if self.desired == "run":
+            return made_room(self.yields_to, self.yields_priority)
+        return "paused" if self.desired == "pause" else self.spent or "cancelled"
 
     def part(self, how: str = "") -> Move:
         """End it so."""
-        return Move(Trigger.PAUSE if self.desired == "pause" else Trigger.CANCEL, self.parted + how)
+        return Move(PARTS[self.desired], self.parted + ("" if self.spent else how))
+
+    def ends(self, how: str) -> str:
+        """That it is on its way there: `cancelled: Ray stops it`."""
+        return f"{self.parted}{';' if self.parted == self.spent else ':'} {how}"
+
+    def part_unsaved(self) -> Move:
+        """End it so, though its driver is gone and didn't say that it had saved."""
+        lost = self.started and self.desired != "stop"
+        return self.part(
+            "; its driver ended without a last word, so it goes on from its newest checkpoint" if lost else ""
+        )
 
 
 @dataclass(frozen=True)
@@ -74,6 +101,11 @@ class Wait:
     """Stay, for this reason."""
 
     reason: str
+
+
+@dataclass(frozen=True)
+class Spend:
+    """Have it end: one of its limits is used up."""
 
 
 @dataclass(frozen=True)
@@ -108,24 +140,33 @@ class Move:
     trigger: Trigger
     reason: str = ""
     failure: FailureKind | None = None
+    rank: int | None = None
+    """Of the worker that failed, if one did."""
     delay: timedelta = timedelta()
     """Before a retry is admitted."""
+    cause: FailureKind | None = None
+    """Of a retry: why the attempt was lost."""
     grace: timedelta | None = None
     """With STOP: how long the job may take to end by itself."""
 
 
-Action = Wait | Submit | Again | Confirm | StopRay | Move
+Action = Wait | Spend | Submit | Again | Confirm | StopRay | Move
 
 
 def decide_queued(view: View) -> Move | None:
     """For a job that waits in the queue, whether it leaves it; else admission decides."""
-    return view.part(" before it started" if not view.attempt else " between attempts") if view.leaving else None
+    if view.desired == "run":
+        return None
+    return view.part(" before it started" if not view.attempt else " between attempts")
 
 
 def decide_on_ray(view: View, seen: Seen, now: datetime, grace: timedelta) -> Action:
     """For a job that may be on the cluster."""
     if view.outcome is not None:
-        return _told(view, view.outcome, seen, now, grace)
+        action = _told(view, view.outcome, seen, now, grace)
+        return replace(action, rank=view.outcome.get("rank")) if isinstance(action, Move) and action.failure else action
+    if view.over and not view.leaving:
+        return Spend()
     match seen:
         case Unreachable(reason):
             return Wait(f"{reason}; the state shown is the last one known")
@@ -157,13 +198,11 @@ def _leave(view: View, now: datetime, grace: timedelta) -> Action:
     """It is on the cluster and shall end."""
     if view.state is not State.STOPPING:
         # Before training began there is nothing to save.
-        return Move(
-            Trigger.STOP, f"{view.parted}: saves a checkpoint and ends", grace=grace if view.started else timedelta()
-        )
+        return Move(Trigger.STOP, view.ends(SAVES), grace=grace if view.started else timedelta())
     if view.stop_at is not None and now >= view.stop_at:
         why = "did not end by itself, so Ray stops it" if view.started else "Ray stops it"
-        return StopRay(f"{view.parted}: {why}")
-    return Wait(f"{view.parted}: saves a checkpoint and ends") if view.confirmed else Confirm()
+        return StopRay(view.ends(why))
+    return Wait(view.ends(SAVES)) if view.confirmed else Confirm()
 
 
 def _told(view: View, outcome: dict[str, Any], seen: Seen, now: datetime, grace: timedelta) -> Action:
@@ -186,9 +225,9 @@ def _stopped(view: View, seen: Seen, now: datetime, grace: timedelta) -> Action:
     """The job said that it stopped. It is paused once its driver is gone: the next one may come at any time."""
     if not view.leaving:
         return Move(Trigger.CANCEL, "stopped from outside Agon")
-    if view.desired == "pause" and isinstance(seen, Unreachable):
-        return Wait(f"paused: {seen.reason}")
-    if view.desired == "pause" and isinstance(seen, RayJob):
+    if view.desired != "stop" and isinstance(seen, Unreachable):
+        return Wait(f"{view.parted}: {seen.reason}")
+    if view.desired != "stop" and isinstance(seen, RayJob):
         return _leave(view, now, grace)
     return view.part()
 
@@ -196,7 +235,7 @@ def _stopped(view: View, seen: Seen, now: datetime, grace: timedelta) -> Action:
 def _ended_silently(view: View, job: RayJob, tail: str) -> Action:
     """The driver is gone and its last word, if there was one, is not in its log of events."""
     if view.leaving:
-        return view.part()
+        return view.part_unsaved()
     if job.status is RayStatus.STOPPED:
         return Move(Trigger.CANCEL, "stopped through Ray, not through Agon")
     if job.status is RayStatus.SUCCEEDED:
@@ -208,7 +247,7 @@ def _ended_silently(view: View, job: RayJob, tail: str) -> Action:
 
 def _lost(view: View, reason: str) -> Action:
     if view.leaving:
-        return view.part()
+        return view.part_unsaved()
     return _again(view, FailureKind.WORKER_LOST if view.started else FailureKind.START_FAILED, reason)
 
 
@@ -235,9 +274,9 @@ def _backoff(count: int) -> timedelta:
 def _again(view: View, kind: FailureKind, reason: str) -> Action:
     """The next attempt, if the spec allows one and nobody wants the job to stop."""
     if view.leaving:
-        return view.part()
+        return view.part_unsaved()
     if view.attempt >= view.attempts:
         total = f" (attempt {view.attempt} of {view.attempts})" if view.attempts > 1 else ""
         return Move(Trigger.FAIL, reason + total, kind)
     told = f"attempt {view.attempt} of {view.attempts} was lost, another follows: {reason}"
-    return Move(Trigger.RETRY, told, delay=_backoff(view.attempt))
+    return Move(Trigger.RETRY, told, delay=_backoff(view.attempt), cause=kind)

@@ -1,6 +1,6 @@
 """The reconciler: makes what runs match what was asked for. Several may run at once.
 
-Each round: admit from the queue, in order of arrival; then look after each job on the cluster that is due. For one job:
+Each round: admit from the queue, in order of priority and arrival; then look after each job on the cluster that is due. For one job:
 take a lease, ask Ray, decide (pure), act, write the result under the lease's fence. Killed at any point, the next round of
 any reconciler goes on: an attempt is written down before Ray hears of it, and its name in Ray follows from it.
 """
@@ -12,20 +12,24 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
+from service import tallies
 from service.auth import store as tokens
 from service.db.session import Database
 from service.db.tables import Job
 from service.errors import BUSY
 from service.gateway.ray_jobs import Node, RayJobs, RayUnreachableError
-from service.jobs.lifecycle import IllegalTransitionError
-from service.reconciler import files, rows, store
+from service.reconciler import expiry, rows, store
 from service.reconciler.actions import Keeper
-from service.reconciler.clock import SteadyClock, database_time
-from service.reconciler.growth import grown
+from service.reconciler.clock import SteadyClock, database_time, time_in
+from service.reconciler.meter import Meter
 from service.reconciler.outage import OncePerRound
 from service.reconciler.queue import Queue
+from service.runs import files, hours
+from service.runs.growth import grown
+from service.runs.lifecycle import IllegalTransitionError
+from service.runs.sight import Watch
 from service.settings import Settings
 
 BATCH = 100
@@ -53,29 +57,38 @@ class Reconciler:
         self.db, self.ray, self.settings = db, OncePerRound(ray), settings
         self.clock, self.changed, self.owner = clock or SteadyClock(database_time(db)), changed, owner
         self.lease = timedelta(seconds=settings.lease_seconds)
-        self.keeper = Keeper(db, self.ray, settings, self.clock)
+        meter = Meter(self.clock, time_in if clock is None else lambda _: self.clock())
+        self.keeper = Keeper(db, self.ray, settings, self.clock, meter)
         self.queue = Queue(db, owner, self.lease, self.clock, changed)
+        self.sight = Watch(db)
         self._next_sweep = time.monotonic() + SWEEP_SECONDS
         self._strays: dict[tuple[str, int], datetime] = {}
 
     def run(self, bell: threading.Event, stopping: threading.Event) -> None:
         """Until `stopping`; `bell` starts a round at once."""
+        tallies.round_ended()
         while not stopping.is_set():
             bell.clear()
             busy = time.thread_time()
             try:
                 self.round()
+                tallies.round_ended()
             except Exception:
                 logger.exception("round failed; trying again")
                 stopping.wait(1.0)
             stopping.wait(min(IDLE * (time.thread_time() - busy), self.settings.poll_seconds))
             bell.wait(0.0 if self.queue.unfinished else self.settings.poll_seconds)
+        tallies.reconciler_stopped()
 
     def round(self) -> None:
         """Everything that is due now."""
         self.ray.begin()
+        for number in expiry.look(self.db, self.clock()):
+            self.changed(number)
         if rows.anyone_waits(self.db):
-            for admitted in self.queue.look(self._nodes()):
+            nodes = self._nodes()
+            self.sight.see(nodes, datetime.now(UTC))
+            for admitted in self.queue.look(nodes):
                 self._look_after(admitted)
         for number in store.due(self.db, self.clock(), self.lease, BATCH):
             job = store.claim(self.db, number, self.owner, self.clock(), self.lease)
@@ -90,6 +103,7 @@ class Reconciler:
         try:
             self.keeper.look_after(job)
         except (store.LostLeaseError, IllegalTransitionError):
+            tallies.LEASES_LOST.inc()
             store.give_up(self.db, job, self.clock())
         except BUSY:  # the database's trouble, and so every job's
             raise
@@ -108,11 +122,13 @@ class Reconciler:
     # -- leftovers
 
     def sweep(self) -> None:
-        """Stop what runs on Ray though its job has ended or has a newer attempt: a submission that arrived late.
+        """Stop what runs on Ray though its job has ended, is paused or has a newer attempt: a submission that arrived late.
 
-        And forget the tokens of jobs that ended a while ago. A driver has the grace period, from when it was first found so, to end by itself.
+        A driver has the grace period, from when it was first found so, to end by itself. And forget the tokens of jobs that ended, or
+        were paused, a while ago, and what owners used long ago.
         """
         tokens.forget_ended(self.db, LATE)
+        hours.forget(self.db, self.clock())
         try:
             alive = [job.submission_id for job in self.ray.submissions() if not job.status.ended]
             attempts: dict[str, list[int]] = defaultdict(list)

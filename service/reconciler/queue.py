@@ -1,21 +1,26 @@
 """The queue as one reconciler sees it: reads who waits, decides without holding anything, writes what differs.
 
-Between two rounds it keeps the line as it was decided of. As long as the cluster, our jobs on it and those in line are the
-same, the same would be decided again; so only those that came since are looked at.
+Between two rounds it keeps the line as it was decided of (`service.runs.standing`), so that only what changed is looked at: those that
+came since are read, and the others if anyone else may have changed who waits.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+
+from sqlalchemy.orm import Session
 
 from service.db.session import Database
 from service.db.tables import Job
 from service.gateway.ray_jobs import Node
 from service.reconciler import rows
-from service.reconciler.admission import Line, Need, Verdict
+from service.reconciler.displacing import Displacer
 from service.reconciler.rows import Waiting
+from service.runs.beside import Beside, Moves
+from service.runs.queue import Verdict
+from service.runs.standing import Standing
 
 MAX_STARTS = 8
 """Started in one round: each is handed to Ray, one after another, under a lease that began with the round."""
@@ -39,16 +44,22 @@ class Queue:
         self.db, self.owner, self.lease, self.clock, self.changed = db, owner, lease, clock, changed
         self.unfinished = False
         """Whether the next round has more to do at once."""
-        self._line: Line | _Closed = _Closed("")
-        self._waiting: list[Waiting] = []
-        """Those that were decided of, and wait."""
-        self._mark: rows.Mark = (0, 0, 0)
+        self._standing: Standing[Waiting] | None = None
+        """Those that were decided of, and wait; None: nobody was."""
+        self._last = 0
+        """The highest number among them."""
+        self._mark: rows.Mark = (0, 0, 0, 0)
+        self._promised: Mapping[int, object] = {}
+        """Those of them that others make room for."""
+        self._displacer = Displacer(db, clock)
         self._counted = datetime.min.replace(tzinfo=UTC)
         self._turns = 0
         """How often anyone had started jobs, as far as this one knows."""
-        self._same: object = None
-        """Cluster and our jobs on it, as they were decided for."""
         self._began = 0.0
+        self._capped: object = None
+        """Caps, whose jobs are on the cluster, and what is said of spent hours, as they were decided for; None: there are no caps."""
+        self._beside: Beside[Waiting] | None = None
+        """All that wait, as caps have them stand; None: there are no caps."""
         self._told: dict[tuple[int, int], Verdict] = {}
         """What was written last, by number and attempt."""
 
@@ -57,85 +68,120 @@ class Queue:
 
         nodes: the cluster, or why nothing is known of it.
         """
-        gone = rows.leave(self.db)
-        if gone:
-            left = set(gone)
-            self._waiting, self._same = [item for item in self._waiting if item.number not in left], None
-            self._mark = rows.mark(self._waiting)
+        gone = set(rows.leave(self.db))
+        if gone and self._standing is not None:
+            waiting = self._standing if self._beside is None else self._beside
+            self._mark = rows.mark(item for item in waiting if item.number not in gone)
         now = self.clock()
         with self.db.read() as session:
-            last = self._waiting[-1].number if self._waiting else 0
             count = not timedelta() <= now - self._counted < COUNTED_EVERY
-            pulse = rows.pulse(session, now, last if count else None)
+            pulse = rows.pulse(session, now, self._last if count else None)
             same = pulse.turns == self._turns and pulse.mark in (None, self._mark)
-            known = same and bool(self._waiting) and time.monotonic() - self._began < ANEW_SECONDS
-            came = rows.line(session, now, last if known else 0)
-        before = self._waiting if known else []
-        kept = known and self._same == (_facts(nodes), pulse.active)
-        if not kept:
-            self._line = _Closed(nodes) if isinstance(nodes, str) else Line(nodes, pulse.active)
-        if not known:
-            self._began = time.monotonic()
-        self._counted = now if count or not known else self._counted
+            known = same and time.monotonic() - self._began < ANEW_SECONDS
+            standing = self._standing if known else None
+            came = rows.line(session, now, self._last if standing else 0, pulse.promised)
+            moves = Moves(came, [], [])
+            if pulse.caps or self._capped is not None:
+                standing, came, moves = self._within_caps(session, standing, pulse, came, gone, now)
+        self._counted = now if count or not standing else self._counted
         self._turns = pulse.turns
-        self._waiting, self._same = [], None  # whatever fails from here on, the next round decides anew
-        chosen, told = self._decide(came if kept else [*before, *came])
+        started, fresh = self._decide(standing, nodes, pulse, came, moves, gone, now)
+        displaced = () if started or self.unfinished else self._displace(nodes, pulse)
+        for number in (*gone, *fresh, *displaced):
+            self.changed(number)
+        return started
+
+    def _decide(
+        self,
+        standing: Standing[Waiting] | None,
+        nodes: Sequence[Node] | str,
+        pulse: rows.Pulse,
+        read: Sequence[Waiting],
+        moves: Moves[Waiting],
+        gone: Collection[int],
+        now: datetime,
+    ) -> tuple[list[Job], list[int]]:
+        """Those that were started, and the numbers of those that nobody had looked at before.
+
+        read: those that nobody had decided of. moves: who comes into the line, leaves it, or stands beside it.
+        """
+        self._standing = None  # whatever fails from here on, the next round decides anew
+        anew, standing = standing is None, standing or Standing()
+        if anew:
+            self._began, self._last, self._mark = time.monotonic(), 0, rows.mark(())
+        moved = [item for item in self._turned(standing, pulse) if item.number not in gone]
+        turned = [item._replace(behind=not item.behind) for item in moved]
+        left = {*gone, *moves.left, *(item.number for item in moved)}
+        decision = standing.decide(nodes, pulse.active, [*moves.came, *turned], left, MAX_STARTS)
+        chosen, told = decision.chosen, [(item, _of_room(item, verdict, pulse)) for item, verdict in decision.told]
+        told += [(item, Verdict(False, reason)) for item, reason in moves.held]
         started = rows.start(self.db, pulse.turns, chosen, self.owner, now, self.lease) if chosen else []
         self._turns += bool(chosen and started is not None)
         fresh = rows.explain(
             self.db, [(item, verdict) for item, verdict in told if self._told.get(_key(item)) != verdict]
         )
         written = {_key(item): verdict for item, verdict in told}
-        if kept:  # what is kept of a long line is not copied
-            self._told.update(written)
-        else:
+        if anew:
             self._told = written
+        else:  # what is kept of a long line is not copied
+            self._told.update(written)
         # Of some that were to start others were faster, or they were cancelled: what the line kept for them is not so.
-        self.unfinished = started is None or len(started) < len(chosen) or len(chosen) == MAX_STARTS
+        self.unfinished = started is None or len(started) < len(chosen) or not decision.whole
         if not self.unfinished:
-            decided = [item for item, _ in told]
-            self._waiting = before if kept else decided
-            if kept:
-                before += decided
-            mark = rows.mark(decided)
-            self._mark = (mark[0] + self._mark[0], mark[1] + self._mark[1], mark[2] + self._mark[2]) if kept else mark
-            self._same = (_facts(nodes), tuple(sorted((*pulse.active, *(item.need for item in chosen)))))
-        for number in (*gone, *fresh):
-            self.changed(number)
-        return started or []
+            self._standing, self._promised = standing, pulse.promised
+            self._last = max([self._last, *(item.number for item in read)])
+            self._mark = rows.added(self._mark, rows.mark(read), rows.mark(chosen))
+            if self._beside is not None:
+                self._beside.forget({item.number for item in chosen})
+        return started or [], fresh
 
-    def _decide(self, waiting: Sequence[Waiting]) -> tuple[list[Waiting], list[tuple[Waiting, Verdict]]]:
-        """Who starts, and what the others are told."""
-        chosen: list[Waiting] = []
-        told: list[tuple[Waiting, Verdict]] = []
-        for item in waiting:
-            verdict = self._line.next(item.need)
-            if not verdict.starts:
-                told.append((item, verdict))
-            elif len(chosen) < MAX_STARTS - 1:
-                chosen.append(item)
-            else:
-                return [*chosen, item], told
-        return chosen, told
+    def _within_caps(
+        self,
+        session: Session,
+        standing: Standing[Waiting] | None,
+        pulse: rows.Pulse,
+        came: list[Waiting],
+        gone: Collection[int],
+        now: datetime,
+    ) -> tuple[Standing[Waiting] | None, list[Waiting], Moves[Waiting]]:
+        """The standing (None: all is to be decided anew), those that nobody had decided of, and who stands where now."""
+        spent = {owner: each.words(owner) for owner, each in pulse.spent.items()}
+        facts = (dict(pulse.caps), pulse.owned, spent) if pulse.caps else None
+        if standing is not None and not came and not gone and facts == self._capped:
+            return standing, came, Moves([], [], [])
+        if standing is None or self._beside is None or pulse.promised.keys() != self._promised.keys():
+            came = came if standing is None else rows.line(session, now, 0, pulse.promised)
+            standing, self._beside = None, Beside()
+        moves = self._beside.look(pulse.caps, pulse.owned, pulse.spent, came, gone)
+        self._capped = facts
+        if facts is None:  # there are no caps any more
+            self._beside = None
+        return standing, came, moves
+
+    def _turned(self, standing: Standing[Waiting], pulse: rows.Pulse) -> list[Waiting]:
+        """Those of the standing that others make room for now, or don't any more."""
+        if pulse.promised.keys() == self._promised.keys():
+            return []
+        return [item for item in standing if item.behind == (item.number in pulse.promised)]
+
+    def _displace(self, nodes: Sequence[Node] | str, pulse: rows.Pulse) -> Sequence[int]:
+        """The numbers of those that make room for others from now on."""
+        if isinstance(nodes, str) or self._standing is None:
+            return ()
+        self._turns, numbers = self._displacer.look(self._turns, nodes, pulse.running, self._standing.waiting)
+        self.unfinished = bool(numbers)
+        return numbers
+
+
+def _of_room(item: Waiting, verdict: Verdict, pulse: rows.Pulse) -> Verdict:
+    """The same; of one that others make room for, with their names."""
+    names = pulse.promised.get(item.number)
+    if not names:
+        return verdict
+    return verdict._replace(
+        reason=f"waits for {item.need.words}; {' and '.join(names)} {'makes' if len(names) == 1 else 'make'} room for it"
+    )
 
 
 def _key(item: Waiting) -> tuple[int, int]:
     return item.number, item.attempt
-
-
-class _Closed:
-    """The line while nothing is known of the cluster."""
-
-    def __init__(self, reason: str) -> None:
-        self._verdict = Verdict(False, reason)
-
-    def next(self, _mine: Need) -> Verdict:
-        """Nobody starts."""
-        return self._verdict
-
-
-def _facts(nodes: Sequence[Node] | str) -> object:
-    """What of the cluster decides: its free memory changes all the time, and doesn't."""
-    if isinstance(nodes, str):
-        return nodes
-    return tuple((node.id, node.cpus, node.cpus_free, node.gpus, node.gpus_free) for node in nodes)

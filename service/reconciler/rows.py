@@ -3,53 +3,98 @@ what changed since it was read is left as it is, and two that decide at once can
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple, TypeVar
 
-from sqlalchemy import ColumnElement, and_, bindparam, func, insert, select, text, update
+from sqlalchemy import ColumnElement, Text, and_, bindparam, cast, func, insert, literal, select, text, update
 from sqlalchemy.orm import Session
 
+from service.bodies.owners import Caps
+from service.bodies.states import State
 from service.db.session import Database
-from service.db.tables import LEAVING, WAITING, Base, Job, JobChange, Lock
-from service.jobs import store as jobs
-from service.jobs.lifecycle import State, Trigger, advance
-from service.reconciler.admission import Need, Verdict
+from service.db.tables import LEAVING, WAITING, Base, Job, JobChange
+from service.reconciler import displacing, turns
 from service.reconciler.decide import Move, decide_queued
 from service.reconciler.store import due_by
 from service.reconciler.views import view_of
+from service.runs import caps, hours, lines, order
+from service.runs import store as jobs
+from service.runs.hours import Spent
+from service.runs.lifecycle import Trigger, advance
+from service.runs.queue import Verdict
+from service.runs.room import Need
 
 T = TypeVar("T")
 JOBS = Base.metadata.tables["jobs"]
-ADMISSION = "admission"
-ON_RAY = (State.STARTING, State.RUNNING, State.STOPPING)
+COLUMNS = (
+    "place",
+    "number",
+    "state",
+    "attempt",
+    "workers",
+    "worker_cpus",
+    "worker_gpus",
+    "priority",
+    "revision",
+    "owner",
+    "delay",
+)
 CHUNK = 500
 """Rows in one transaction: nobody waits long for it."""
 IN_LINE = text(WAITING)  # as the index has it: no planner proves it from a parameter
 
 
 class Waiting(NamedTuple):
-    """A job in the line."""
+    """A job in the line. They sort as they stand in it: first those that others make room for."""
 
+    behind: bool
+    """Behind these."""
+    place: int
     number: int
     state: str
     attempt: int
     need: Need
+    priority: int
+    revision: int
+    owner: str
+    delay: int
+
+    @property
+    def arrived(self) -> int:
+        """When it was submitted."""
+        return order.arrived(self.place, self.priority, self.delay)
 
 
-Mark = tuple[int, int, int]
-"""By what a line is known: how many are in it, the sum of their numbers and that of their attempts."""
+Mark = tuple[int, int, int, int]
+"""By what a line is known: how many are in it, the sums of their numbers, of their attempts and of what was changed of them."""
 
 
 class Pulse(NamedTuple):
     """By what a reconciler sees whether anything happened since it decided."""
 
     turns: int
-    """How often anyone has started jobs. Read first: who starts some in the meantime makes what is decided void."""
-    active: tuple[Need, ...]
-    """Of the jobs on the cluster, in an order of their own."""
+    """How often anyone has decided. Read first: who does in the meantime makes what is decided void."""
+    running: tuple[displacing.OnCluster, ...]
+    """The jobs on the cluster."""
+    promised: Mapping[int, tuple[str, ...]]
+    """For whom others make room, or made it and wait: by number, those that are still on the cluster."""
+    caps: Mapping[str, Caps]
+    """What owners may have."""
+    spent: Mapping[str, Spent]
+    """Who has used their GPU-hours of the week."""
     mark: Mark | None
     """Of the line up to the last that was decided of; None if it wasn't asked for."""
+
+    @property
+    def active(self) -> tuple[Need, ...]:
+        """What the jobs on the cluster take, in an order of its own."""
+        return tuple(sorted(item.run.need for item in self.running))
+
+    @property
+    def owned(self) -> tuple[tuple[str, Need], ...]:
+        """Whose they are, and what they take, in an order of its own."""
+        return tuple(sorted((item.owner, item.run.need) for item in self.running))
 
 
 def anyone_waits(db: Database) -> bool:
@@ -60,48 +105,57 @@ def anyone_waits(db: Database) -> bool:
 
 def pulse(session: Session, now: datetime, last: int | None) -> Pulse:
     """last: number of the last job that was decided of; None: the line is not counted, which reads all of it."""
-    turns = session.scalar(select(Lock.turns).where(Lock.name == ADMISSION)) or 0
-    needs = session.execute(
-        select(Job.workers, Job.worker_cpus, Job.worker_gpus).where(text("watched"), Job.state.in_(ON_RAY))
-    )
-    active = tuple(sorted(Need(*row) for row in needs))
+    taken = turns.count(session)
+    running = displacing.on_cluster(session)
+    promised = lines.promised(session)
+    known = caps.read(session)
+    spent = hours.spent(session, known, now)
     if last is None:
-        return Pulse(turns, active, None)
-    sums = select(func.count(), func.sum(JOBS.c.number), func.sum(JOBS.c.attempt))
-    count, numbers, attempts = session.execute(sums.where(_in_line(now), JOBS.c.number <= last)).one()
-    return Pulse(turns, active, (int(count), int(numbers or 0), int(attempts or 0)))
+        return Pulse(taken, running, promised, known, spent, None)
+    sums = select(func.count(), *(func.sum(JOBS.c[name]) for name in ("number", "attempt", "revision")))
+    found = session.execute(sums.where(_in_line(now), JOBS.c.number <= last)).one()
+    count, numbers, attempts, revisions = (int(value or 0) for value in found)
+    return Pulse(taken, running, promised, known, spent, (count, numbers, attempts, revisions))
 
 
-def mark(waiting: Sequence[Waiting]) -> Mark:
+def mark(waiting: Iterable[Waiting]) -> Mark:
     """Of those in a line."""
-    return len(waiting), sum(item.number for item in waiting), sum(item.attempt for item in waiting)
+    count = numbers = attempts = revisions = 0
+    for item in waiting:
+        count, numbers = count + 1, numbers + item.number
+        attempts, revisions = attempts + item.attempt, revisions + item.revision
+    return count, numbers, attempts, revisions
 
 
-def line(session: Session, now: datetime, after: int) -> list[Waiting]:
-    """Those that wait and whose pause, after a lost attempt, is over; the earliest first."""
-    columns = (JOBS.c.number, JOBS.c.state, JOBS.c.attempt, JOBS.c.workers, JOBS.c.worker_cpus, JOBS.c.worker_gpus)
-    asked = select(*columns).where(_in_line(now), JOBS.c.number > after)
+def added(before: Mark, came: Mark, left: Mark) -> Mark:
+    """Of a line to which some came, and that some left."""
+    return tuple(a + b - c for a, b, c in zip(before, came, left, strict=True))  # type: ignore[return-value]
+
+
+def line(session: Session, now: datetime, after: int, promised: Collection[int]) -> list[Waiting]:
+    """Those that wait and whose pause, after a lost attempt, is over, in order. after: leave out those up to that number."""
+    asked = select(*(JOBS.c[name] for name in COLUMNS)).where(_in_line(now), JOBS.c.number > after)
     found = session.connection().execute(asked).all()
     return sorted(
-        Waiting(number, state, attempt, Need(workers, cpus, gpus))
-        for number, state, attempt, workers, cpus, gpus in found
+        Waiting(number not in promised, place, number, state, attempt, Need(workers, cpus, gpus), *others)
+        for place, number, state, attempt, workers, cpus, gpus, *others in found
     )
 
 
 def start(
-    db: Database, turns: int, chosen: Sequence[Waiting], owner: str, now: datetime, lease: timedelta
+    db: Database, taken: int, chosen: Sequence[Waiting], owner: str, now: datetime, lease: timedelta
 ) -> list[Job] | None:
-    """Begin the next attempt of these and own them. None if anyone has started jobs since `turns` was read: decide anew.
+    """Begin the next attempt of these and own them. None if anyone has decided since so many turns were taken: decide anew.
 
-    One that was cancelled meanwhile is left out.
+    One that was cancelled or edited meanwhile is left out: it may take more than was decided of.
     """
     with db.begin() as session:
-        turn = update(Lock).where(Lock.name == ADMISSION, Lock.turns == turns).values(turns=turns + 1)
-        if session.execute(turn.returning(Lock.turns)).first() is None:
+        if not turns.take(session, taken):
             return None
         found = []
         for item in chosen:
             same = and_(Job.number == item.number, IN_LINE, Job.desired == "run", Job.attempt == item.attempt)
+            same = and_(same, Job.revision == item.revision)
             job = session.scalar(select(Job).where(same).with_for_update())
             if job is not None:
                 job.attempt += 1
@@ -143,7 +197,7 @@ def leave(db: Database) -> list[int]:
         with db.begin() as session:
             asked = select(Job).where(Job.number.in_(chunk), text(LEAVING)).with_for_update()
             for job in session.scalars(asked):
-                action = decide_queued(view_of(job))
+                action = decide_queued(view_of(job, datetime.now(UTC)))
                 if isinstance(action, Move):
                     jobs.move(session, job, action.trigger, action.reason)
                     gone.append(job.number)
@@ -154,11 +208,15 @@ def _in_line(now: datetime) -> ColumnElement[bool]:
     return and_(IN_LINE, Job.desired == "run", due_by(now))
 
 
+_MADE_ROOM = (
+    literal("paused for ") + JOBS.c.yields_to + ", which has priority " + cast(JOBS.c.yields_priority, Text) + "; "
+)
+_WHY = func.coalesce(_MADE_ROOM, "") + bindparam("why", type_=Text)
 _EXPLAIN = (
     update(JOBS)
     .where(JOBS.c.number == bindparam("of"), JOBS.c.attempt == bindparam("of_attempt"), JOBS.c.state == State.QUEUED)
-    .where(JOBS.c.desired == "run", JOBS.c.reason != bindparam("why"))
-    .values(reason=bindparam("why"), lacks=bindparam("of_which"))
+    .where(JOBS.c.desired == "run", JOBS.c.reason != _WHY)
+    .values(reason=_WHY, lacks=bindparam("of_which"))
 )
 
 

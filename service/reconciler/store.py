@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import ColumnElement, or_, select, text, update
 from sqlalchemy.orm import Session
 
+from service.bodies.states import State
 from service.db.session import Database
 from service.db.tables import Job
 
@@ -82,12 +83,14 @@ def give_up(db: Database, lease: Job, due_at: datetime) -> None:
 
 
 def strays(db: Database, attempts: dict[str, list[int]]) -> set[tuple[str, int]]:
-    """Of these jobs (id → attempts that are on Ray) those attempts whose job has ended or has a newer one."""
+    """Of these jobs (id → attempts that are on Ray) those attempts whose job has ended, is paused or has a newer one."""
     with db.read() as session:
-        rows = session.execute(select(Job.id, Job.finished_at, Job.attempt).where(Job.id.in_(attempts))).all()
+        rows = session.execute(
+            select(Job.id, Job.finished_at, Job.state, Job.attempt).where(Job.id.in_(attempts))
+        ).all()
     return {
         (job_id, attempt)
-        for job_id, finished_at, newest in rows
+        for job_id, finished_at, state, newest in rows
         for attempt in attempts[job_id]
-        if finished_at is not None or attempt < newest
+        if finished_at is not None or state == State.PAUSED or attempt < newest
     }

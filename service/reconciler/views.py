@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Literal, cast
 
+from service.bodies.states import State
 from service.db.tables import Job
-from service.jobs.kinds import kind_of
-from service.jobs.lifecycle import State
 from service.reconciler.decide import View
+from service.runs import limits
+from service.runs.kinds import kind_of
 
 
-def view_of(job: Job) -> View:
+def view_of(job: Job, now: datetime) -> View:
     """What the pure decision needs of the row."""
+    over = limits.over(job, now)
     told = job.outcome if job.outcome and job.outcome["attempt"] == job.attempt else None
     return View(
         state=State(job.state),
@@ -24,4 +27,8 @@ def view_of(job: Job) -> View:
         stop_at=job.stop_at,
         waiting=job.waiting,
         tries=job.tries,
+        spent=job.spent["reason"] if job.spent else "",
+        over=over["reason"] if over else "",
+        yields_to=job.yields_to or "",
+        yields_priority=job.yields_priority,
     )

@@ -10,18 +10,18 @@ from contextlib import contextmanager
 from pydantic import JsonValue, ValidationError
 from starlette.concurrency import run_in_threadpool
 
+from service.bodies.searches import Extension, SearchRequest
 from service.context import Context
 from service.db.session import Database
 from service.elsewhere import Errand
 from service.errors import Invalid, Unavailable
 from service.gateway.ray_jobs import RayUnreachableError
-from service.jobs.draft import MAX_PATH, MAX_TEXT, changed, settled, with_dataset
-from service.jobs.kinds import SEARCH
 from service.plans import preflight
-from service.recipes.catalog import recipe_spec
-from service.reconciler.admission import why_never
-from service.reconciler.growth import grown
-from service.searches.schemas import Extension, SearchRequest
+from service.runs.growth import grown
+from service.runs.kinds import SEARCH
+from service.runs.queue import why_never
+from service.specs.catalog import recipe_spec
+from service.specs.draft import MAX_PATH, MAX_TEXT, changed, settled, with_dataset
 from trainer.search import SearchSpec, parse_search
 from trainer.spec import FieldError, SpecError
 from trainer.spec.errors import short
@@ -58,8 +58,8 @@ def _asked(request: SearchRequest, db: Database) -> SearchSpec:
         raise Invalid(below("search", error.errors), "search") from error
 
 
-async def check_fit(search: SearchSpec, ctx: Context, errand: Errand) -> None:
-    """Raises Invalid if no trial could ever run on this cluster, as far as it answers."""
+async def check_fit(search: SearchSpec, ctx: Context, errand: Errand, base: str = BASE) -> None:
+    """Raises Invalid if no trial could ever run on this cluster, as far as it answers. base: where the request has the base."""
     try:
         nodes = await ctx.elsewhere.ray.run(ctx.ray.nodes, errand=errand)
     except (RayUnreachableError, Unavailable):
@@ -67,30 +67,30 @@ async def check_fit(search: SearchSpec, ctx: Context, errand: Errand) -> None:
     need = SEARCH.need(search.model_dump(mode="json"))
     if nodes and (reason := why_never(grown(nodes, ctx.settings.max_nodes), need)) is not None:
         fix = "lower workers, cpus_per_worker or gpus_per_worker, or add such nodes first"
-        error = FieldError(path=f"{BASE}.resources", message=f"one trial {reason}", fix=fix)
+        error = FieldError(path=f"{base}.resources", message=f"one trial {reason}", fix=fix)
         raise Invalid([error], "search")
-    with _of_base():
+    with _of_base(base):
         await preflight.check(search.base, ctx, errand)
 
 
 def extended(search: SearchSpec, by: Extension) -> SearchSpec:
     """The search with more to do. Raises Invalid if it has not."""
-    samples = search.samples if by.samples is None else by.samples
+    trials = search.trials if by.trials is None else by.trials
     budget = by.budget or search.budget
-    if samples < search.samples:
-        fix = f"more than {search.samples}; trials are ended by POST /v1/searches/{{search}}/trials/{{trial}}/stop"
-        raise Invalid([FieldError(path="samples", message="is less than before", value=str(samples), fix=fix)])
-    if (samples, budget) == (search.samples, search.budget):
-        fix = f"more than {search.samples} samples, or another budget"
-        raise Invalid([FieldError(path="samples", message="is what it had already", value=str(samples), fix=fix)])
+    if trials < search.trials:
+        fix = f"more than {search.trials}; trials are ended by POST /v1/searches/{{search}}/trials/{{trial}}/stop"
+        raise Invalid([FieldError(path="trials", message="is less than before", value=str(trials), fix=fix)])
+    if (trials, budget) == (search.trials, search.budget):
+        fix = f"more than {search.trials} trials, or another budget"
+        raise Invalid([FieldError(path="trials", message="is what it had already", value=str(trials), fix=fix)])
     try:
-        longer = search.replace(samples=samples, budget=budget)
+        longer = search.replace(trials=trials, budget=budget)
     except ValidationError as error:  # what is stored was valid under an older version
         raise Invalid([FieldError(path="search", message=str(error.errors()[0]["msg"]))]) from error
-    if (longer.samples, longer.budget) == (search.samples, search.budget):
-        message = f"is more than the space has: it takes all {search.samples} combinations already"
+    if (longer.trials, longer.budget) == (search.trials, search.budget):
+        message = f"is more than the space has: it takes all {search.trials} combinations already"
         fix = "submit a search over a larger space, or give another budget"
-        raise Invalid([FieldError(path="samples", message=message, value=str(samples), fix=fix)])
+        raise Invalid([FieldError(path="trials", message=message, value=str(trials), fix=fix)])
     return longer
 
 
@@ -118,12 +118,12 @@ def _base(raw: JsonValue, db: Database) -> JsonValue:
 
 
 @contextmanager
-def _of_base() -> Iterator[None]:
+def _of_base(base: str = BASE) -> Iterator[None]:
     """What is refused of the base, with paths of the search."""
     try:
         yield
     except (SpecError, Invalid) as error:
-        raise Invalid(below(BASE, error.errors), "search") from error
+        raise Invalid(below(base, error.errors), "search") from error
 
 
 def _too_much(value: JsonValue, path: str) -> Iterator[FieldError]:

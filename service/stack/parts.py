@@ -104,12 +104,12 @@ def _ray(config: Config, env: dict[str, str]) -> Part:
 
 
 def _mlflow(config: Config, env: dict[str, str]) -> Part:
-    folder, port = config.layout.mlflow, config.ports.mlflow
+    folder, port = config.layout.mlflow.relative_to(config.layout.home), config.ports.mlflow
     command = (
         sys.executable, "-m", "mlflow", "server", "--host", LOOPBACK, "--port", str(port), "--workers", "1",
-        # Relative to home, where it starts, and as a file's URL: MLflow reads `%2F` and `?` in a path as a URL's.
-        "--backend-store-uri", f"sqlite:///{folder.relative_to(config.layout.home)}/mlflow.db",
-        "--serve-artifacts", "--artifacts-destination", (folder / "artifacts").as_uri(),
+        # Relative to home, where it starts: MLflow reads `%2F` and `?` in a path as a URL's, and twice where it deletes artifacts.
+        "--backend-store-uri", f"sqlite:///{folder}/mlflow.db",
+        "--serve-artifacts", "--artifacts-destination", f"{folder}/artifacts",
     )  # fmt: skip
     env |= {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
     url = f"http://{LOOPBACK}:{port}"

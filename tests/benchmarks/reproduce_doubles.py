@@ -51,7 +51,8 @@ class FakeApi:
         raw["data"]["digest"] = "a" * 64
         job = Job(
             id=f"j-{len(self.jobs)}", name=spec.name, state="running", desired="run", attempt=1, reason="",
-            spec=raw, spec_digest="b" * 64, created_at="2026-01-01T00:00:00Z",
+            spec=raw, spec_digest="b" * 64, created_at="2026-01-01T00:00:00Z", started_at=None, finished_at=None,
+            failure=None, progress=None, mlflow_run_id=None, model=None, trial=None,
         )  # fmt: skip
         self.jobs.append(job)
         self.keys[str(idempotency_key)] = job

@@ -31,6 +31,7 @@ ARCHS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ARCHS)
 def test_plain_and_fused_nets_are_one_function_with_one_gradient(name: str) -> None:
     torch.manual_seed(0)
@@ -124,6 +125,7 @@ def summing(world: int) -> Callable[[], object]:
     return lambda: torch.distributed.all_reduce(torch.ones(1))
 
 
+@pytest.mark.long
 def test_steps_take_turns_in_processes_of_their_own_and_the_members_of_a_group_step_together() -> None:
     ways = {"one": [Member(counting, (WARM + 3,), 1)], "two": group(summing, (), 2, 1)}
     times = taking_turns(ways, 3)
@@ -134,6 +136,7 @@ def test_steps_take_turns_in_processes_of_their_own_and_the_members_of_a_group_s
     )
 
 
+@pytest.mark.long
 def test_a_step_that_fails_ends_the_measurement() -> None:
     with pytest.raises(RuntimeError, match=f"'one' failed in turn {WARM + 1}"):
         taking_turns({"one": [Member(counting, (WARM,), 1)]}, 1)

@@ -31,6 +31,7 @@ def test_a_quick_run_draws_both_pictures_of_divergences(tmp_path: Path, monkeypa
     assert all(exact.values())
 
 
+@pytest.mark.long
 def test_a_quick_run_trains_every_method_on_both_mixtures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     report = run(gaussians, [], tmp_path, monkeypatch)
     assert {(row["method"], row["gaussians"]) for row in report["rows"]} == {

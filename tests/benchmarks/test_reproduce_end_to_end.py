@@ -116,6 +116,7 @@ def by_name(figures: Iterator[Figure]) -> dict[str, float]:
     return {figure.name: figure.measured for figure in figures}
 
 
+@pytest.mark.long
 def test_a_finished_training_is_measured_written_and_drawn_the_same_each_time(
     folder: Path, mnist: Splits, tmp_path: Path
 ) -> None:

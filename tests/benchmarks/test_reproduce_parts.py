@@ -1,4 +1,4 @@
-"""The parts of a reproduction: splits, jobs that are found again, specs, results, the README's rows."""
+"""The parts of a reproduction: splits, jobs that are found again, specs, results, the table's rows."""
 
 from __future__ import annotations
 

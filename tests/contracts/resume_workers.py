@@ -42,7 +42,7 @@ def small(recipe: str, workers: int) -> JobSpec:
     changes = [
         "data.url=builtin:digits", "data.lanes=4", "train.batch=16", "train.micro_batch=null", "train.log_steps=2",
         "train.seed=3", f"train.images={10 * 16 * d_steps}", f"objective.d_steps={d_steps}", "checkpoint.every_steps=3",
-        f"resources.workers={workers}", "ema={decay: 0.9}",
+        "checkpoint.keep_last=4",        f"resources.workers={workers}", "ema={decay: 0.9}",
     ]  # fmt: skip
     for name, value in spec.arch.model_dump().items():
         if isinstance(value, int) and ("width" in name or "hidden" in name):
@@ -55,13 +55,15 @@ def small(recipe: str, workers: int) -> JobSpec:
     raise last
 
 
-def train(spec: JobSpec, directory: Path, cache: Path, death: Death | None = None) -> list[dict[str, Any]] | None:
-    """Train in `spec.resources.workers` processes; what each reports, or None if one was killed."""
+def train(
+    spec: JobSpec, directory: Path, cache: Path, death: Death | None = None, pause: int | None = None
+) -> list[dict[str, Any]] | None:
+    """Train in `spec.resources.workers` processes; what each reports, or None if one was killed. `pause`: see `attempt`."""
     world, port, forked = spec.resources.workers, free_port(), context()
     results = forked.Queue()
     workers = [
         forked.Process(
-            target=_worker, args=(results, spec.model_dump_json(), rank, world, port, directory, cache, death)
+            target=_worker, args=(results, spec.model_dump_json(), rank, world, port, directory, cache, death, pause)
         )
         for rank in range(world)
     ]
@@ -95,30 +97,63 @@ class Counter:
         pass
 
 
+class Pause:
+    """Listener that asks for a stop after a step."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def handle(self, event: Event, run: Run) -> None:
+        if isinstance(event, StepDone) and event.step >= self.step:
+            run.request_stop("asked to by the control plane")
+
+    def close(self) -> None:
+        pass
+
+
 def _worker(
-    results: Any, spec_json: str, rank: int, world: int, port: int, directory: Path, cache: Path, death: Death | None
+    results: Any,
+    spec_json: str,
+    rank: int,
+    world: int,
+    port: int,
+    directory: Path,
+    cache: Path,
+    death: Death | None,
+    pause: int | None,
 ) -> None:
     torch.set_num_threads(1)
     if world > 1:
         join_group(rank, world, port)
     spec = JobSpec.model_validate_json(spec_json)
-    distributed = Distributed.create(spec, world=world)
+    mine = death if death and death.rank == rank else None
+    results.put((rank, json.dumps(attempt(spec, directory, cache, mine, pause if rank == 0 else None))))
+    results.close()
+    results.join_thread()
+    if world > 1:
+        torch.distributed.destroy_process_group()
+
+
+def attempt(
+    spec: JobSpec, directory: Path, cache: Path, death: Death | None = None, pause: int | None = None
+) -> dict[str, int]:
+    """Train on from the newest checkpoint, in this process: the step that it went on from, and the steps that it took.
+
+    pause: rank 0 hears after that step that the run shall stop, as from the control plane's answer to its events.
+    """
+    distributed = Distributed.create(spec, world=spec.resources.workers)
     with distributed.main_first():
         dataset = open_dataset(spec, cache_dir=cache)
     state = TrainState.create(spec, distributed)
     restored = restore(state, directory, distributed)
     first = state.clock.step
-    if death is not None and death.rank == rank:
+    if death is not None:
         _arm(death, state)
     counter = Counter()
-    listeners = [Checkpointer(directory, spec, restored.warnings), counter]
+    listeners = [Checkpointer(directory, spec, restored.warnings), counter, *([Pause(pause)] if pause else [])]
     with closing(listeners):
         Loop(spec, state, distributed, dataset, listeners).run()
-    results.put((rank, json.dumps({"first": first, "steps": counter.steps})))
-    results.close()
-    results.join_thread()
-    if world > 1:
-        torch.distributed.destroy_process_group()
+    return {"first": first, "steps": counter.steps}
 
 
 def _arm(death: Death, state: TrainState) -> None:

@@ -25,6 +25,8 @@ from trainer.spec import Adam, Data, JobSpec, Objective, parse_spec
 
 RESOLUTIONS = (8, 16, 28, 32, 64, 128)
 RGB = (28, 32, 64)
+LARGE = (64, 128)
+"""Tried in `make test-long`."""
 WIDTHS = {
     "g_width": 8, "d_width": 8, "g_hidden": 32, "d_hidden": 16, "e_hidden": 32,
     "g_z_hidden": 16, "g_y_hidden": 16, "d_x_hidden": 16, "d_y_hidden": 16,
@@ -58,7 +60,8 @@ def _cases(name: str, resolution: int, channels: int) -> Iterator[Any]:
             arch = small(name, resolution=resolution, channels=channels, classes=classes)
         except ValidationError:
             continue
-        yield pytest.param(arch, id=f"{name}-{resolution}px-{channels}c-{classes}k")
+        marks = [pytest.mark.long] if resolution in LARGE else []
+        yield pytest.param(arch, id=f"{name}-{resolution}px-{channels}c-{classes}k", marks=marks)
 
 
 def make_spec(arch: Arch, **sections: Any) -> JobSpec:
@@ -282,6 +285,7 @@ def test_published_nets_export_with_a_dynamic_batch_and_compute_the_same(arch: A
             torch.testing.assert_close(program(*inputs), net(*inputs), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.long
 @each_small
 @pytest.mark.parametrize("loss", LOSSES)
 def test_no_loss_waits_for_the_device(arch: Arch, loss: Any) -> None:

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```python file=(\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -23,6 +25,7 @@ sys.exit(pytest.main(["-p", "no:cacheprovider", "-p", "no:xdist", "-k", "mlp or 
 """
 
 
+@pytest.mark.long
 def test_the_documented_family_passes_the_contract_tests_and_those_of_the_spec(tmp_path: Path) -> None:
     blocks = dict(BLOCK.findall((ROOT / "docs" / "adding-a-family.md").read_text(encoding="utf-8")))
     assert set(blocks) == {"arch.py", "nets.py", "recipes.py"}

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -19,6 +20,7 @@ from forked import free_port
 
 from service.gateway.fake_ray import FakeRay
 from service.gateway.fake_registry import FakeRegistry
+from service.gateway.notes import Note
 from service.gateway.ray_jobs import (
     HttpRayJobs,
     RayAwayError,
@@ -283,15 +285,49 @@ def test_a_ray_whose_parts_are_away_or_still_start_is_unreachable_not_in_error(
 # -- the registry
 
 
-class RealRegistry(HttpRegistry):
-    """With what only tests and jobs do: adding versions."""
+EXPERIMENT = "contracts"
 
-    def add(self, name: str, tags: dict[str, str] | None = None) -> None:
+
+class RealRegistry(HttpRegistry):
+    """With what only tests and jobs do: adding records and versions."""
+
+    def __init__(self, uri: str) -> None:
+        super().__init__(uri)
+        self.places: dict[str, str] = {}
+
+    def track(self, run_id: str) -> str:
+        """A record of a job."""
+        api = f"{self.uri}/api/2.0"
+        reply = httpx.get(f"{api}/mlflow/experiments/get-by-name", params={"experiment_name": EXPERIMENT})
+        if reply.is_success:
+            experiment = reply.json()["experiment"]["experiment_id"]
+        else:
+            made = httpx.post(f"{api}/mlflow/experiments/create", json={"name": EXPERIMENT})
+            experiment = made.json()["experiment_id"]
+        body = {"experiment_id": experiment, "tags": [{"key": "agon.job_id", "value": run_id}]}
+        body["run_name"] = f"small-{run_id}"
+        info = httpx.post(f"{api}/mlflow/runs/create", json=body).json()["run"]["info"]
+        self.places[info["run_id"]] = info["artifact_uri"]
+        return str(info["run_id"])
+
+    def tags(self, record: str) -> dict[str, str]:
+        """What a record says."""
+        run = self._call("GET", "runs/get", params={"run_id": record})["run"]
+        return {tag["key"]: tag["value"] for tag in run["data"]["tags"]}
+
+    def keep(self, record: str) -> None:
+        """A file of its."""
+        path = urlsplit(self.places[record]).path
+        url = f"{self.uri}/api/2.0/mlflow-artifacts/artifacts{path}/model/file"
+        httpx.put(url, content=b"a model").raise_for_status()
+
+    def add(self, name: str, tags: dict[str, str] | None = None, record: str = "") -> None:
         """Register one more version."""
         api = f"{self.uri}/api/2.0/mlflow"
         httpx.post(f"{api}/registered-models/create", json={"name": name}, trust_env=False)
         pairs = [{"key": key, "value": value} for key, value in (tags or {}).items()]
-        body = {"name": name, "source": f"s3://nowhere/{name}", "tags": pairs}
+        source = f"{self.places[record]}/model" if record else f"s3://nowhere/{name}"
+        body = {"name": name, "source": source, "run_id": record, "tags": pairs}
         reply = httpx.post(f"{api}/model-versions/create", json=body, trust_env=False)
         assert reply.is_success, reply.text
 
@@ -364,9 +400,105 @@ def test_an_unknown_model_is_missing(registry: Registry, model: str) -> None:
 
 
 @both_rays
+def test_records_of_a_run_are_found_by_its_id_and_go_but_for_what_a_version_stands_on(
+    registry: FakeRegistry | RealRegistry, model: str
+) -> None:
+    run = f"s-{secrets.token_hex(6)}"
+    own, trial, published, others = (
+        registry.track(name) for name in (run, f"{run}-t-00000", f"{run}-best-t-00000-9", f"{run}0")
+    )
+    registry.add(model, record=published)
+    assert sorted(registry.records(own, run)) == sorted([own, trial, published])
+    assert registry.records("f" * 32, f"s-{secrets.token_hex(6)}") == []
+    (standing,) = registry.standing_on([own, trial, published])
+    assert (standing.model, standing.version, standing.record) == (model, "1", published)
+    assert registry.standing_on([own, others]) == registry.standing_on([]) == []
+    for record in (trial, own):
+        registry.delete_record(record)
+        registry.delete_record(record)
+    registry.delete_record("f" * 32)
+    assert registry.records(own, run) == [published], "also once its own is gone"
+    assert registry.records(others, f"{run}0") == [others]
+
+
+@both_rays
+def test_a_record_says_what_was_noted_last_and_keeps_what_is_not_a_label(
+    registry: FakeRegistry | RealRegistry,
+) -> None:
+    run = f"j-{secrets.token_hex(6)}"
+    record = registry.track(run)
+    registry.note(record, Note(run, 1, "first", {"team": "vision", "old": "x"}, "why\nnot"))
+    registry.note(record, Note(run, 3, "renamed", {"team": "sound"}, None))
+    told = {name: value for name, value in registry.tags(record).items() if name != "agon.job_id"}
+    known = {"agon.label.team": "sound", "mlflow.note.content": "why\nnot", "agon.noted": "3"}
+    assert told == {**known, "mlflow.runName": f"renamed-{run}"}
+    registry.note(record, Note(run, 2, "late", {"team": "late"}, "late"))
+    assert registry.tags(record)["agon.label.team"] == "sound", "what comes late is older"
+    registry.note(record, Note(run, 4, notes=""))
+    assert "mlflow.note.content" not in registry.tags(record)
+    with pytest.raises(RegistryMissingError):
+        registry.note("f" * 32, Note(run, 5, "nobody"))
+    registry.delete_record(record)
+    with pytest.raises(RegistryMissingError):
+        registry.note(record, Note(run, 6, "nobody"))
+
+
+@both_rays
 def test_a_page_token_of_nobody_is_refused(registry: Registry) -> None:
     with pytest.raises(RegistryRefusedError):
         registry.models(5, "nonsense")
+
+
+@pytest.mark.system
+@pytest.mark.xdist_group("stack")
+def test_artifacts_are_deleted_in_a_store_below_any_path(stack: Stack) -> None:
+    """Home has a space, a % and a question mark in its path; MLflow reads the path of its store as a URL's, and twice."""
+    registry, run = RealRegistry(stack.mlflow), f"j-{secrets.token_hex(6)}"
+    record = registry.track(run)
+    registry.keep(record)
+    store = stack.layout.mlflow / "artifacts"
+    assert list(store.rglob(f"{record}/artifacts/model/file"))
+    registry.delete_record(record)
+    assert list(store.rglob(f"{record}/artifacts/model/file")) == []
+    assert registry.records(record, run) == []
+    registry.close()
+
+
+def test_an_mlflow_that_does_not_delete_artifacts_is_told_and_the_record_stays() -> None:
+    asked: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.method)
+        if request.url.path.endswith("runs/get"):
+            info = {"lifecycle_stage": "active", "artifact_uri": "mlflow-artifacts:/7/a/artifacts"}
+            return httpx.Response(200, json={"run": {"info": info}})
+        return httpx.Response(200, json={"files": [{"path": "model"}]} if request.method == "GET" else {})
+
+    registry = HttpRegistry("http://mlflow")
+    registry._client = httpx.Client(base_url="http://mlflow", transport=httpx.MockTransport(answer))
+    with pytest.raises(RegistryRefusedError, match="did not delete the artifacts of a; delete /7/a/artifacts"):
+        registry.delete_record("a")
+    assert asked == ["GET", "DELETE", "GET"], "it says that it has, and the record isn't deleted"
+
+
+def test_artifacts_go_before_the_record_and_only_where_mlflow_keeps_them() -> None:
+    asked: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(f"{request.method} {request.url.path.removeprefix('/api/2.0/')}")
+        record = request.url.params.get("run_id", "")
+        place = {"a": "mlflow-artifacts:/7/a/artifacts", "b": "s3://bucket/7/b/artifacts"}.get(record, "")
+        info = {"lifecycle_stage": "active", "artifact_uri": place}
+        return httpx.Response(200, json={"run": {"info": info}} if request.url.path.endswith("runs/get") else {})
+
+    registry = HttpRegistry("http://mlflow")
+    registry._client = httpx.Client(base_url="http://mlflow", transport=httpx.MockTransport(answer))
+    for record in "ab":
+        registry.delete_record(record)
+    assert asked == [
+        "GET mlflow/runs/get", "DELETE mlflow-artifacts/artifacts/7/a/artifacts", "GET mlflow-artifacts/artifacts",
+        "POST mlflow/runs/delete", "GET mlflow/runs/get", "POST mlflow/runs/delete",
+    ]  # fmt: skip
 
 
 def test_an_mlflow_that_is_away_is_unreachable_and_its_password_is_not_told() -> None:

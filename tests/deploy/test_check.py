@@ -1,4 +1,4 @@
-"""`make test` runs every part of the check, whichever failed before it, and its end names all that failed."""
+"""`make test` and `make test-long` run every part of the check, whichever failed before it, and the end names all that failed."""
 
 from __future__ import annotations
 
@@ -11,15 +11,19 @@ import pytest
 
 CHECK = Path(__file__).parents[2] / ".ci" / "check.sh"
 LINT = ["ruff check", "ruff format", "types", "import rules"]
-ALL = [*LINT, "fast tests", "system tests"]
+TEST = [*LINT, "fast tests", "system tests"]
+LONG = ["long tests", "properties, ten times the examples", "long system tests"]
 PART = """#!/bin/sh
 case "$(basename "$0") $*" in
   "ruff check"*) part="ruff check" ;;
   "ruff format"*) part="ruff format" ;;
   mypy*) part="types" ;;
   lint-imports*) part="import rules" ;;
-  *"not system"*) part="fast tests" ;;
-  pytest*"-m system"*) part="system tests" ;;
+  *"-m not system and not long") part="fast tests" ;;
+  *"-m system and not long") part="system tests" ;;
+  *"-m long and not system") part="long tests" ;;
+  *"-m hypothesis and not system") part="properties, ten times the examples" ;;
+  *"-m long and system") part="long system tests" ;;
 esac
 echo "$part" >> "$RAN"
 [ "$part" != "$INTERRUPTED" ] || kill -INT "$PPID"
@@ -47,23 +51,23 @@ def check(tmp_path):
     return run
 
 
-@pytest.mark.parametrize(("what", "parts"), [("all", ALL), ("lint", LINT)])
+@pytest.mark.parametrize(("what", "parts"), [("test", TEST), ("long", LONG), ("lint", LINT)])
 def test_all_parts_run_in_their_order_and_the_end_says_that_all_passed(check, what, parts):
     found, ran = check(what)
     assert (found.returncode, ran) == (0, parts)
     assert "all passed" in found.stdout.splitlines()[-1]
 
 
-@pytest.mark.parametrize("failing", [["fast tests"], ["system tests"], ["types", "fast tests"], ALL])
+@pytest.mark.parametrize("failing", [["fast tests"], ["system tests"], ["types", "fast tests"], TEST])
 def test_what_fails_hides_no_later_part_and_is_named_at_the_end(check, failing):
-    found, ran = check("all", *failing)
-    assert (found.returncode, ran) == (1, ALL)
+    found, ran = check("test", *failing)
+    assert (found.returncode, ran) == (1, TEST)
     assert f"FAILED: {', '.join(failing)}" in found.stderr.splitlines()[-1]
     assert "all passed" not in found.stdout
 
 
 def test_an_interrupt_ends_the_check_and_not_only_the_part_that_runs(check):
-    found, ran = check("all", interrupted="fast tests")
+    found, ran = check("test", interrupted="fast tests")
     assert found.returncode in (130, -signal.SIGINT)
-    assert ran == ALL[:5]
+    assert ran == TEST[:5]
     assert "all passed" not in found.stdout

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -102,20 +102,48 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """`make test` asks SQLite everything, and PostgreSQL what depends on how a database locks, orders and plans; the rest of
+    PostgreSQL's follows in `make test-long`."""
+    for item in items:
+        database = getattr(item, "callspec", None) and item.callspec.params.get("database_url")  # type: ignore[attr-defined]
+        if database == "postgres" and item.get_closest_marker("databases") is None:
+            item.add_marker(pytest.mark.long)
+
+
+@pytest.fixture(scope="session")
+def postgres_database(postgres_server: str) -> str:
+    """URL of a migrated PostgreSQL database for all tests, one after the other."""
+    url = Settings(database_url=postgres_server).database_url
+    database = Database(url)
+    upgrade(database)
+    database.close()
+    return url
+
+
+@pytest.fixture(scope="session")
+def empty_postgres(postgres_database: str) -> Callable[[], str]:
+    """Takes all rows out of that database, that others have left there; returns its URL."""
+
+    def empty() -> str:
+        database = Database(postgres_database)
+        with database.begin() as session:
+            names = ", ".join(name for name in Base.metadata.tables if name != "locks")
+            session.execute(text(f"TRUNCATE {names} RESTART IDENTITY"))
+        database.close()
+        return postgres_database
+
+    return empty
+
+
 @pytest.fixture(params=["sqlite", "postgres"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """An empty, migrated database of each kind."""
     if request.param == "sqlite":
         shutil.copy(request.getfixturevalue("sqlite_template"), tmp_path / "agon.db")
         return f"sqlite:///{tmp_path / 'agon.db'}"
-    url = Settings(database_url=request.getfixturevalue("postgres_server")).database_url
-    database = Database(url)
-    upgrade(database)
-    with database.begin() as session:
-        names = ", ".join(name for name in Base.metadata.tables if name != "locks")
-        session.execute(text(f"TRUNCATE {names} RESTART IDENTITY"))
-    database.close()
-    return url
+    return str(request.getfixturevalue("empty_postgres")())
 
 
 @pytest.fixture
@@ -129,6 +157,7 @@ def settings(database_url: str, tmp_path: Path) -> Settings:
         reconciler=False,
         stop_grace_seconds=60,
         api_url="http://127.0.0.1:1",
+        disk_low=0,
     )
 
 

@@ -18,7 +18,7 @@ import pytest
 
 from trainer.families.table import recipes
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.system, pytest.mark.long, pytest.mark.timeout(400)]
 MARK = "AGON_TEST_MARK"
 
 
@@ -57,7 +57,6 @@ def _ended_cleanly(child: subprocess.Popen[bytes], mark: str, log: Path) -> None
     assert _marked(mark) == []
 
 
-@pytest.mark.slow
 def test_the_demo_ends_with_a_champion_and_its_picture_and_leaves_nothing(mark: str, tmp_path: Path) -> None:
     log, picture = tmp_path / "log", tmp_path / "demo" / "samples.png"
     child = _start(mark, tmp_path / "demo", log, images=1280)

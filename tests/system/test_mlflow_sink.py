@@ -1,4 +1,4 @@
-"""The job's MLflow run on a real server that is killed in the middle: every metric once per step, nothing lost."""
+"""The job's MLflow run on a real server, also one that is killed in the middle: every metric once per step, nothing lost."""
 
 import os
 import signal
@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+from embedded import Stack
 
 from trainer import tracking
 from trainer.families.table import recipes
@@ -23,6 +24,7 @@ from trainer.sinks.spool import Spool, SpoolReader, write_cursor
 from trainer.wire import EventKind, FailureKind, JobFile
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
+ON_THE_STACK = pytest.mark.xdist_group("stack")
 
 
 class Server:
@@ -83,10 +85,10 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
 
 
-def job(server: Server, folder: Path, name: str) -> JobFile:
+def job(url: str, folder: Path, name: str) -> JobFile:
     spec = recipes()["gan-digits"]()
     folder.mkdir(exist_ok=True)
-    return JobFile(job_id=name, attempt=1, spec=spec, job_dir=str(folder), cache_dir=str(folder), mlflow_uri=server.url)
+    return JobFile(job_id=name, attempt=1, spec=spec, job_dir=str(folder), cache_dir=str(folder), mlflow_uri=url)
 
 
 def progress(spool: Spool, step: int) -> None:
@@ -94,11 +96,12 @@ def progress(spool: Spool, step: int) -> None:
     spool.append(1, EventKind.PROGRESS, step=step, images=64 * step, data=data)
 
 
+@pytest.mark.long
 def test_every_metric_is_there_once_though_the_server_was_killed_and_batches_were_sent_twice(
     server: Server, tmp_path: Path
 ) -> None:
     folder = tmp_path / "j1"
-    this = job(server, folder, "j1")
+    this = job(server.url, folder, "j1")
     (folder / "spec.yaml").write_text("name: j1\n")
     spool = Spool(folder)
     spool.append(1, EventKind.STARTED)
@@ -150,10 +153,11 @@ def test_every_metric_is_there_once_though_the_server_was_killed_and_batches_wer
     spool.close()
 
 
-def test_a_job_has_one_run_over_all_attempts_and_its_status_is_the_last_one(server: Server, tmp_path: Path) -> None:
+@ON_THE_STACK
+def test_a_job_has_one_run_over_all_attempts_and_its_status_is_the_last_one(stack: Stack, tmp_path: Path) -> None:
     folder = tmp_path / "j2"
-    this = job(server, folder, "j2")
-    client = tracking.client(server.url)
+    this = job(stack.mlflow, folder, "j2")
+    client = tracking.client(stack.mlflow)
     statuses = []
     ends = [
         (EventKind.FAILED, {"kind": FailureKind.WORKER_LOST, "reason": "worker 1 was lost"}),
@@ -176,15 +180,16 @@ def test_a_job_has_one_run_over_all_attempts_and_its_status_is_the_last_one(serv
     assert client.get_run(tracking.run_id(this)).data.tags["agon.failure"] == "worker-lost: worker 1 was lost"
 
 
-def test_a_run_that_was_deleted_is_left_alone(server: Server, tmp_path: Path) -> None:
+@ON_THE_STACK
+def test_a_run_that_was_deleted_is_left_alone(stack: Stack, tmp_path: Path) -> None:
     folder = tmp_path / "j3"
-    this = job(server, folder, "j3")
+    this = job(stack.mlflow, folder, "j3")
     spool = Spool(folder)
     spool.append(1, EventKind.STARTED)
     sink = MlflowSink(spool, this)
     sink.start()
     wait(lambda: sink.acked >= 1, "run")
-    tracking.client(server.url).delete_run(tracking.run_id(this))
+    tracking.client(stack.mlflow).delete_run(tracking.run_id(this))
     progress(spool, 1)
     wait(lambda: sink.refused, "end")
     assert "MLflow refused" in sink.complaints.get_nowait()

@@ -19,7 +19,7 @@ from test_ray_train import Run, title
 from trainer.launch.leave import WORKER
 from trainer.wire import EventKind
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(300), pytest.mark.xdist_group("nodes")]
+pytestmark = [pytest.mark.system, pytest.mark.long, pytest.mark.timeout(300), pytest.mark.xdist_group("nodes")]
 
 HEAD = """
 import json, sys

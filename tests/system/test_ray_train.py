@@ -22,7 +22,7 @@ from trainer.sinks.spool import SpoolReader
 from trainer.spec import with_overrides
 from trainer.wire import EventKind, JobFile, WireEvent
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(300), pytest.mark.xdist_group("stack")]
+pytestmark = [pytest.mark.system, pytest.mark.long, pytest.mark.timeout(300), pytest.mark.xdist_group("stack")]
 
 TINY = [
     "arch.g_hidden=32", "arch.d_hidden=32", "train.batch=16", "train.images=1600", "train.log_steps=5",

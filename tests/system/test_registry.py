@@ -32,7 +32,7 @@ from trainer.report.__main__ import app as report
 from trainer.spec import Publish
 from trainer.wire import JobFile
 
-pytestmark = [pytest.mark.system, pytest.mark.slow, pytest.mark.xdist_group("stack")]
+pytestmark = [pytest.mark.system, pytest.mark.xdist_group("stack")]
 
 ISOLATED = """
 import hashlib, json, sys
@@ -164,6 +164,7 @@ def test_a_version_says_what_it_is_and_where_it_is_from(submit, mlflow_url):
     assert version.description.startswith("# digits")
 
 
+@pytest.mark.long
 def test_another_program_loads_by_alias_without_the_project_and_without_pickle(submit, trained, mlflow_url, tmp_path):
     submit("job-load", 20.0, "loaded")
     environment = {
@@ -209,6 +210,7 @@ def test_pull_verifies_and_sample_draws_from_the_registry(submit, mlflow_url, tm
     assert not (tmp_path / "nobody").exists()
 
 
+@pytest.mark.long
 def test_a_registered_models_report_is_made_by_name_alias_and_version_and_opens_offline(
     submit, mlflow_url, tmp_path, monkeypatch
 ):

@@ -131,6 +131,7 @@ print(json.dumps(left))
 class TestOnOneNode:
     pytestmark = STACK
 
+    @pytest.mark.long
     def test_a_short_search_over_rest_finds_a_good_learning_rate_registers_its_model_and_frees_all_it_held(
         self, cluster: Cluster, tmp_path: Path
     ) -> None:
@@ -139,7 +140,7 @@ class TestOnOneNode:
         base = {**BASE, "publish.model": "searched"}
         asked = client.search(
             {"name": "lr", "base": {"recipe": "gan-digits", "set": base}, "space": LR, "algorithm": "asha+optuna",
-             "samples": 8, "max_concurrent": 2, "evaluations": 4, "smooth": 1, "asha": {"grace": 0.25}}
+             "trials": 8, "max_concurrent": 2, "evaluations": 4, "smooth": 1, "asha": {"grace": 0.25}}
         )  # fmt: skip
         folder = cluster.stack.layout.home / "jobs" / asked.id
         wait(lambda: any(trial.results for trial in client.every_trial(asked.id)), 120, "an evaluation")
@@ -183,12 +184,13 @@ class TestOnOneNode:
         assert version.tags["agon.trial"] == f"{search.id}/{best.id}"
         assert search.model.name == "searched"
 
+    @pytest.mark.long
     def test_one_trial_is_stopped_keeps_its_score_and_is_not_trained_again(self, cluster: Cluster) -> None:
         client = cluster.stack.client()
         base = {**BASE, "train.images": 10_000_000, "evaluation.every_steps": 100}
         asked = client.search(
             {"name": "stop", "base": {"recipe": "gan-digits", "set": base}, "space": LR, "algorithm": "random",
-             "samples": 3, "max_concurrent": 1}
+             "trials": 3, "max_concurrent": 1}
         )  # fmt: skip
         wait(lambda: any(trial.results for trial in client.every_trial(asked.id)), 120, "an evaluation")
         client.stop_trial(asked.id, "t-00000")
@@ -203,10 +205,11 @@ class TestOnOneNode:
         assert client.trial(asked.id, "t-00000") == stopped
         assert left_behind(cluster) == []
 
+    @pytest.mark.long
     def test_killed_paused_and_extended_it_ends_as_if_nothing_had_happened(
         self, cluster: Cluster, tmp_path: Path
     ) -> None:
-        search = Search(cluster, tmp_path / "disturbed", SMALL, algorithm="random", samples=3)
+        search = Search(cluster, tmp_path / "disturbed", SMALL, algorithm="random", trials=3)
         search.start()
         wait(lambda: any(len(trial.results) >= 2 for trial in search.trials()), 120, "a second evaluation")
         search.process.send_signal(signal.SIGKILL)
@@ -219,7 +222,7 @@ class TestOnOneNode:
         assert search.events(EventKind.FINISHED)[-1].data == {"outcome": "stopped"}
         assert not all(state.ended for state in search.states())
         done = [trial for trial in search.trials() if trial.state.ended]
-        search.start(samples=4)
+        search.start(trials=4)
         search.ok()
         trials = search.trials()
         assert [trial.number for trial in trials] == [0, 1, 2, 3]
@@ -232,10 +235,11 @@ class TestOnOneNode:
         assert trials_alone_have_these_weights(search, trials[0])
         assert left_behind(cluster) == []
 
+    @pytest.mark.long
     def test_a_spent_budget_ends_the_search_and_what_ran_keeps_its_score(
         self, cluster: Cluster, tmp_path: Path
     ) -> None:
-        search = Search(cluster, tmp_path / "budget", SMALL, algorithm="random", samples=6, budget={"images": 4000})
+        search = Search(cluster, tmp_path / "budget", SMALL, algorithm="random", trials=6, budget={"images": 4000})
         search.start()
         search.ok()
         trials = search.trials()
@@ -248,13 +252,14 @@ class TestOnOneNode:
         assert all(trial.reason == "the search's budget of 4,000 images is spent" for trial in stopped)
         assert any(trial.score is not None for trial in stopped)
 
+    @pytest.mark.long
     def test_members_of_a_population_with_two_workers_each_take_over_the_best(
         self, cluster: Cluster, tmp_path: Path
     ) -> None:
         two = {**SMALL, "resources.workers": 2, "resources.cpus_per_worker": 0.5}
         # The second one's rate is 180 times the first one's, and better by far: the first takes over the second.
         search = Search(
-            cluster, tmp_path / "pbt", two, algorithm="pbt", samples=2, seed=5, pbt={"every": 0.25, "quantile": 0.5}
+            cluster, tmp_path / "pbt", two, algorithm="pbt", trials=2, seed=5, pbt={"every": 0.25, "quantile": 0.5}
         )
         search.start()
         search.ok()
@@ -300,6 +305,7 @@ def trials_alone_have_these_weights(search: Search, trial: TrialRecord) -> bool:
     return all(torch.equal(tensors[key], others[key]) for key in others)
 
 
+@pytest.mark.long
 @pytest.mark.system
 @pytest.mark.timeout(300)
 @pytest.mark.xdist_group("nodes")
@@ -313,7 +319,7 @@ def test_a_node_lost_in_the_middle_costs_a_trial_at_most_the_steps_since_its_eva
         tmp_path / "search",
         {**SMALL, "train.images": 12_800, "retry.worker_failures": 2},
         algorithm="random",
-        samples=2,
+        trials=2,
     )
     search.start()
     wait(

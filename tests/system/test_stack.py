@@ -1,4 +1,4 @@
-"""The user's path on a real stack, in the order of this file: the last test stops the stack that all system tests share."""
+"""The user's path on a real stack, in the order of this file; the last test stops the stack, after those of all other files."""
 
 from __future__ import annotations
 
@@ -85,11 +85,10 @@ def test_from_a_request_to_a_pulled_model_and_the_api_may_die_meanwhile(stack: S
     """The main path: REST, Ray Jobs, 2 DDP workers, shards, MLflow, registry, pull. The API is killed in the middle."""
     shards = stack.layout.home / "data" / "digits"
     stack.agon("data", "pack", "builtin:digits", str(shards), "--resolution", "16")
-    stack.agon("data", "check", str(shards))
     with stack.client() as client:
         overrides = TINY | {
             "data.url": str(shards),
-            "train.images": 16 * 600,
+            "train.images": 16 * 300,
             "publish": {"model": "tiny", "metric": "kid"},
         }
         job = client.submit(recipe="dcgan-digits", set=overrides | {"resources.workers": 2})
@@ -109,7 +108,7 @@ def test_from_a_request_to_a_pulled_model_and_the_api_may_die_meanwhile(stack: S
         assert ended.state == "succeeded", client.logs(job.id, tail=40)
         assert ended.attempt == 1, "the job never noticed"
         assert ended.progress is not None
-        assert ended.progress.images >= 16 * 600
+        assert ended.progress.images >= 16 * 300
         numbers = [int(event.id) for event in seen if event.kind != "state"]
         assert numbers == list(range(1, len(numbers) + 1)), "no event is lost or told twice"
         assert ended.model is not None
@@ -117,15 +116,13 @@ def test_from_a_request_to_a_pulled_model_and_the_api_may_die_meanwhile(stack: S
         assert client.model("tiny").aliases["champion"] == "1"
         assert client.samples(job.id).startswith(b"\x89PNG")
         assert client.logs(job.id)
-    out, grid, again = tmp_path / "model", tmp_path / "grid.png", tmp_path / "again.png"
+    out, grid = tmp_path / "model", tmp_path / "grid.png"
     stack.agon("pull", "tiny@champion", str(out))
-    for picture in (grid, again):
-        stack.agon("sample", str(out), "-n", "20", "--labels", "balanced", "--seed", "3", "--out", str(picture))
-    first = np.asarray(Image.open(grid))
-    assert np.array_equal(first, np.asarray(Image.open(again))), "same seed, same images"
-    assert first.std() > 0
+    stack.agon("sample", str(out), "-n", "20", "--labels", "balanced", "--seed", "3", "--out", str(grid))
+    assert np.asarray(Image.open(grid)).std() > 0
 
 
+@pytest.mark.long
 def test_what_cant_fit_the_machine_is_refused_with_the_micro_batch_that_would(stack: Stack) -> None:
     too_large = TINY | {"train.batch": 1_048_576, "data.lanes": 1, "resources.workers": 1}
     with stack.client() as client:
@@ -151,6 +148,7 @@ def test_what_cant_fit_the_machine_is_refused_with_the_micro_batch_that_would(st
         client.wait(fits.id)
 
 
+@pytest.mark.long
 def test_cancel_saves_a_checkpoint_and_frees_the_cluster_and_retry_goes_on_from_it(stack: Stack) -> None:
     with stack.client() as client:
         job = client.submit(recipe="dcgan-digits", set=ENDLESS)
@@ -176,6 +174,37 @@ def test_cancel_saves_a_checkpoint_and_frees_the_cluster_and_retry_goes_on_from_
         assert "HTTP Request" not in first + second
 
 
+@pytest.mark.long
+def test_pause_frees_the_cluster_and_resume_goes_on_from_where_it_was(stack: Stack) -> None:
+    with stack.client() as client:
+        job = client.submit(recipe="dcgan-digits", set=ENDLESS | {"resources.workers": 2})
+        _until(client, job.id, _training)
+        stack.agon("pause", job.id)
+        stack.agon("watch", job.id, code=1)
+        paused = client.job(job.id)
+        assert (paused.state, paused.attempt, paused.reason) == ("paused", 1, "paused")
+        assert client.pause(job.id) == paused, "asked again, nothing changes"
+        folder = stack.layout.home / "jobs" / job.id / "checkpoints"
+        saved = max(path.parent.name for path in folder.glob("step-*/manifest.json"))
+        assert not [p for p in members(stack.record.stack_id) if "trainer.launch.driver" in " ".join(p.cmdline())]
+        end = time.monotonic() + 60
+        while (cpus := client.cluster().cpus).free < cpus.total:
+            assert time.monotonic() < end, f"{cpus.free} of {cpus.total} CPUs are free"
+            time.sleep(0.3)
+        other = client.submit(recipe="dcgan-digits", set=ENDLESS | {"resources.workers": 2})
+        _until(client, other.id, lambda found: found.state == "running")
+        client.cancel(other.id)
+        client.wait(other.id)
+        stack.agon("resume", job.id)
+        _until(client, job.id, lambda found: found.attempt == 2 and _training(found))
+        client.cancel(job.id)
+        assert client.wait(job.id).state == "cancelled"
+        starts = [event.data["resumed_from"] for event in client.events(job.id) if event.kind == "started"]
+        assert starts == [None, int(saved.removeprefix("step-"))]
+
+
+@pytest.mark.long
+@pytest.mark.stops_the_stack
 def test_down_in_the_middle_of_a_job_leaves_no_process(stack: Stack) -> None:
     record = stack.record
     with stack.client() as client:

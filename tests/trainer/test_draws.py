@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from properties import examples
 from scipy import stats
 
 from trainer import draws
@@ -15,7 +16,7 @@ UNIFORM = {"distribution": "uniform", "dim": 6, "low": -2.0, "high": 1.0}
 CODES = [{"kind": "categorical", "size": 3}, {"kind": "continuous", "size": 1}]
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(
     seed=st.integers(-(2**70), 2**70),
     first=st.sampled_from([0, 1, 5, 1000, 2**40, 2**80]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,7 +13,9 @@ from typing import Any, NoReturn
 import torch
 
 from trainer.checkpoint.files import step_path, steps, write
-from trainer.checkpoint.keep import Best, improves, metric_of, to_remove
+from trainer.checkpoint.keep import Best, metric_of, ranked
+from trainer.checkpoint.manifest import META
+from trainer.checkpoint.room import Room
 from trainer.checkpoint.snapshot import Snapshot, Snapshots
 from trainer.engine.events import (
     CheckpointWritten,
@@ -26,6 +29,7 @@ from trainer.engine.events import (
     Warned,
 )
 from trainer.errors import classify, heard
+from trainer.retention import superseded
 from trainer.spec import JobSpec
 from trainer.wire import FailureKind
 
@@ -57,6 +61,8 @@ class Checkpointer:
         self._pending: Pending | None = None
         self._saved: int | None = None
         self._best: Best | None = None
+        self._shown: dict[int, int] = {}
+        self._room, self._short = Room(), ""
 
     def handle(self, event: Event, run: Run) -> None:
         """Save when due, report at ticks, mark the best when its score is known."""
@@ -79,7 +85,8 @@ class Checkpointer:
     def _start(self, event: RunStarted, run: Run) -> None:
         self._saved = event.step if event.resumed else None
         best = Best.read(self._directory)
-        self._best = best if best and step_path(self._directory, best.step).is_dir() else None
+        here = set(steps(self._directory))
+        self._best = best.without([step for step in best.steps if step not in here]) if best else None
         for warning in self._warnings:
             run.emit(Warned(event.step, event.images, warning))
 
@@ -98,6 +105,7 @@ class Checkpointer:
         snapshot.check_finite(since, step)
         path = write(self._directory, step, snapshot.tensors, meta)
         self._prune()
+        self._short = self._room.short(path)
         return path
 
     def _settle(self, run: Run, *, wait: bool) -> None:
@@ -113,6 +121,8 @@ class Checkpointer:
         if status == DONE:
             path = step_path(self._directory, pending.step)
             run.emit(CheckpointWritten(pending.step, pending.images, path))
+            if self._short:
+                run.emit(Warned(pending.step, pending.images, self._short))
             return
         self._raise(pending, run)
 
@@ -123,23 +133,35 @@ class Checkpointer:
         raise error or heard(FailureKind(kind), f"worker 0: {reason}")
 
     def _score(self, event: Scored, run: Run) -> None:
-        """Keep the checkpoint of the scored step if it is the best. Saves one if that step had none."""
-        if self._metric is None or not self._spec.checkpoint.keep_best:
+        """Keep the checkpoint of the scored step if it is among the best. Saves one if that step had none."""
+        value = event.scores.get(self._metric) if self._metric is not None else None
+        if self._metric is None or value is None:
             return
-        value = event.scores.get(self._metric)
-        if value is None or not improves(self._best, self._metric, value):
+        best = ranked(self._best, self._metric, event.step, value, self._spec.checkpoint.keep.best)
+        if best is None:
             return
         self._save(event, run)
         self._settle(run, wait=True)
-        self._best = Best(step=event.step, metric=self._metric, value=value)
+        self._best = best
         if run.distributed.is_main:
             self._best.write(self._directory)
             self._prune()
 
     def _prune(self) -> None:
-        best = self._best.step if self._best else None
-        for step in to_remove(steps(self._directory), self._spec.checkpoint.keep_last, best):
+        keep = self._spec.checkpoint.keep
+        saved = {step: self._images(step) if keep.every_images else None for step in steps(self._directory)}
+        for step in superseded(saved, self._best.steps if self._best else (), keep):
             shutil.rmtree(step_path(self._directory, step), ignore_errors=True)
+
+    def _images(self, step: int) -> int | None:
+        """Images shown at the checkpoint of a step, from its file the first time."""
+        if step not in self._shown:
+            try:
+                meta = json.loads((step_path(self._directory, step) / META).read_bytes())
+                self._shown[step] = int(meta["clock"]["images"])
+            except (OSError, ValueError, LookupError, TypeError):
+                return None  # damaged
+        return self._shown[step]
 
 
 def _status(future: Future[Path] | None, wait: bool) -> int:

@@ -97,8 +97,8 @@ def set_aside(directory: Path, record: RollBacks) -> None:
         return
     sick = {step: count for step in steps(directory) if (count := _undone(directory, record, step)) is not None}
     best = Best.read(directory)
-    if best is not None and best.step in sick:
-        (directory / BEST_FILE).unlink()
+    if best is not None and (left := best.without(sick)) != best:
+        left.write(directory) if left is not None else (directory / BEST_FILE).unlink()
     for step, count in sick.items():
         path = step_path(directory, step)
         kept = path.with_name(f"{SICK}{count}-{path.name}")

@@ -129,14 +129,16 @@ def bring_command(
     preferred: Annotated[int, typer.Option(help="The spec's resolution.")],
     resolution: Annotated[int | None, typer.Option(help="The one that a person gave.")] = None,
     channels: Annotated[int | None, typer.Option(help="Those that a person gave.")] = None,
+    alone: Annotated[bool, typer.Option("--alone", help="For no spec: say options of the packing.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
 ) -> None:
-    """What `agon submit --data` runs: pack SOURCE below ROOT unless that was done, and print what there is as JSON."""
+    """What `agon submit --data` and `agon datasets add` run: pack SOURCE below ROOT unless that was done, and print what there is as JSON."""
     wanted = Wanted(
         tuple(map(int, sizes.split(","))),
         preferred,
         resolution,
         None if channels is None else 1 if channels == 1 else 3,
+        "--resolution N" if alone else "--set arch.resolution=N",
     )
     with _progress("packing", quiet) as bar:
         task = bar.add_task("packing", total=None)
@@ -144,7 +146,7 @@ def bring_command(
             found = bring(
                 source, root, wanted,
                 lambda done, total: bar.update(task, completed=done, total=total),
-                lambda packed: show(_for_submit(packed), talk),
+                lambda packed: show(packed if alone else _for_submit(packed), talk),
             )  # fmt: skip
         except (BadDataError, DataAwayError) as error:
             bar.stop()

@@ -59,6 +59,8 @@ class Wanted:
     preferred: int
     resolution: int | None = None
     channels: Literal[1, 3] | None = None
+    option: str = "--set arch.resolution=N"
+    """How a person gives the resolution."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,7 @@ def choose(sides: Sequence[int], wanted: Wanted) -> tuple[int, str]:
     else:
         chosen, why = max(fitting), "the largest that enlarges few"
     seen = f"{least} px" if least == most else f"{least} to {most} px"
-    others = f"--set arch.resolution=N for another: {', '.join(map(str, wanted.sizes))}"
+    others = f"{wanted.option} for another: {', '.join(map(str, wanted.sizes))}"
     return chosen, f"images of {seen} become {chosen} px, {why} ({others})"
 
 

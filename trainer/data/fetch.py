@@ -57,7 +57,7 @@ PATIENT = Patience()
 
 
 def read_file(location: Location, name: str, limit: int, patience: Patience = PATIENT) -> bytes:
-    """The whole of a small file, after retries where they may help.
+    """The whole of a small file, after as many tries as may help.
 
     Raises DataAwayError if it can't be reached, BadDataError if it is missing, forbidden or over `limit` bytes.
     """

@@ -70,7 +70,7 @@ class ShardStore:
 
     def open(self, number: int) -> OpenShard:
         """The shard. Raises BadDataError, with its name, if it is missing or forbidden, or stays truncated or altered after
-        retries; DataAwayError if whoever has it stays away, which is not held against it."""
+        some tries; DataAwayError if whoever has it stays away, which is not held against it."""
         with self._guard:
             if (shard := self._open.get(number)) is not None:
                 self._open.move_to_end(number)

@@ -5,7 +5,7 @@ return fast and must not synchronise with the device on `StepDone`. Collective w
 event, because every rank sees the same events in the same order. An exception from `handle` ends the run.
 
     RunStarted · ([Tick] · StepDone)* · RunFinished            listeners may emit in between:
-    SamplesDrawn · CheckpointWritten · Scored · Published · ReportWritten · Observed · Warned
+    SamplesDrawn · CheckpointWritten · Scored · Published · ReportWritten · Observed · Warned · LimitReached
 
 After a roll back the same process begins again: RolledBack · RunStarted(resumed) · …
 """
@@ -112,6 +112,14 @@ class Warned(Event):
     """Something a person should know that does not end the run (a skipped shard, MLflow away)."""
 
     message: str
+
+
+@dataclass(frozen=True)
+class LimitReached(Event):
+    """The run ends itself by a limit of its spec; the stop is asked for beside it."""
+
+    limit: str
+    reason: str
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What a training takes from its data before the first step."""
+"""What a training takes before the first step: from its data, and from another training's nets if it begins with these."""
 
 from __future__ import annotations
 
@@ -21,14 +21,28 @@ CHUNK = 512
 
 
 def prepare(state: TrainState, dataset: Dataset, distributed: Distributed) -> None:
-    """Let the family finish its initial weights (`Family.prepare`); the moving averages start from the result.
+    """Let the family finish its initial weights (`Family.prepare`); what is given takes their place; the moving averages start
+    from the result, those that aren't given themselves.
 
     Only for a state before its first step. All ranks call it, and their nets stay equal.
     """
     nets = {name: player.net for name, player in state.players.items()}
     state.family.prepare(state.spec.arch, nets, lambda: mean_image(dataset, distributed))
+    _take(state, "net/")
     for name, average in state.averages.items():
         averaging.update(average, nets[name], 0.0)
+    _take(state, "ema/")
+    if state.given:
+        distributed.assert_same(nets, "after they took another training's weights")
+        state.given = {}
+
+
+@torch.no_grad()
+def _take(state: TrainState, prefix: str) -> None:
+    tensors = state.tensors() if state.given else {}
+    for name, value in state.given.items():
+        if name.startswith(prefix):
+            tensors[name].copy_(value)
 
 
 def mean_image(dataset: Dataset, distributed: Distributed) -> Tensor:

@@ -53,6 +53,8 @@ class TrainState:
     """Players, moving average, clock, and `extras`: JSON that listeners or sentinels want to find again by name.
 
     correction: what roll backs have changed. It is not restored from a checkpoint, which may be older than they are.
+    given: tensors of nets and averages, by their names in `tensors`, that a training begins with in place of its own initial
+    ones; `engine.prepare` takes them.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class TrainState:
         self.clock = clock
         self.correction = correction
         self.extras: dict[str, JSON] = {}
+        self.given: dict[str, Tensor] = {}
 
     @classmethod
     def create(cls, spec: JobSpec, distributed: Distributed, correction: Correction = NO_CORRECTION) -> TrainState:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ray.train.backend import Backend, BackendConfig
 
+from trainer.launch import log
 from trainer.launch.preempt import catch_sigterm
 
 if TYPE_CHECKING:
@@ -24,7 +25,11 @@ COLLECTIVE_TIMEOUT = timedelta(minutes=30)
 
 
 class ProcessGroup(BackendConfig):  # type: ignore[misc]
-    """Sets up torch.distributed on the workers: NCCL if they have GPUs, else gloo."""
+    """Sets up torch.distributed on the workers: NCCL if they have GPUs, else gloo. From before that on, all that they print
+    is kept in the job's folder."""
+
+    def __init__(self, job_dir: str, attempt: int) -> None:
+        self.job_dir, self.attempt = job_dir, attempt
 
     @property
     def backend_cls(self) -> type[Backend]:
@@ -34,10 +39,10 @@ class ProcessGroup(BackendConfig):  # type: ignore[misc]
 class _ProcessGroupBackend(Backend):  # type: ignore[misc]
     share_cuda_visible_devices = True  # NCCL needs to see the other workers' devices of its node
 
-    def on_start(self, worker_group: Any, backend_config: BackendConfig) -> None:
+    def on_start(self, worker_group: Any, backend_config: ProcessGroup) -> None:
+        worker_group.execute(_prepare, backend_config.job_dir, backend_config.attempt)
         gpus = worker_group.get_resources_per_worker().get("GPU", 0)
         address, port = worker_group.execute_single(0, _open)
-        worker_group.execute(catch_sigterm)
         worker_group.execute(_join, address, port, "nccl" if gpus else "gloo")
 
     def on_shutdown(self, worker_group: Any, backend_config: BackendConfig) -> None:
@@ -46,6 +51,15 @@ class _ProcessGroupBackend(Backend):  # type: ignore[misc]
 
 _SERVER: list[socket.socket] = []
 """On rank 0: what it listens on until the store takes it over."""
+
+
+def _prepare(job_dir: str, attempt: int) -> None:
+    """On a worker: keep its log, and be ready for a notice."""
+    import ray.train
+
+    place = ray.train.get_context()
+    log.keep_rank(job_dir, attempt, place.get_world_rank(), place.get_world_size())
+    catch_sigterm()
 
 
 def _open() -> tuple[str, int]:

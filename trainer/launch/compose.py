@@ -17,6 +17,8 @@ from trainer.engine.state import TrainState
 from trainer.errors import CollapsedError, NonFiniteError
 from trainer.evaluate import Evaluator
 from trainer.launch import rollback
+from trainer.launch.beginning import begin, check
+from trainer.launch.plateau import Plateau
 from trainer.publish import Publisher
 from trainer.report.listener import Reporting
 from trainer.sentinel import Sentinel
@@ -26,13 +28,14 @@ from trainer.wire import JobFile
 def train(job: JobFile, distributed: Distributed, extra: Sequence[Listener] = ()) -> Outcome:
     """Train the job in this process, one of `distributed.world`, from its newest checkpoint or from the start.
 
-    In order: open the data (rank 0 first, because a builtin set is packed on first use) · build the state · restore ·
-    attach the listeners (sinks, Checkpointer, Sentinel, Evaluator, Publisher, Reporting, `extra`) · run the loop · close
-    every listener, also after a failure. With `sentinel.policy: rollback` a collapse is recorded and the rest begins
-    again, as after a restart; sinks and `extra` live on and hear `RunStarted` again.
+    In order: see that a fork's nets can be taken · open the data (rank 0 first, because a builtin set is packed on first use) ·
+    build the state · restore, or begin with what a fork took · attach the listeners (sinks, Checkpointer, Sentinel, Evaluator,
+    Publisher, Reporting, `extra`) · run the loop · close every listener, also after a failure. With `sentinel.policy: rollback` a
+    collapse is recorded and the rest begins again, as after a restart; sinks and `extra` live on and hear `RunStarted` again.
     Raises TrainingError and whatever a listener raises; `trainer.errors.classify` names the kind.
     """
     spec = job.spec
+    check(job)
     with distributed.main_first():
         dataset = open_dataset(spec, cache_dir=Path(job.cache_dir), access=job.access)
     lasting = sinks.for_job(job, distributed)
@@ -66,10 +69,12 @@ def _run(
     state = TrainState.create(spec, distributed, record.correction)
     state.extras["dataset"] = dataset.manifest.digest
     restored = restore(state, directory, distributed)
+    warnings = [*restored.warnings, *(begin(job, state) if restored.path is None else [])]
     own: list[Listener] = [
-        Checkpointer(directory, spec, restored.warnings),
+        Checkpointer(directory, spec, warnings),
         *([sentinel] if sentinel else []),
         Evaluator(spec, dataset, Path(job.cache_dir), job.access),
+        Plateau(spec),
         Publisher(job, dataset),
         *([] if job.is_trial else [Reporting(job, dataset)]),  # a search has one report of all its trials
     ]

@@ -20,6 +20,7 @@ from types import FrameType
 from typing import NoReturn
 
 from trainer import tracking
+from trainer.errors import judge
 from trainer.launch import log, warm
 from trainer.proxies import go_direct
 from trainer.sinks.report import Reporter
@@ -38,6 +39,8 @@ class Launch:
         self._job, self._reporter = job, reporter
         self._done = threading.Event()
         self._failure: tuple[FailureKind, str] | None = None
+        self._rank: int | None = None
+        """Of the worker that failed, if one did."""
         self._outcome = "completed"
         self._stop_signal: str | None = None
         self._reader = SpoolReader(Path(job.job_dir))
@@ -61,7 +64,7 @@ class Launch:
             kind, reason = self._failure
             log.say(f"failed ({kind}): {reason}", sys.stderr)
             with suppress(OSError):  # the disk may be what failed; the exit code and the log say it too
-                self._reporter.failed(kind, reason)
+                self._reporter.failed(kind, reason, self._rank)
             return 1
         self._reporter.finished("stopped" if self._outcome == "stopped" else "completed")
         return 0
@@ -73,12 +76,15 @@ class Launch:
             if self._job.spec.publish is not None and (deleted := tracking.deleted_experiment(self._job)):
                 self._failure = (deleted.kind, f"nothing was trained: {deleted}")
                 return
+            if reason := preflight.unfit(self._job):
+                self._failure = (FailureKind.BAD_SPEC, reason)
+                return
             if reason := preflight.refused(self._job.spec):
                 self._failure = (FailureKind.OUT_OF_MEMORY, reason)
                 return
             self._outcome = ray_train.run(self._job)
         except Exception as error:
-            self._failure = ray_train.verdict(error)
+            self._failure, self._rank = ray_train.verdict(error), judge(error).rank
         finally:
             self._done.set()
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import ray
 from ray.train import ScalingConfig
-from ray.train.v2._internal.execution.scaling_policy import ElasticScalingPolicy, NoopDecision, ResizeDecision
 
+from trainer.launch import ray_internals
+from trainer.launch.ray_internals import ElasticScalingPolicy, NoopDecision, ResizeDecision
 from trainer.launch.stop import GROWS
 from trainer.spec import JobSpec
 
@@ -67,6 +68,6 @@ class LanePolicy(ElasticScalingPolicy):  # type: ignore[misc]
 
 def _still_there(reserved: dict[str, Any]) -> dict[str, Any]:
     """Without nodes that died or are taken away since the resources were shared out, which Ray does every 20 seconds."""
-    leaving = ray._private.state.state.get_draining_nodes()
+    leaving = ray_internals.find("state").get_draining_nodes()
     there = {node["NodeID"] for node in ray.nodes() if node["Alive"]} - set(leaving)
     return {node: resources for node, resources in reserved.items() if node in there}

@@ -46,12 +46,13 @@ def drain(address: str, node: str | None, seconds: float) -> str | None:
     Raises ConnectionError if there is no cluster.
     """
     import ray
-    from ray.core.generated import autoscaler_pb2
+
+    from trainer.launch.ray_internals import GcsClient, autoscaler_pb2
 
     ray.init(address=address, log_to_driver=False, logging_level="ERROR")
     try:
         context = ray.get_runtime_context()
-        accepted, why = ray._raylet.GcsClient(address=context.gcs_address).drain_node(
+        accepted, why = GcsClient(address=context.gcs_address).drain_node(
             node or context.get_node_id(),
             autoscaler_pb2.DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION"),
             "the machine is taken away",

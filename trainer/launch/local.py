@@ -17,9 +17,10 @@ from typing import Annotated, NoReturn
 import typer
 
 from trainer import commandline
-from trainer.source import find_spec
-from trainer.spec import JobSpec, SpecError, dump_spec, with_overrides
-from trainer.wire import JOB_FILE, FailureKind, JobFile
+from trainer.errors import CheckpointError
+from trainer.launch import local_fork as forks
+from trainer.spec import JobSpec, SpecError, dump_spec
+from trainer.wire import JOB_FILE, FailureKind, Fork, JobFile
 
 EXIT_CODES = {
     FailureKind.BAD_SPEC: 2,
@@ -32,7 +33,7 @@ EXIT_CODES = {
     FailureKind.BAD_CHECKPOINT: 9,
 }
 INTERNAL_ERROR, INTERRUPTED = 1, 130
-FOLDERS = ("checkpoints", "samples", "model")
+FOLDERS = ("checkpoints", "origin", "samples", "model")
 FILES = ("*.json", "*.jsonl", "events.acked", "spec.yaml")
 """What runs leave in their folder; `--fresh` removes these and nothing else."""
 
@@ -42,8 +43,12 @@ The run lives in its folder (--out): checkpoints/, samples/, events.jsonl, spec.
 goes on from the newest checkpoint; a longer train.images, other cadences or another micro-batch may be given then.
 Ctrl-C writes a checkpoint and stops; a second Ctrl-C stops at once.
 
+With --from a run begins with a checkpoint of another one, which it has from then on: it goes on exactly or, with --weights,
+takes the nets alone. Without FILE|RECIPE it has that one's spec.
+
 - `agon train gan-digits`
 - `agon train job.yaml --set train.images=200000 --set optimizers.G.lr=1e-4 --out runs/second`
+- `agon train --from runs/gan-digits --at best --weights --set data.url=photos --out runs/tuned`
 
 Exit codes: 0 trained or stopped · 2 bad spec · 3 bad data · 4 out of memory · 5 NaN or infinity · 6 disk full · 7 collapsed
 · 8 the data's server is away · 9 bad checkpoint · 130 interrupted · 1 anything else."""
@@ -53,12 +58,32 @@ app = commandline.program()
 
 @app.command(help=HELP, context_settings=commandline.CONTEXT)
 def main(
-    source: Annotated[str, typer.Argument(metavar="FILE|RECIPE", help="A spec file, or a recipe's name.")],
+    source: Annotated[
+        str | None, typer.Argument(metavar="FILE|RECIPE", help="A spec file, or a recipe's name.")
+    ] = None,
     assignments: Annotated[
         list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Change a field of the spec; repeatable.")
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the run.", show_default="runs/ and the spec's name")
+    ] = None,
+    from_: Annotated[
+        Path | None,
+        typer.Option(
+            "--from", metavar="FOLDER", help="Begin with a checkpoint of the run in this folder, or with this one."
+        ),
+    ] = None,
+    at: Annotated[str, typer.Option("--at", metavar="latest|best|STEP", help="With --from: which one.")] = "latest",
+    weights: Annotated[
+        bool, typer.Option("--weights", help="With --from: the nets and their averages alone; all else is new.")
+    ] = False,
+    restart: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--restart",
+            metavar="changed|PLAYER|PLAYER/NAME",
+            help="With --weights: what starts anew. changed: all that doesn't fit the new nets. Repeatable.",
+        ),
     ] = None,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Delete what an earlier run left in the folder first.")
@@ -72,18 +97,32 @@ def main(
         typer.Option(help="Packed builtin data and feature extractors.", show_default="$AGON_HOME/cache"),
     ] = None,
 ) -> None:
-    try:
-        spec = alone(with_overrides(find_spec(source), assignments or []))
-    except (SpecError, OSError) as error:
-        fail(str(error), EXIT_CODES[FailureKind.BAD_SPEC])
+    changes = assignments or []
+    with _told():
+        wanted = forks.asked(from_, at, weights, restart or (), out)
+        known = forks.before(out) if out is not None and not fresh else None
+        spec = alone(forks.spec_of(source, changes, wanted, known))
     folder = out or Path("runs") / spec.name
     try:
         with locked(folder):
             if fresh:
                 clear(folder)
-            run(job_file(spec, folder, cache_dir or default_cache(), data_root or []))
+            with _told():
+                fork = forks.begun(spec, changes, wanted, folder) if wanted is not None else None
+            run(job_file(spec, folder, cache_dir or default_cache(), data_root or [], fork))
     except KeyboardInterrupt:
         fail("interrupted", INTERRUPTED)
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """End with a message and its kind's code if the arguments are wrong, or the checkpoint to begin with can't be used."""
+    try:
+        yield
+    except CheckpointError as error:
+        fail(f"{error.kind}: {error}", EXIT_CODES[error.kind])
+    except (SpecError, OSError) as error:
+        fail(str(error), EXIT_CODES[FailureKind.BAD_SPEC])
 
 
 def alone(spec: JobSpec) -> JobSpec:
@@ -97,16 +136,14 @@ def default_cache() -> Path:
     return Path(os.environ.get("AGON_HOME", "~/.agon")).expanduser() / "cache"
 
 
-def job_file(spec: JobSpec, folder: Path, cache_dir: Path, roots: list[Path]) -> JobFile:
+def job_file(spec: JobSpec, folder: Path, cache_dir: Path, roots: list[Path], fork: Fork | None = None) -> JobFile:
     """Write `job.json` and `spec.yaml` into the folder; a folder that has one already gets its next attempt."""
-    path, attempt = folder / JOB_FILE, 1
-    if path.exists():
-        with contextlib.suppress(ValueError):
-            attempt = JobFile.model_validate_json(path.read_bytes()).attempt + 1
+    path, known = folder / JOB_FILE, forks.before(folder)
     job = JobFile(
         job_id=f"local-{spec.name}",
-        attempt=attempt,
+        attempt=known.attempt + 1 if known is not None else 1,
         spec=spec,
+        fork=fork or (known.fork if known is not None else None),
         job_dir=str(folder.absolute()),
         cache_dir=str(cache_dir.absolute()),
         data_roots=tuple(str(root.absolute()) for root in roots),

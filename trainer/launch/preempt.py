@@ -15,12 +15,16 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from ray.train import FailureConfig
-from ray.train.v2._internal.exceptions import WorkerGroupStartupFailedError, WorkerGroupStartupTimeoutError
-from ray.train.v2._internal.execution.failure_handling import DefaultFailurePolicy, FailureDecision
 from ray.train.v2.api.exceptions import ControllerError, PreemptionError, WorkerGroupError
 from ray.train.v2.api.preemption import PreemptionInfo
 
 from trainer.errors import judge
+from trainer.launch.ray_internals import (
+    DefaultFailurePolicy,
+    FailureDecision,
+    WorkerGroupStartupFailedError,
+    WorkerGroupStartupTimeoutError,
+)
 from trainer.launch.stop import GROWS
 from trainer.sinks.spool import Spool
 from trainer.wire import EventKind, FailureKind
@@ -61,7 +65,7 @@ def notice() -> int:
 
 def _drained() -> PreemptionInfo | None:
     """Ray's notice, without the barrier over all workers that `ray.train.get_preemption_info` is."""
-    from ray.train.v2._internal.execution.context import get_train_context
+    from trainer.launch.ray_internals import get_train_context
 
     return get_train_context().preemption_context.preemption_info
 
@@ -99,10 +103,10 @@ class Preemption:
         return "; ".join(told) or (REASON if OTHERS in heard else GROWS)
 
 
-def say_restarted(job_dir: str, attempt: int, reason: str) -> None:
-    """From the controller's process: the group starts again."""
+def say_restarted(job_dir: str, attempt: int, reason: str, rank: int | None = None) -> None:
+    """From the controller's process: the group starts again. rank: whose log says more."""
     spool = Spool(Path(job_dir))
-    spool.append(attempt, EventKind.RESTARTED, data={"reason": reason})
+    spool.append(attempt, EventKind.RESTARTED, data={"reason": reason} | ({} if rank is None else {"rank": rank}))
     spool.close()
 
 

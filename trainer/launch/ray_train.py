@@ -15,15 +15,16 @@ from typing import TYPE_CHECKING, Any
 import ray.train
 from ray.exceptions import RayTaskError
 from ray.train import FailureConfig, RunConfig, UserCallback
-from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
 
 from trainer.errors import BadSpecError, PreemptedError, WorkerFailedError, blame, judge
-from trainer.launch import warm
+from trainer.launch import log, warm
 from trainer.launch.backend import ProcessGroup
+from trainer.launch.diary import Diary
 from trainer.launch.elastic import LanePolicy, scaling
 from trainer.launch.preempt import Patience, Preemption, say_restarted
+from trainer.launch.ray_internals import PlacementGroupCleanerCallback
 from trainer.launch.stop import StopFile, grow_file, stop_file
 from trainer.proxies import go_direct
 from trainer.wire import JOB_FILE, FailureKind, JobFile
@@ -51,7 +52,7 @@ def run(job: JobFile) -> str:
         kind, reason = verdict(error)
         if kind is FailureKind.INTERNAL and not isinstance(error, TrainingFailedError):
             traceback.print_exc()  # a bug: the job's log has all of it
-        raise WorkerFailedError(kind, reason) from error
+        raise WorkerFailedError(kind, reason, rank=judge(error).rank) from error
 
 
 class Trainer(DataParallelTrainer):  # type: ignore[misc]
@@ -82,7 +83,7 @@ def _trainer(job: JobFile) -> Trainer:
     trainer = Trainer(
         train_worker,
         train_loop_config={"job_file": str(Path(job.job_dir) / JOB_FILE)},
-        backend_config=ProcessGroup(),
+        backend_config=ProcessGroup(job.job_dir, job.attempt),
         scaling_config=scaling(job.spec),
         run_config=RunConfig(
             name=f"attempt-{job.attempt}",
@@ -112,7 +113,7 @@ def train_worker(config: dict[str, Any]) -> str:
             )
         distributed = Distributed.create(job.spec, world=world)
         preemption = Preemption()
-        outcome = train(job, distributed, [preemption, *(_asked(job) if distributed.is_main else [])])
+        outcome = train(job, distributed, [preemption, *(_asked(job) if distributed.is_main else [Diary()])])
         if outcome == "stopped" and (why := preemption.why(distributed)):
             raise PreemptedError(why)
         return outcome
@@ -120,6 +121,8 @@ def train_worker(config: dict[str, Any]) -> str:
         traceback.print_exc()
         found = judge(error)
         raise WorkerFailedError(found.kind, found.reason, found.echo) from None
+    finally:
+        log.settle()
 
 
 def _asked(job: JobFile) -> list[Listener]:
@@ -138,15 +141,16 @@ class Verdicts(UserCallback):  # type: ignore[misc]
 
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
         """Raising here makes Ray Train give up without spending the restarts that are left."""
-        kind, reason, *_ = blame(worker_exceptions)
+        found = blame(worker_exceptions)
+        kind, reason = found.kind, found.reason
         repeats = kind is FailureKind.INTERNAL and reason == self._last
         if kind.final or repeats:
-            raise WorkerFailedError(kind, reason)
+            raise WorkerFailedError(kind, reason, rank=found.rank)
         self._last = reason
         preempted = kind is FailureKind.PREEMPTED
         self._failures += not preempted
         if preempted or self._failures <= self._budget:
-            say_restarted(self._job_dir, self._attempt, reason)
+            say_restarted(self._job_dir, self._attempt, reason, found.rank)
 
 
 def verdict(error: Exception) -> tuple[FailureKind, str]:

@@ -30,6 +30,7 @@ SETTINGS = {
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "1",
     "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "2",  # how late a notice is noticed; some clouds give half a minute
     "RAY_WARN_BLOCKING_GET_INSIDE_ASYNC": "0",
+    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",  # it prints everything twice: once more for Ray's own files
 }
 """What Ray Train hands on to its processes; the environment wins."""
 
@@ -45,10 +46,15 @@ def start(count: int) -> None:
     Raises whatever the running Ray version raises if it doesn't know the call.
     """
     import ray
-    from ray._private.grpc_utils import init_grpc_channel
-    from ray._private.utils import get_runtime_env_info
-    from ray.core.generated import common_pb2, node_manager_pb2, node_manager_pb2_grpc
     from ray.runtime_env import RuntimeEnv
+
+    from trainer.launch.ray_internals import (
+        common_pb2,
+        get_runtime_env_info,
+        init_grpc_channel,
+        node_manager_pb2,
+        node_manager_pb2_grpc,
+    )
 
     described = {"env_vars": environment()}
     info = get_runtime_env_info(RuntimeEnv(**described), is_job_runtime_env=False, serialize=False)
@@ -103,9 +109,8 @@ def main(count: int, address: str) -> None:
     """Start the keeper on this node, and the actor through which Ray Train asks for resources: the first job of a
     cluster would otherwise wait for it."""
     import ray
-    from ray.data._internal.cluster_autoscaler.default_autoscaling_coordinator import (
-        get_or_create_autoscaling_coordinator,
-    )
+
+    from trainer.launch.ray_internals import get_or_create_autoscaling_coordinator
 
     ray.init(address=address, runtime_env={"env_vars": environment()}, log_to_driver=False, logging_level="ERROR")
     here = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}

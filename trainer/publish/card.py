@@ -38,6 +38,8 @@ class Lineage:
     code: str
     trial: str | None = None
     """`search/trial` where the model is the best of a search."""
+    fork: str | None = None
+    """What the training began with, where it was another one's checkpoint."""
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON, without what isn't so."""
@@ -171,6 +173,7 @@ def _lineage(manifest: DatasetManifest, lineage: Lineage) -> str:
         "spec digest": lineage.spec_digest,
         "Agon": lineage.code,
         **({"search": lineage.trial} if lineage.trial else {}),
+        **({"began with": lineage.fork} if lineage.fork else {}),
     }
     return "\n".join(
         ["## Lineage", "", "| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items())]

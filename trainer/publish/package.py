@@ -173,7 +173,7 @@ def has_encoder(spec: JobSpec) -> bool:
 
 
 def picture(generator: Generator, path: Path) -> None:
-    """A grid of samples of seed 0; a row is a class, or a value of the first categorical code, where there are at most 64."""
+    """A sample grid of seed 0; a row is a class, or a value of the first categorical code, where there are at most 64."""
     config = generator.config
     coded = [code for code in config["codes"] if code["kind"] == "categorical" and code["size"] <= CELLS]
     rows = config["classes"] if 0 < config["classes"] <= CELLS else coded[0]["size"] if coded else 0

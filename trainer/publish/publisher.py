@@ -60,6 +60,7 @@ class Publisher:
             spec_digest=self._job.spec.digest(),
             code=code_version(),
             trial=self._job.trial,
+            fork=self._job.fork.told() if self._job.fork else None,
         )
         return build_package(
             run.state,

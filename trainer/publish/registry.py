@@ -43,7 +43,7 @@ def register(job: JobFile, package: Path) -> Registered:
     """Make the job's version of `spec.publish.model` from its package and let the gate decide on `champion`.
 
     The version's tags say score, digests, job and verdict. A job whose version is there and judged already gets the
-    same answer again. Retries while the server is away.
+    same answer again. Tries again while the server is away.
     A job that ran without MLflow (the local launcher) is registered at MLFLOW_TRACKING_URI.
     Raises PublishError when it stays away or refuses; the package stays where it is. ValueError if there is nowhere
     to register, or nothing to register as.
@@ -117,6 +117,8 @@ def _create(client: MlflowClient, settings: Publish, job: JobFile, run: str, pac
     source = f"{client.get_run(run).info.artifact_uri}/{ARTIFACT}"
     tags = {tracking.JOB_TAG: job.job_id, **score_tags(settings.metric, record["scores"], record["provenance"])}
     tags |= {"agon.trial": job.trial} if job.trial else {}
+    step = record.get("lineage", {}).get("step")
+    tags |= {"agon.step": str(step)} if step is not None else {}
     return client.create_model_version(
         settings.model, source, run, tags, description=described((package / "card.md").read_text(), ARTIFACT)
     )

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from trainer.report.page import Head
 from trainer.report.subject import Subject
+from trainer.report.verdict import verdict
 from trainer.spec.sections import HIGHER_IS_BETTER
 
 
 def head_of(subject: Subject) -> Head:
-    """Name, what the model is, its scores and what they rest on."""
+    """Name, what the model is, how its training looks, its scores and what they rest on."""
     tiles = [(f"{value:.4g}", f"{name} · {_better(name)}") for name, value in subject.scores.items()]
-    return Head(subject.name, describe(subject), tiles, basis(subject))
+    found = verdict(subject.spec, subject.history, ended=subject.ended)
+    said = None if found is None else (found.word.value, found.reason)
+    return Head(subject.name, describe(subject), tiles, basis(subject), said)
 
 
 def basis(subject: Subject) -> str:

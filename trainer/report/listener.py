@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainer.data.stream import Dataset
 from trainer.engine.events import Event, ReportWritten, Run, RunFinished, RunStarted, Scored, Warned
-from trainer.wire import JobFile
+from trainer.wire import GRIDS, JobFile
 
 if TYPE_CHECKING:
     from trainer.report.subject import Subject
@@ -107,4 +107,6 @@ class Reporting:
             features=eye,
             missing=f"{missing}, so there is no feature extractor yet; `agon report` makes one",
             effort=QUICK,
+            grids=Path(self._job.job_dir) / GRIDS,
+            ended=isinstance(event, RunFinished),
         )

@@ -24,7 +24,7 @@ from trainer.report.history import History, from_events, from_mlflow
 from trainer.report.live import NetModel
 from trainer.report.subject import FULL, Effort, Model, Subject
 from trainer.spec import JobSpec, load_spec
-from trainer.wire import JOB_FILE, JobFile
+from trainer.wire import GRIDS, JOB_FILE, JobFile
 
 LOG = logging.getLogger(__name__)
 CHECKPOINTS = "checkpoints"
@@ -64,6 +64,7 @@ def from_job(folder: Path, where: Where) -> Subject:
     job = JobFile.model_validate_json((folder / JOB_FILE).read_bytes())
     history = from_events(folder)
     subject = Subject(job.spec, job.spec.name, history=history, facts={"job": job.job_id}, effort=where.effort)
+    subject = replace(subject, grids=folder / GRIDS)
     checkpoint = latest(folder / CHECKPOINTS)
     step = int(checkpoint.name.rpartition("-")[2]) if checkpoint else -1
     package = folder / FOLDER

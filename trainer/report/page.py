@@ -113,6 +113,8 @@ class Head:
     kind: str
     tiles: Sequence[tuple[str, str]] = ()
     basis: str = ""
+    verdict: tuple[str, str] | None = None
+    """How it looks, and why, in one line."""
 
 
 def render(head: Head, shown: Sequence[Shown], absent: Sequence[Absent], *, seconds: float) -> str:

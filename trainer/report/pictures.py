@@ -35,10 +35,17 @@ class Picture:
         return round(self.width * (1.25 if self.columns <= 12 else 1.0))
 
 
-def sheet(images: NDArray[np.uint8], columns: int, alt: str) -> Picture:
-    """images_NHWC (uint8, 1 or 3 channels) in rows of `columns`, small ones enlarged."""
+def sheet(images: NDArray[np.uint8], columns: int, alt: str, cells: int | None = None) -> Picture:
+    """images_NHWC (uint8, 1 or 3 channels) in rows of `columns`, small ones enlarged.
+
+    cells: room for that many, of which the last stay empty, so that pictures of fewer images line up with others.
+    """
+    covered = np.full_like(images[..., :1], 255)
+    if cells is not None and cells > len(images):
+        empty = [(0, cells - len(images)), (0, 0), (0, 0), (0, 0)]
+        images, covered = np.pad(images, empty), np.pad(covered, empty)
     pixels = grid(images, columns)
-    opaque = grid(np.full_like(images[..., :1], 255), columns, background=0)
+    opaque = grid(covered, columns, background=0)
     laid = np.concatenate([pixels, opaque], axis=-1)
     file = io.BytesIO()
     kind = "png" if images.shape[1] <= LOSSLESS_SIDE else "webp"
@@ -51,6 +58,6 @@ def sheet(images: NDArray[np.uint8], columns: int, alt: str) -> Picture:
     return Picture(uri, alt, width=laid.shape[1], height=laid.shape[0], columns=min(columns, len(images)))
 
 
-def strip(images: NDArray[np.uint8], alt: str) -> Picture:
-    """All images in one row."""
-    return sheet(images, len(images), alt)
+def strip(images: NDArray[np.uint8], alt: str, cells: int | None = None) -> Picture:
+    """All images in one row, with room for `cells`."""
+    return sheet(images, max(len(images), cells or 0), alt, cells)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -95,6 +96,10 @@ class Subject:
     missing: str = "the training data is not at hand"
     """Why `dataset` or `features` are None."""
     effort: Effort = FULL
+    grids: Path | None = None
+    """Folder of the sample grids that were kept; None: none are at hand."""
+    ended: bool = True
+    """Whether the training is over."""
 
     @property
     def arch(self) -> Arch:

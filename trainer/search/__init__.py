@@ -1,16 +1,19 @@
 """SearchSpec: a job spec with some of its fields replaced by distributions. Torch-free and Ray-free.
 
 distributions   what a field may be drawn from
-spec            the search: base, space, algorithm, budget
+fields          what a search is asked for: base, space, algorithm, budget
+spec            the search: that its fields fit together, and how it is read
 space           from values to a trial's spec: paths, types, conditions, draws
 trial           what is written down of each trial
 """
 
 from trainer.search.distributions import Choice, Distribution, LogUniform, QUniform, RandInt, Uniform
-from trainer.search.spec import Algorithm, Asha, Budget, Pbt, SearchSpec, load_search, parse_search
-from trainer.search.trial import Clone, Result, TrialRecord, TrialState
+from trainer.search.fields import Algorithm, Asha, Budget, Pbt
+from trainer.search.spec import SearchSpec, load_search, parse_search, with_search_values
+from trainer.search.trial import TrialClone, TrialRecord, TrialResult, TrialState
 
 __all__ = [
-    "Algorithm", "Asha", "Budget", "Choice", "Clone", "Distribution", "LogUniform", "Pbt", "QUniform", "RandInt", "Result",
-    "SearchSpec", "TrialRecord", "TrialState", "Uniform", "load_search", "parse_search",
+    "Algorithm", "Asha", "Budget", "Choice", "Distribution", "LogUniform", "Pbt", "QUniform", "RandInt", "SearchSpec", "TrialClone",
+    "TrialRecord", "TrialResult", "TrialState", "Uniform", "load_search", "parse_search",
+    "with_search_values",
 ]  # fmt: skip

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
+from trainer.search.fields import SearchFields
 from trainer.search.space import (
     MOST_COMBINATIONS,
     at,
+    draw_values,
     extremes,
     field_at,
     grid,
     product,
-    sample,
     size,
     trial_spec,
     wrong,
@@ -22,12 +22,21 @@ from trainer.spec import FieldError, SpecError
 from trainer.spec.errors import short
 from trainer.spec.explain import suggest
 
-if TYPE_CHECKING:
-    from trainer.search.spec import SearchSpec
-
 DRAWS = 64
-"""Samples that are drawn at submit to see whether any is valid."""
-OURS = ("name", "publish", "checkpoint", "evaluation", "samples", "resources", "retry", "spec_version")
+"""Draws at submit, to see whether any is valid."""
+ABOUT = ("name", "labels", "notes")
+OURS = (
+    *ABOUT,
+    "publish",
+    "checkpoint",
+    "evaluation",
+    "samples",
+    "resources",
+    "retry",
+    "queue",
+    "limits",
+    "spec_version",
+)
 """Sections that say how a trial is run or measured: varying them would compare what can't be compared."""
 DATA = ("data.url", "data.digest")
 """What a trial is measured against."""
@@ -35,18 +44,18 @@ KEPT = ("arch", "data", "train")
 """Sections that a running training can't change: its state has their shape, and its data cursor their count."""
 
 
-def problems(search: SearchSpec) -> Iterator[FieldError]:
+def problems(search: SearchFields) -> Iterator[FieldError]:
     """Everything wrong with a search whose fields are of the right types."""
-    found = [*_paths(search), *_metric(search), *_conditions(search)]
+    found = [*_paths(search), *_metric(search), *_conditions(search), *_limits(search)]
     yield from found
     if not found:
         algorithms = [*_algorithm(search)]
         yield from algorithms
         if not algorithms:
-            yield from _samples(search)
+            yield from _draws(search)
 
 
-def _paths(search: SearchSpec) -> Iterator[FieldError]:
+def _paths(search: SearchFields) -> Iterator[FieldError]:
     taken: Counter[str] = Counter()
     for path, distribution in search.space.items():
         for index, place in enumerate((path, *distribution.also)):
@@ -83,7 +92,7 @@ def _paths(search: SearchSpec) -> Iterator[FieldError]:
             )
 
 
-def _known(search: SearchSpec, place: str) -> str:
+def _known(search: SearchFields, place: str) -> str:
     raw, parts = search.base.model_dump(mode="json"), place.split(".")
     for part in parts:
         if not isinstance(raw, dict) or part not in raw:
@@ -92,14 +101,24 @@ def _known(search: SearchSpec, place: str) -> str:
     return ""
 
 
-def _metric(search: SearchSpec) -> Iterator[FieldError]:
+def _metric(search: SearchFields) -> Iterator[FieldError]:
     known = search.base.evaluation.metrics
     if search.metric not in known:
         fix = f"one of {', '.join(known)}, or add it to base.evaluation.metrics"
         yield FieldError(path="metric", message="is not scored", value=short(search.metric), fix=fix)
 
 
-def _conditions(search: SearchSpec) -> Iterator[FieldError]:
+def _limits(search: SearchFields) -> Iterator[FieldError]:
+    """Those of the base: it is ambiguous whose they would be."""
+    for name, value in search.base.limits:
+        if value is not None:
+            fix = f"set limits.{name} of the search"
+            yield FieldError(
+                path=f"base.limits.{name}", message="means nothing: a trial has no limits", value=short(value), fix=fix
+            )
+
+
+def _conditions(search: SearchFields) -> Iterator[FieldError]:
     raw = search.base.model_dump(mode="json")
     for path, distribution in search.space.items():
         for other in distribution.when:
@@ -121,7 +140,7 @@ def _conditions(search: SearchSpec) -> Iterator[FieldError]:
             )
 
 
-def _circular(search: SearchSpec, path: str) -> bool:
+def _circular(search: SearchFields, path: str) -> bool:
     """Whether the path's condition leads back to itself."""
     seen, ahead = set[str](), [path]
     while ahead:
@@ -131,7 +150,7 @@ def _circular(search: SearchSpec, path: str) -> bool:
     return path in seen
 
 
-def _algorithm(search: SearchSpec) -> Iterator[FieldError]:
+def _algorithm(search: SearchFields) -> Iterator[FieldError]:
     if search.algorithm == "grid":
         for path, distribution in search.space.items():
             if size(distribution) is None:
@@ -147,11 +166,11 @@ def _algorithm(search: SearchSpec) -> Iterator[FieldError]:
                 fix="take fewer values, or algorithm: random",
             )
     if search.algorithm == "pbt":
-        if search.samples < 2:
+        if search.trials < 2:
             yield FieldError(
-                path="samples",
+                path="trials",
                 message="pbt needs a population",
-                value=short(search.samples),
+                value=short(search.trials),
                 fix="at least 2; 8 or more is usual",
             )
         for path, distribution in search.space.items():
@@ -178,15 +197,15 @@ def _algorithm(search: SearchSpec) -> Iterator[FieldError]:
                 )
 
 
-def _samples(search: SearchSpec) -> Iterator[FieldError]:
-    """A space of which no sample is valid."""
+def _draws(search: SearchFields) -> Iterator[FieldError]:
+    """A space of which no draw is valid."""
     from numpy.random import default_rng  # heavy, and whoever only reads a wire file draws nothing
 
     random = default_rng(search.seed)
     drawn = (
         grid(search.base, search.space)
         if search.algorithm == "grid"
-        else (sample(search.base, search.space, random) for _ in range(DRAWS))
+        else (draw_values(search.base, search.space, random) for _ in range(DRAWS))
     )
     reasons: Counter[str] = Counter()
     for values in drawn:
@@ -199,6 +218,6 @@ def _samples(search: SearchSpec) -> Iterator[FieldError]:
     (reason, count), *_ = reasons.most_common(1)
     yield FieldError(
         path="space",
-        message=f"none of {sum(reasons.values())} samples is a valid spec; {count} of them because {reason}",
+        message=f"none of {sum(reasons.values())} draws is a valid spec; {count} of them because {reason}",
         fix="change the ranges or the base",
     )

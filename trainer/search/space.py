@@ -1,4 +1,4 @@
-"""From sampled values to the spec of a trial: paths, types, conditions and draws. Pure."""
+"""From drawn values to the spec of a trial: paths, types, conditions and draws. Pure."""
 
 from __future__ import annotations
 
@@ -11,19 +11,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from trainer.search.distributions import Choice, Distribution, Drawn, LogUniform, QUniform, RandInt
+from trainer.search.fields import SearchFields
 from trainer.spec import JobSpec, with_values
 from trainer.spec.paths import Kinds, descend, fields, models, tagged
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from trainer.search.spec import SearchSpec
-
 Values = dict[str, JsonValue]
 Space = Mapping[str, Distribution]
 TAGS = ("family", "kind")
 MOST_COMBINATIONS = 10_000
-"""Of a space that is gone through: as many as a search may have samples."""
+"""Of a space that is gone through: as many as a search may have trials."""
 
 
 def at(raw: Any, path: str) -> Any:
@@ -122,7 +121,7 @@ def applied(base: JobSpec, space: Space, values: Mapping[str, JsonValue]) -> Job
     return with_values(base, [(place, value) for path, value in values.items() for place in (path, *space[path].also)])
 
 
-def trial_spec(search: SearchSpec, values: Mapping[str, JsonValue], number: int) -> JobSpec:
+def trial_spec(search: SearchFields, values: Mapping[str, JsonValue], number: int) -> JobSpec:
     """What the trial trains: the base with the values, evaluated evenly, a checkpoint at each evaluation, registering nothing.
 
     A collapse ends it (a roll back would spend the other trials' time). Raises SpecError if the values don't make a valid spec.
@@ -162,7 +161,7 @@ def draw(distribution: Distribution, random: np.random.Generator) -> JsonValue:
     return random.uniform(distribution.low, distribution.high)
 
 
-def sample(base: JobSpec, space: Space, random: np.random.Generator) -> Values:
+def draw_values(base: JobSpec, space: Space, random: np.random.Generator) -> Values:
     """Values for all active fields."""
     return active(base, space, {path: draw(distribution, random) for path, distribution in space.items()})
 
@@ -199,7 +198,7 @@ def grid(base: JobSpec, space: Space) -> Iterator[Values]:
 
 
 def key(values: Mapping[str, JsonValue]) -> str:
-    """One text for equal samples."""
+    """One text for equal draws."""
     return json.dumps(values, sort_keys=True)
 
 
@@ -214,7 +213,7 @@ def product(space: Space) -> int | None:
 
 
 def combinations(base: JobSpec, space: Space) -> int | None:
-    """How many different samples there are; None if they can't be counted, or the table has more than MOST_COMBINATIONS rows."""
+    """How many different draws there are; None if they can't be counted, or the table has more than MOST_COMBINATIONS rows."""
     rows = product(space)
     if rows is None or rows > MOST_COMBINATIONS:
         return None

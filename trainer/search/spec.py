@@ -1,100 +1,31 @@
-"""The search itself: base spec, space, what is optimised, by what, and for how long."""
+"""The search itself: its fields, that they fit together, and how it is read from a file."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import ValidationError, model_validator
 
 from trainer.families.table import recipes
-from trainer.schema import MOST_IMAGES, MOST_SECONDS, Frozen
 from trainer.search.checks import problems
-from trainer.search.distributions import Distribution
+from trainer.search.fields import Algorithm, SearchFields
 from trainer.search.space import combinations
-from trainer.spec import FieldError, JobSpec, SpecError, explain, with_values
+from trainer.spec import FieldError, SpecError, explain, with_values
 from trainer.spec.errors import refuse, short
+from trainer.spec.overrides import assign
 from trainer.spec.sections import HIGHER_IS_BETTER
 from trainer.spec.text import read_yaml
 
-Algorithm = Literal["random", "grid", "optuna", "asha", "asha+optuna", "pbt"]
 ALGORITHMS: tuple[str, ...] = get_args(Algorithm)
 
 
-Factor = Annotated[float, Field(gt=0.0, le=1000.0)]
-
-
-class Budget(Frozen):
-    """When the search ends before all samples have trained; what runs then is stopped and keeps its score."""
-
-    images: int | None = Field(default=None, ge=1, le=MOST_IMAGES)
-    """Real images over all trials."""
-    seconds: float | None = Field(default=None, gt=0, le=MOST_SECONDS)
-    """Wall time of the search, without pauses."""
-
-
-class Asha(Frozen):
-    """Asynchronous successive halving (Li et al. 2018, arXiv:1810.05934)."""
-
-    grace: float = Field(default=0.125, gt=0, le=1)
-    """Share of `train.images` before a trial may be stopped: the first rung."""
-    reduction: float = Field(default=3.0, gt=1, le=1000)
-    """At each rung the best 1/reduction go on; the next rung lies at `reduction` times its images."""
-
-
-class Pbt(Frozen):
-    """Population-based training (Jaderberg et al. 2017, arXiv:1711.09846)."""
-
-    every: float = Field(default=0.2, gt=0, le=1)
-    """Share of `train.images` between two looks at the population."""
-    quantile: float = Field(default=0.25, gt=0, le=0.5)
-    """The worst such share takes over the state of the best such share."""
-    resample: float = Field(default=0.25, ge=0, le=1)
-    """Probability that a taken value is drawn anew instead of perturbed."""
-    factors: tuple[Factor, Factor] = (0.8, 1.25)
-    """Perturbed numbers are multiplied by one of these and kept in their range."""
-
-
-class SearchSpec(Frozen):
-    """Everything one search is. Two searches with equal specs sample equal trials, as long as scores don't steer the sampling."""
-
-    search_version: Literal[1] = 1
-    """Version of this format."""
-    name: str = Field(default="search", pattern=r"^[a-z0-9]([a-z0-9-]{0,50}[a-z0-9])?$")
-    """Short name: lower-case letters, digits and hyphens."""
-    base: JobSpec
-    """The job whose fields are varied. In a file also `{recipe: NAME, set: {path: value}}`. Its `train.images` is the full
-    length of a trial, its `resources` what one trial takes, its `publish` where the best trial's generator goes."""
-    space: dict[str, Distribution] = Field(min_length=1, max_length=50)
-    """Distributions by dotted path, e.g. `optimizers.G.lr: {loguniform: [1e-5, 1e-2]}`."""
-    metric: str = "fid"
-    """The score to optimise: one of `base.evaluation.metrics`, scored on the generator that would be published."""
-    mode: Literal["min", "max"] | None = None
-    """Whether low or high is good; None: as the metric is known."""
-    algorithm: Algorithm = "asha+optuna"
-    """`random`, `grid` (all combinations), `optuna` (TPE, which learns from scores), `asha` (random, bad trials stopped early),
-    `asha+optuna`, `pbt` (a population that copies its best members while training)."""
-    samples: int = Field(default=16, ge=1, le=10_000)
-    """Trials; with `pbt` the size of the population. Not given, `grid` takes all its combinations. A finite space is gone
-    through once, because the same values train the same nets: there are at most as many trials as it has combinations."""
-    max_concurrent: int = Field(default=4, ge=1, le=1000)
-    """Trials that train at once, at most; fewer if the cluster holds fewer. Not asked by `pbt`: the members of a population
-    train side by side as far as the cluster has room, and take turns beyond."""
-    evaluations: int = Field(default=8, ge=1, le=1000)
-    """Evaluations of a full trial, evenly spaced, where `base.evaluation.every_steps` says nothing."""
-    smooth: int = Field(default=2, ge=1, le=100)
-    """A trial's score is the mean over its last so many evaluations, so that one lucky evaluation doesn't win."""
-    budget: Budget = Budget()
-    """Limits beside `samples`."""
-    asha: Asha = Asha()
-    """Of `asha` and `asha+optuna`."""
-    pbt: Pbt = Pbt()
-    """Of `pbt`."""
-    seed: int = Field(default=0, ge=0, lt=2**31)
-    """Of the sampling. The trainings' own seed is `base.train.seed`."""
+class SearchSpec(SearchFields):
+    """Everything one search is. Two searches with equal specs draw equal trials, as long as scores don't steer the draws."""
 
     @model_validator(mode="after")
     def _consistent(self) -> SearchSpec:
@@ -102,9 +33,9 @@ class SearchSpec(Frozen):
             refuse(found)
         count = self.combinations
         if count is not None and self.algorithm != "pbt":
-            whole = self.algorithm == "grid" and "samples" not in self.model_fields_set
-            object.__setattr__(self, "samples", count if whole else min(self.samples, count))
-            self.model_fields_set.add("samples")
+            whole = self.algorithm == "grid" and "trials" not in self.model_fields_set
+            object.__setattr__(self, "trials", count if whole else min(self.trials, count))
+            self.model_fields_set.add("trials")
         return self
 
     def digest(self) -> str:
@@ -114,20 +45,20 @@ class SearchSpec(Frozen):
 
     @property
     def combinations(self) -> int | None:
-        """How many different samples the space has; None if it isn't finite, or has more than any search takes."""
+        """How many different draws the space has; None if it isn't finite, or has more than any search takes."""
         return combinations(self.base, self.space)
 
     @property
     def extent(self) -> str:
         """How much of the space is searched, for a person: `3 trials, all combinations`."""
-        count, trials = self.combinations, f"{self.samples} trial{'s' if self.samples != 1 else ''}"
+        count, trials = self.combinations, f"{self.trials} trial{'s' if self.trials != 1 else ''}"
         if count is None or self.algorithm == "pbt":
             return trials
-        if self.samples == count:
+        if self.trials == count:
             return f"{trials}, {'all combinations' if count > 1 else 'the only combination'}"
-        left = count - self.samples
+        left = count - self.trials
         which = "the last" if self.algorithm == "grid" else "by chance"
-        return f"{trials} of {count:,} combinations; {which} {left:,} {'is' if left == 1 else 'are'} left out (samples: {count} takes all)"
+        return f"{trials} of {count:,} combinations; {which} {left:,} {'is' if left == 1 else 'are'} left out (trials: {count} takes all)"
 
     @property
     def minimises(self) -> bool:
@@ -159,6 +90,24 @@ def parse_search(raw: object) -> SearchSpec:
         found = explain(error, SearchSpec)
         known = {wrong.path for wrong in found}
         raise SpecError([*found, *(wrong for wrong in _beside(raw) if wrong.path not in known)]) from error
+
+
+def with_search_values(
+    search: SearchSpec, values: Iterable[tuple[str, Any]], errors: Iterable[FieldError] = ()
+) -> SearchSpec:
+    """A copy with values at dotted paths (`labels.team`, `base.resources.workers`), as `with_values` does for a job.
+
+    Raises SpecError that names every unknown path and every wrong field of the result, after `errors` that are known before.
+    """
+    raw = search.model_dump(mode="json")
+    found = [*errors, *assign(raw, values, SearchFields)]
+    try:
+        result = parse_search(raw)
+    except SpecError as error:
+        found += error.errors
+    if found:
+        raise SpecError(found)
+    return result
 
 
 def _beside(raw: object) -> list[FieldError]:

@@ -16,7 +16,7 @@ TRIAL_FILE = "trial.json"
 class TrialState(StrEnum):
     """Where a trial is."""
 
-    PENDING = "pending"  # sampled; waits for resources
+    PENDING = "pending"  # drawn; waits for resources
     RUNNING = "running"
     PAUSED = "paused"  # the scheduler or a pause of the search holds it; it goes on from its checkpoint
     STOPPED = "stopped"  # ended early: by the scheduler, the budget, or whoever asked for it
@@ -30,7 +30,7 @@ class TrialState(StrEnum):
         return self not in (TrialState.PENDING, TrialState.RUNNING, TrialState.PAUSED)
 
 
-class Result(Frozen):
+class TrialResult(Frozen):
     """One evaluation of a trial."""
 
     step: int
@@ -45,7 +45,7 @@ class Result(Frozen):
     """Wall time of the trial so far, without pauses."""
 
 
-class Clone(Frozen):
+class TrialClone(Frozen):
     """Population-based training: the trial took over another one's state."""
 
     source: str
@@ -62,17 +62,17 @@ class TrialRecord(Frozen):
     """One trial."""
 
     id: str
-    """`t-00003`: the number, so that a sample has the same name whenever it is drawn again."""
+    """`t-00003`: the number, so that a draw has the same name whenever it is drawn again."""
     number: int
-    """From 0, in order of sampling."""
+    """From 0, in the order in which they were drawn."""
     state: TrialState = TrialState.PENDING
     values: dict[str, JsonValue]
-    """Sampled values by path; those whose condition doesn't hold are left out."""
+    """Drawn values by path; those whose condition doesn't hold are left out."""
     reason: str = ""
     """Why it ended, for a person."""
-    results: tuple[Result, ...] = ()
+    results: tuple[TrialResult, ...] = ()
     """Evaluations of its present life, oldest first. After a clone those of the state it took come first."""
-    clones: tuple[Clone, ...] = ()
+    clones: tuple[TrialClone, ...] = ()
     images: int = Field(default=0, ge=0)
     """Real images shown on this trial's account, clones' steps not counted twice."""
     seconds: float = 0.0
@@ -80,7 +80,7 @@ class TrialRecord(Frozen):
 
     @property
     def current(self) -> dict[str, JsonValue]:
-        """The values that it trains with: those sampled, until it took over another one's state."""
+        """The values that it trains with: those drawn, until it took over another one's state."""
         return self.clones[-1].values if self.clones else self.values
 
     @property

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from trainer.engine.events import (
     CheckpointWritten,
     Event,
+    LimitReached,
     Published,
     ReportWritten,
     RolledBack,
@@ -100,6 +101,8 @@ def line(event: Event, run: Run) -> str | None:
         case RolledBack():
             rates = f"learning rates × {event.lr_factor:g}, other data"
             return f"rolled back from step {event.from_step} to {event.step} ({rates}): {event.reason}"
+        case LimitReached():
+            return f"stops: {event.reason}"
         case Warned():
             return f"warning: {event.message}"
         case RunFinished():

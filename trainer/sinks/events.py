@@ -19,6 +19,7 @@ import torch
 from trainer.engine.events import (
     CheckpointWritten,
     Event,
+    LimitReached,
     Observed,
     Published,
     ReportWritten,
@@ -138,6 +139,8 @@ def to_wire(event: Event, run: Run, folder: Path) -> tuple[EventKind, dict[str, 
                 "lr_factor": event.lr_factor,
                 "count": event.count,
             }
+        case LimitReached():
+            return EventKind.LIMIT, {"limit": event.limit, "reason": event.reason}
         case Warned():
             return EventKind.WARNING, {"message": event.message}
     return None

@@ -25,6 +25,7 @@ ACKED_FILE = "mlflow.acked"
 RUN_ID_FILE = "mlflow.run"
 METRICS_A_CALL = 1000
 PARAMS_A_CALL = 100
+EDITED_TAG = "agon.edited."
 RUN_FILES = ("spec.yaml", "environment.json", "dataset.json")
 """Files of the job's folder that say what was trained, on what, with which versions."""
 
@@ -76,7 +77,7 @@ class MlflowSink(Forwarder):
             self._effects(client, run, event)
 
     def _open(self) -> tuple[MlflowClient, str]:
-        """The client and the run's id; the first time ever the id is told to the control plane too."""
+        """The client and the MLflow run's id; the first time ever the id is told to the control plane too."""
         if self._client is None or self._run_id is None:
             self._client = tracking.client(self.job.mlflow_uri or "")
             self._run_id = tracking.run_id(self.job)
@@ -90,6 +91,7 @@ class MlflowSink(Forwarder):
         folder = self.spool.path.parent
         if event.kind is EventKind.STARTED:
             client.update_run(run, status="RUNNING")
+            tracking.note(client, run, self.job)
             self._log_params(client, run)
             for name in RUN_FILES:
                 _log_file(client, run, folder / name, None)
@@ -113,9 +115,18 @@ class MlflowSink(Forwarder):
     def _log_params(self, client: MlflowClient, run: str) -> None:
         from mlflow.entities import Param
 
-        flat = [Param(name, value[:500]) for name, value in flatten(self.job.spec.model_dump(mode="json"))]
-        for start in range(0, len(flat), PARAMS_A_CALL):
-            client.log_batch(run, params=flat[start : start + PARAMS_A_CALL])
+        spec = self.job.spec.model_dump(mode="json", exclude={"labels", "notes"})
+        flat = {name: value[:500] for name, value in flatten(spec)}
+        data = client.get_run(run).data
+        known: dict[str, str] = data.params
+        new = [Param(name, value) for name, value in flat.items() if name not in known]
+        for start in range(0, len(new), PARAMS_A_CALL):
+            client.log_batch(run, params=new[start : start + PARAMS_A_CALL])
+        for name, value in flat.items():
+            if (
+                data.tags.get(EDITED_TAG + name, known.get(name, value)) != value
+            ):  # edited, and MLflow changes no parameter
+                client.set_tag(run, EDITED_TAG + name, value)
 
 
 def metrics_of(event: WireEvent) -> Iterator[Metric]:

@@ -81,9 +81,9 @@ class Reporter:
         """The run ended as it should."""
         self.say(EventKind.FINISHED, outcome=outcome)
 
-    def failed(self, kind: FailureKind, reason: str) -> None:
-        """The run ended otherwise."""
-        self.say(EventKind.FAILED, kind=kind, reason=reason)
+    def failed(self, kind: FailureKind, reason: str, rank: int | None = None) -> None:
+        """The run ended otherwise. rank: the worker whose log says more."""
+        self.say(EventKind.FAILED, {} if rank is None else {"rank": rank}, kind=kind, reason=reason)
 
     @contextmanager
     def told_of_failure(self, classify: Callable[[BaseException], tuple[FailureKind, str]]) -> Iterator[None]:

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from trainer.engine.events import Event, Run, SamplesDrawn, StepDone
 from trainer.engine.sampling import CodeValues, sample
 from trainer.engine.standing import standing
-from trainer.images import grid, save_png
+from trainer.images import GridFacts, grid, save_png
 from trainer.spec import JobSpec
+from trainer.wire import GRIDS
 
 SEED = 0
 """The grids' latents do not depend on the job's seed, so grids of different jobs compare."""
@@ -22,7 +23,7 @@ SEED = 0
 
 def sample_path(step: int) -> str:
     """Where the grid of a step lies, relative to the job's folder."""
-    return f"samples/step-{step:09d}.png"
+    return f"{GRIDS}/step-{step:09d}.png"
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,8 @@ class SampleGrids:
             codes=self._layout.codes,
         )
         picture = grid(images, self._layout.columns)
-        save_png(self._folder / sample_path(event.step), picture)
+        facts = GridFacts.of(images, self._layout.columns, event.step, event.images)
+        save_png(self._folder / sample_path(event.step), picture, facts)
         run.emit(SamplesDrawn(event.step, event.images, picture))
 
     def close(self) -> None:

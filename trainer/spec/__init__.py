@@ -3,15 +3,17 @@
 >>> from trainer.spec import JobSpec, load_spec, with_overrides
 """
 
+from trainer.spec.data import Data
 from trainer.spec.errors import FieldError, SpecError
 from trainer.spec.explain import explain
 from trainer.spec.files import dump_spec, load_spec, parse_spec
 from trainer.spec.job import SPEC_VERSION, JobSpec
+from trainer.spec.limits import Limits
 from trainer.spec.optim import Adam, RMSProp, Schedule, Sgd
 from trainer.spec.overrides import with_overrides, with_values
+from trainer.spec.queue import Queue
 from trainer.spec.sections import (
     Checkpointing,
-    Data,
     Ema,
     Evaluation,
     Objective,
@@ -23,7 +25,7 @@ from trainer.spec.sections import (
 )
 
 __all__ = [
-    "SPEC_VERSION", "Adam", "Checkpointing", "Data", "Ema", "Evaluation", "FieldError", "JobSpec", "Objective",
-    "Publish", "RMSProp", "Resources", "Retry", "Samples", "Schedule", "Sgd", "SpecError", "Train",
+    "SPEC_VERSION", "Adam", "Checkpointing", "Data", "Ema", "Evaluation", "FieldError", "JobSpec", "Limits", "Objective",
+    "Publish", "Queue", "RMSProp", "Resources", "Retry", "Samples", "Schedule", "Sgd", "SpecError", "Train",
     "dump_spec", "explain", "load_spec", "parse_spec", "with_overrides", "with_values",
 ]  # fmt: skip

@@ -26,6 +26,10 @@ def problems(spec: JobSpec) -> Iterator[FieldError]:
     yield from _penalties(spec)
     yield from _sampling(spec)
     yield from _builtin_data(spec)
+    if spec.limits.no_better_after is not None and not (spec.evaluation.every_steps and spec.evaluation.metrics):
+        message = "is never asked: the job is not scored before its end"
+        fix = "set evaluation.every_steps and evaluation.metrics, or leave it out"
+        yield _wrong("limits.no_better_after", spec.limits.no_better_after, message, fix)
     if spec.evaluation.truncations and spec.arch.latent.distribution != "normal":
         given = list(spec.evaluation.truncations)
         message = "means nothing to a uniform prior"

@@ -68,6 +68,8 @@ def _place(loc: tuple[int | str, ...], model: type[BaseModel]) -> tuple[tuple[st
         if len(models(kinds)) == 1 and len(solid(kinds)) > 1 and not descend(kinds, part):  # a number, or a section
             kinds = models(kinds)
             continue
+        if len(solid(kinds)) > 1 and not models(kinds) and not containers(kinds):  # yes or no, or a number
+            continue
         if len(containers(kinds)) > 1:  # a mapping or a list
             kinds = tuple(kind for kind in containers(kinds) if get_origin(kind).__name__ == part)
             continue

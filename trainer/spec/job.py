@@ -13,12 +13,15 @@ from pydantic import Field, model_validator
 from trainer.families.arch import Arch
 from trainer.families.table import arch_classes
 from trainer.schema import Frozen
+from trainer.spec.about import Labels, Notes
 from trainer.spec.checks import problems
+from trainer.spec.data import Data
 from trainer.spec.errors import FieldError, refuse, short
+from trainer.spec.limits import Limits
 from trainer.spec.optim import Optimizer
+from trainer.spec.queue import Queue
 from trainer.spec.sections import (
     Checkpointing,
-    Data,
     Ema,
     Evaluation,
     Objective,
@@ -48,6 +51,10 @@ class JobSpec(Frozen):
     """Version of this format; older specs are migrated when they are read."""
     name: str = Field(default="job", pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
     """Short name: lower-case letters, digits and hyphens."""
+    labels: Labels = Field(default_factory=dict)
+    """What lists can be filtered by, e.g. `{team: vision, purpose: ablation}`; 32 at most. They change nothing of the training."""
+    notes: Notes = ""
+    """Whatever is worth knowing about the job; text of several lines."""
     arch: AnyArch
     """The family (`arch.family`) and its architecture."""
     data: Data = Data()
@@ -70,6 +77,10 @@ class JobSpec(Frozen):
     """What happens when the training collapses; null looks for nothing."""
     resources: Resources = Resources()
     """What the job takes of the cluster."""
+    queue: Queue = Queue()
+    """Its turn among those that wait for the cluster."""
+    limits: Limits = Limits()
+    """When the job ends though its work isn't done, with a checkpoint."""
     retry: Retry = Retry()
     """What happens after failures that are not the job's own fault."""
     publish: Publish | None = None

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from types import NoneType
 from typing import Any, get_origin
 
 import yaml
+from pydantic import BaseModel
 
 from trainer.spec.errors import FieldError, SpecError, short
 from trainer.spec.explain import suggest
@@ -41,17 +43,14 @@ def with_values(spec: JobSpec, values: Iterable[tuple[str, Any]], errors: Iterab
     """A copy with values at dotted paths, in their order.
 
     A string is read as YAML (`1e-4`, `null`, `[fid, kid]`); where the field is text, it is taken as it stands (`name=123`),
-    without quotes around it. Items of a list go by index (`objective.penalties.0.weight=5`). A new `kind` or `arch.family`
-    keeps those of the section's fields that the new kind has too, and takes its defaults for the others.
+    without quotes around it. Items of a list go by index (`objective.penalties.0.weight=5`). null takes a name out of a
+    mapping of texts (`labels.team=null`). A new `kind` or `arch.family` keeps those of the section's fields that the new kind
+    has too, and takes its defaults for the others.
 
     Raises SpecError that names every unknown path and every wrong field of the result, after `errors` that are known before.
     """
-    raw, found = spec.model_dump(mode="json"), list(errors)
-    for path, value in values:
-        try:
-            _assign(raw, path, value)
-        except SpecError as error:
-            found += error.errors
+    raw = spec.model_dump(mode="json")
+    found = [*errors, *assign(raw, values)]
     try:
         result = parse_spec(raw)
     except SpecError as error:
@@ -61,13 +60,30 @@ def with_values(spec: JobSpec, values: Iterable[tuple[str, Any]], errors: Iterab
     return result
 
 
-def _assign(raw: dict[str, Any], path: str, given: Any) -> None:
+def assign(
+    raw: dict[str, Any], values: Iterable[tuple[str, Any]], model: type[BaseModel] = JobSpec
+) -> list[FieldError]:
+    """Set values in a raw spec of that model, as :func:`with_values` does; what of them has no place there."""
+    found: list[FieldError] = []
+    for path, value in values:
+        try:
+            _assign(raw, path, value, model)
+        except SpecError as error:
+            found += error.errors
+    return found
+
+
+def _assign(raw: dict[str, Any], path: str, given: Any, model: type[BaseModel]) -> None:
     *parents, leaf = path.split(".")
     node: Any = raw
-    kinds: Kinds = (JobSpec,)
+    kinds: Kinds = (model,)
     for part in parents:
         node, kinds = _child(node, part, kinds, path), descend(kinds, part)
-    value = _value(given, descend(kinds, leaf), path)
+    named = dict[str, str] in kinds
+    value = _value(given, (*descend(kinds, leaf), NoneType) if named else descend(kinds, leaf), path)
+    if named and value is None:
+        node.pop(leaf, None)
+        return
     if isinstance(node, list):
         _set_item(node, leaf, value, path)
         return

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from trainer.spec.data import Data
 from trainer.spec.errors import FieldError, short
-from trainer.spec.sections import Data
 
 NAMED = 12
 """Class names that a message lists."""

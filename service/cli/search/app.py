@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from service.cli.search import ask, look, start
+from service.cli.search.arguments import VERBS
 
 HELP = """Search over fields of a spec with Ray Tune: random, grid, TPE (Optuna), ASHA, population-based training.
 
@@ -22,17 +23,17 @@ space:
   objective.loss: [non-saturating, hinge]
 metric: fid
 algorithm: asha+optuna
-samples: 16
+trials: 16
 max_concurrent: 2
 ```
 
 `agon search init RECIPE` prints one to begin with, every field explained. docs/searches.md is the guide.
 """
-VERBS: dict[str, Callable[..., None]] = {
-    "submit": start.submit, "list": look.list_, "show": look.show, "watch": start.watch, "trials": look.trials,
-    "stop": ask.stop, "cancel": ask.cancel, "pause": ask.pause, "resume": ask.resume, "extend": ask.extend,
-    "logs": look.logs, "report": look.report, "init": start.init, "validate": start.validate,
-}  # fmt: skip
+FUNCTIONS: tuple[Callable[..., None], ...] = (
+    start.submit, look.list_, look.show, start.watch, look.trials, ask.edit, ask.stop, ask.cancel, ask.pause, ask.resume, ask.extend, ask.delete,
+    look.logs, look.report, start.init, start.validate,
+)  # fmt: skip
+COMMANDS = dict(zip(VERBS, FUNCTIONS, strict=True))
 HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}
 
 
@@ -50,6 +51,6 @@ class ShortForm(TyperGroup):
 def group(epilog: str) -> typer.Typer:
     """The verbs below `agon search`."""
     found = typer.Typer(cls=ShortForm, no_args_is_help=True, help=HELP, epilog=epilog, rich_markup_mode="markdown")
-    for name, verb in VERBS.items():
+    for name, verb in COMMANDS.items():
         found.command(name, context_settings=HELP_OPTIONS)(verb)
     return found

@@ -1,14 +1,16 @@
-"""Arguments that several verbs take, and their client."""
+"""Arguments that several verbs take."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from service.client import Client
-
+VERBS = (
+    "submit", "list", "show", "watch", "trials", "edit", "stop", "cancel", "pause", "resume", "extend", "delete", "logs", "report", "init",
+    "validate",
+)  # fmt: skip
+"""Below `agon search`, in the order of its help."""
 SearchArgument = Annotated[
     str, typer.Argument(metavar="SEARCH", help="A search's id, or its name (then the newest of that name).")
 ]
@@ -18,13 +20,6 @@ File = Annotated[
 Set = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", metavar="PATH=VALUE", help="Override a field, e.g. samples=8, base.train.images=5000. Repeatable."
+        "--set", metavar="PATH=VALUE", help="Override a field, e.g. trials=8, base.train.images=5000. Repeatable."
     ),
 ]
-
-
-def connect() -> Client:
-    """A client of the API that the environment names."""
-    from service.client import Client
-
-    return Client()

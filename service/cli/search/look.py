@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,18 +10,25 @@ import typer
 from rich.text import Text
 
 from service.cli import facts
-from service.cli.arguments import SearchState, TrialState
-from service.cli.output import ago, note, out, print_json, print_table, seconds, state
-from service.cli.search.arguments import SearchArgument, connect
+from service.cli.arguments import Labels, Owner, Scores, SearchState, TrialState, connect, labels_of
+from service.cli.disk import warn
+from service.cli.logged import Asked, of_search, options
+from service.cli.logged import show as print_logs
+from service.cli.output import ago, note, out, print_facts, print_json, print_table, seconds, state, write_whole
+from service.cli.search.arguments import SearchArgument
 from service.cli.specs import Json
+from service.cli.waits import waits
 
 if TYPE_CHECKING:
-    from service.client import Search
+    from service.client import Relative, Search
 
 
 def list_(
     state_: SearchState = None,
     name: Annotated[str | None, typer.Option(help="Only searches of this name.")] = None,
+    owner: Owner = None,
+    label: Labels = None,
+    score: Scores = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="At most so many.")] = 20,
     json_: Json = False,
 ) -> None:
@@ -33,13 +38,18 @@ def list_(
 
     - `agon search list`
     - `agon search list --state running --json | jq '.[].id'`
+    - `agon search list --label team=vision`
     """
     from itertools import islice
 
+    marks = {"labels": labels_of(label), "scores": score or ()}
     with connect() as client:
-        found = list(islice(client.every_search(state=state_, name=name, limit=min(limit, 100)), limit))
-        filters = {"--state": state_, "--name": name}
+        found = list(
+            islice(client.every_search(state=state_, name=name, owner=owner, limit=min(limit, 100), **marks), limit)
+        )
+        filters = {"--state": state_, "--name": name, "--owner": owner, "--label": label, "--score": score}
         others = client.searches(limit=100) if not found and any(filters.values()) else None
+        warn(client)
     if json_:
         print_json([search.model_dump(mode="json") for search in found])
         return
@@ -72,21 +82,20 @@ def show(
     with connect() as client:
         search = find(client, name)
         found = client.trial(search.id, trial_id(trial)) if slash else search
+        children = () if slash or json_ else client.search_lineage(search.id, limit=facts.CHILDREN + 1).children
+        warn(client)
     if json_:
         print_json(found.model_dump(mode="json"))
         return
-    told = _trial_facts(search, found.model_dump()) if slash else _facts(search)
-    rows = [(key, value) for key, value in told if value]
-    width = max(len(key) for key, _ in rows)
-    for key, value in rows:
-        out.print(Text.assemble((f"{key:<{width}}  ", "bold"), value))
+    told = _trial_facts(search, found.model_dump()) if slash else _facts(search, children)
+    print_facts(told)
 
 
 def trials(
     search: SearchArgument,
     state_: TrialState = None,
     number: Annotated[
-        bool, typer.Option("--by-number", help="In the order of sampling instead of best first.")
+        bool, typer.Option("--by-number", help="In the order in which they were drawn, instead of best first.")
     ] = False,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="At most so many.")] = 50,
     json_: Json = False,
@@ -122,21 +131,22 @@ def trials(
         out.print(table([TrialLine.of(row) for row in rows], found.search["metric"], best))
 
 
-def logs(
-    search: SearchArgument,
-    tail: Annotated[int | None, typer.Option(min=1, help="Only so many last lines.")] = None,
-    attempt: Annotated[int | None, typer.Option(min=1, help="Of that attempt.", show_default="the newest")] = None,
-) -> None:
-    """Print the log of a search's driver.
+@options("rank")
+def logs(search: SearchArgument, asked: Asked) -> None:
+    """Print the log of a search's driver; follow it, search in it, or fetch it. `agon logs SEARCH/TRIAL` has a trial's.
+
+    --all fetches the logs of its trials, too.
 
     Examples:
 
     - `agon search logs digits-lr --tail 50`
+    - `agon search logs digits-lr --follow`
+    - `agon search logs digits-lr --all --out logs.tar`
     """
     from service.cli.search.source import find
 
     with connect() as client:
-        sys.stdout.write(client.search_logs(find(client, search).id, tail=tail, attempt=attempt))
+        print_logs(client, of_search(client, find(client, search).id), asked)
 
 
 def report(
@@ -160,10 +170,7 @@ def report(
         page = client.search_report(found.id)
     path = file or Path(f"{found.name}.html")
     path = path / "report.html" if path.is_dir() else path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_bytes(page)
-    aside.replace(path)
+    write_whole(path, page)
     if json_:
         print_json({"path": str(path), "search": found.id})
     else:
@@ -176,7 +183,7 @@ def report(
 
 def _done(search: Search) -> str:
     ended = sum(search.trials.get(name, 0) for name in ("stopped", "completed", "diverged", "failed"))
-    return f"{ended} of {search.search['samples']}"
+    return f"{ended} of {search.search['trials']}"
 
 
 def _best(search: Search) -> str:
@@ -185,15 +192,22 @@ def _best(search: Search) -> str:
     return f"{search.search['metric']} {TrialLine.of(search.best).words} ({search.best.id})" if search.best else ""
 
 
-def _facts(search: Search) -> Iterator[tuple[str, Text | str]]:
+def _facts(search: Search, children: Sequence[Relative]) -> Iterator[tuple[str, Text | str]]:
     from service.cli.search.view import extent
 
     spec = search.search
     yield "search", search.id
     yield "name", search.name
+    yield from facts.noted(search)
     yield "state", facts.state_of(search)
     yield "reason", search.reason
+    yield from waits(search, "agon search edit")
+    if search.limit and search.state == "cancelled":
+        raised = f"agon search edit {search.id} --set limits.{search.limit}=…, then "
+        yield "to go on", f"{raised}agon search extend {search.id} --trials N"
+    yield from facts.times(search)
     yield "failure", f"{search.failure.kind}: {search.failure.reason}" if search.failure else ""
+    yield "its log", f"agon search logs {search.id}" if search.failure and search.attempt else ""
     at_once = "" if spec["algorithm"] == "pbt" else f", at most {spec['max_concurrent']} at once"
     yield "algorithm", f"{spec['algorithm']}, {extent(spec)}{at_once}"
     yield "space", ", ".join(spec["space"])
@@ -204,6 +218,7 @@ def _facts(search: Search) -> Iterator[tuple[str, Text | str]]:
     if search.model:
         champion = " (champion)" if search.model.champion else ""
         yield "model", f"models:/{search.model.name}/{search.model.version}{champion}: {search.model.verdict}"
+    yield "forks", facts.forks(children)
     yield "attempt", str(search.attempt)
     yield "mlflow run", search.mlflow_run_id or ""
     yield "submitted", ago(search.created_at)
@@ -215,6 +230,7 @@ def _trial_facts(search: Search, trial: Mapping[str, Any]) -> Iterator[tuple[str
     yield "trial", f"{search.id}/{trial['id']}"
     yield "state", state(trial["state"])
     yield "reason", trial["reason"]
+    yield "its log", f"agon logs {search.id}/{trial['id']}" if trial["state"] == "failed" else ""
     spread = trial["spread"] or 0.0
     yield search.search["metric"], "" if trial["score"] is None else f"{trial['score']:.4g} ± {spread:.2g}"
     yield "values", _values(trial["values"])

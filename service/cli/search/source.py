@@ -40,7 +40,7 @@ class SearchSource:
 def read(source: str, assignments: Sequence[str] = (), verbs: Sequence[str] = ()) -> SearchSource:
     """A YAML or JSON file with `path=value` assignments. Raises SpecError, or OSError for a file that can't be read.
 
-    Paths are the search's: `samples=8`, `asha.grace=0.25`, `base.train.images=5000`, `space.optimizers.G.lr=[1e-4, 1e-3]`.
+    Paths are the search's: `trials=8`, `asha.grace=0.25`, `base.train.images=5000`, `space.optimizers.G.lr=[1e-4, 1e-3]`.
     verbs: what may have been meant if there is no such file.
     """
     raw = _file(source, verbs)

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
+from service.cli.arguments import connect
 from service.cli.output import Exit, err, note, out, print_json
-from service.cli.search.arguments import File, SearchArgument, Set, connect
+from service.cli.search.arguments import VERBS, File, SearchArgument, Set
 from service.cli.specs import Json
 
 if TYPE_CHECKING:
@@ -31,13 +32,12 @@ def submit(
     Examples:
 
     - `agon search search.yaml --watch`
-    - `agon search search.yaml --set samples=32 --set base.train.images=50000`
+    - `agon search search.yaml --set trials=32 --set base.train.images=50000`
     - `agon search submit search.yaml --set 'space.optimizers.G.lr={loguniform: [1e-4, 1e-3]}'`
     """
-    from service.cli.search.app import VERBS
     from service.cli.search.source import read
 
-    found = read(file, set_ or (), tuple(VERBS))
+    found = read(file, set_ or (), VERBS)
     with connect() as client:
         search = client.search(found.body())
         if not json_ and found.search.combinations is not None:
@@ -97,10 +97,9 @@ def validate(
 
     - `agon search validate search.yaml`
     """
-    from service.cli.search.app import VERBS
     from service.cli.search.source import read
 
-    found = read(file, set_ or (), tuple(VERBS))
+    found = read(file, set_ or (), VERBS)
     resolved, by = found.body(), "here; no API was asked"
     if not offline:
         from service.client import Client, NotConfigured, Unreachable

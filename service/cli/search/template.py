@@ -28,7 +28,7 @@ mode: null
 # random, grid, optuna (TPE), asha (bad trials end early), asha+optuna, pbt (bad trials take over good ones' state).
 algorithm: asha+optuna
 # Trials in all, and how many train at once at most; fewer if the cluster holds fewer.
-samples: 16
+trials: 16
 max_concurrent: 4
 # Evaluations of a full trial, and over how many of the last ones its score is the mean.
 evaluations: 8
@@ -37,7 +37,7 @@ smooth: 2
 budget:
   images: null
   seconds: null
-# Of the sampling: the same seed draws the same specs.
+# Of the draws: the same seed draws the same specs.
 seed: 0
 """
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from service.cli.facts import wish
+from service.cli.view import warned
 from service.client import TERMINAL, Event, Search, Trial
 from trainer.search import SearchSpec, parse_search
 from trainer.spec import SpecError
@@ -63,7 +64,8 @@ class SearchView:
     id: str
     metric: str
     minimises: bool
-    samples: int
+    asked: int
+    """Trials that it shall have."""
     budget: int | None = None
     """Images over all trials after which the search ends."""
     extent: str = ""
@@ -89,7 +91,7 @@ class SearchView:
         budget = spec["budget"]["images"]
         population = spec["algorithm"] == "pbt"
         return cls(
-            search.name, search.id, spec["metric"], minimises, spec["samples"], budget, extent(spec), population,
+            search.name, search.id, spec["metric"], minimises, spec["trials"], budget, extent(spec), population,
             begun=search.created_at, wish=wish(search),
         )  # fmt: skip
 
@@ -126,11 +128,11 @@ class SearchView:
         if self.state == "succeeded":
             return 1.0
         spent = self.images / self.budget if self.budget else 0.0
-        return min(1.0, max(self.ended / self.samples, spent))
+        return min(1.0, max(self.ended / self.asked, spent))
 
     def numbers(self) -> str:
         """One line of figures."""
-        parts = [f"{self.ended} of {self.samples} trials ended", f"{self.running} running", f"{self.images:,} images"]
+        parts = [f"{self.ended} of {self.asked} trials ended", f"{self.running} running", f"{self.images:,} images"]
         if self.images_per_second and self.state not in TERMINAL:
             parts.append(f"{self.images_per_second:,.0f} images/s")
         if (best := self.best) is not None:
@@ -155,8 +157,10 @@ class SearchView:
         if self.state == "failed":
             why = failure.get("reason") or self.reason or "no reason given"
             return [f"failed ({failure.get('kind', 'unknown')}): {why}"]
+        if self.state == before:
+            return warned(data)
         why = f": {self.reason}" if self.reason not in ("", self.state) else ""
-        return [self.state + why] if self.state != before else []
+        return [self.state + why]
 
     def _on_waiting(self, data: dict[str, Any]) -> list[str]:
         changed = data.get("reason") != self.reason
@@ -166,7 +170,7 @@ class SearchView:
     def _on_started(self, data: dict[str, Any]) -> list[str]:
         self.reason = ""
         at_once = "" if self.population else f", at most {data.get('workers', 1)} at once"
-        return [f"searching: {self.extent or f'{self.samples} trials'}{at_once}"]
+        return [f"searching: {self.extent or f'{self.asked} trials'}{at_once}"]
 
     def _on_progress(self, data: dict[str, Any]) -> list[str]:
         self.images_per_second = data.get("images_per_second")
@@ -194,6 +198,9 @@ class SearchView:
     def _on_warning(self, data: dict[str, Any]) -> list[str]:
         return [f"warning: {data.get('message', '')}"]
 
+    def _on_limit(self, data: dict[str, Any]) -> list[str]:
+        return [f"stops itself: {data.get('reason', '')}"]
+
     def _on_failed(self, data: dict[str, Any]) -> list[str]:
         self.reason = str(data.get("reason", ""))
         return []
@@ -204,7 +211,7 @@ def extent(spec: Mapping[str, Any]) -> str:
     try:
         return parse_search(dict(spec)).extent
     except SpecError:  # of another version
-        return f"{spec['samples']} trials"
+        return f"{spec['trials']} trials"
 
 
 def values(given: Mapping[str, Any]) -> str:

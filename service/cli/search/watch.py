@@ -8,7 +8,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from service.cli.follow import Drawn, Plain
+from service.cli.follow import Drawn, Plain, follow
 from service.cli.output import err, state
 from service.cli.search.view import SearchView, TrialLine, value
 from service.client import Client, Search
@@ -21,11 +21,7 @@ def watch(client: Client, search: Search, console: Console = err) -> Search:
     """Follow the search until it has ended or is paused; as it is then. Raises ClientError, and KeyboardInterrupt as it comes."""
     view = SearchView.of(search)
     show = _Live(view, console, _style) if console.is_terminal else Plain(view, console, _style, ("progress", "trial"))
-    with show:
-        for event in client.search_events(search.id):
-            show.on_event(event)
-            if view.state == "paused":
-                break
+    follow(show, client.search_events(search.id))
     return client.get_search(search.id)
 
 

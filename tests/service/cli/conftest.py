@@ -64,7 +64,7 @@ class World:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{port}"
-        self.settings = Settings(home=home, api_url=self.url, poll_seconds=0.05, log_level="CRITICAL")
+        self.settings = Settings(home=home, api_url=self.url, poll_seconds=0.05, log_level="CRITICAL", disk_low=0)
         self.ray, self.registry = FakeRay(cpus=8.0), FakeRegistry()
         app = create_app(self.settings, self.ray, self.registry)
         self.server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error", timeout_graceful_shutdown=1))

@@ -148,3 +148,47 @@ def test_another_dataset_of_that_name_gets_its_own(agon: Agon, world: Any, tmp_p
         assert done.code == 0, done.err
         assert arch(agon, done.out)[3] == str(root / folder / "animals")
     assert len(stack_datasets(world)) == 2
+
+
+def test_images_become_a_registered_dataset_under_the_name_that_is_given(
+    agon: Agon, stack: Any, tmp_path: Path
+) -> None:
+    source = photos(tmp_path / "Photos.zip", side=32)
+    done = agon("datasets", "add", str(source), "--name", "pets", "--resolution", "16", "--channels", "1")
+    assert done.code == 0, done.err
+    assert "class folders" in done.err
+    home = Path(stack.settings.home)
+    (found,) = json.loads(agon("datasets", "--json").out)
+    assert (found["name"], found["url"]) == ("pets", str(home / "data" / "photos-16px"))
+    assert (found["manifest"]["resolution"], found["manifest"]["channels"]) == (16, 1)
+    other = agon("datasets", "add", str(source), "--name", "pets")
+    assert (other.code, "pets" in other.err) == (4, True)
+
+
+def test_images_of_many_sizes_are_packed_at_a_size_that_a_family_has_and_the_option_for_another_is_named(
+    agon: Agon, stack: Any, tmp_path: Path
+) -> None:
+    source = photos(tmp_path / "odd.zip", names=("",), side=100)
+    done = agon("datasets", "add", str(source))
+    assert done.code == 0, done.err
+    assert "--resolution N" in done.err
+    assert "--set" not in done.err
+    assert [row.manifest.resolution for row in stack_datasets(stack)] == [64]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("nowhere",), "no file or folder here and no URL"),
+        (("PACKED", "--resolution", "16"), "is packed already"),
+        (("NAME", "URL"), "unexpected extra argument"),
+    ],
+)
+def test_what_can_not_be_added_is_refused_with_the_reason(
+    agon: Agon, stack: Any, tmp_path: Path, arguments: tuple[str, ...], says: str
+) -> None:
+    packed = Path(stack.settings.data_roots[0]) / "animals"
+    pack(str(photos(tmp_path / "photos.zip", names=("a", "b"))), packed)
+    done = agon("datasets", "add", *(str(packed) if word == "PACKED" else word for word in arguments))
+    assert (done.code, says in " ".join(done.err.split())) == (2, True), done.err
+    assert stack_datasets(stack) == []

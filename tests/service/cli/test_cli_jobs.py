@@ -10,15 +10,12 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from PIL import Image
 
-from service.cli import jobs
 from service.client import Client
-from service.client.replies import LogPiece
 from service.gateway.ray_jobs import RayStatus
 from trainer.data.pack import pack
 
@@ -85,8 +82,20 @@ def test_jobs_are_found_by_name_and_the_newest_wins(agon: Agon, world: Any) -> N
     assert len(json.loads(agon("jobs", "-n", "1", "--json").out)) == 1
 
 
+def test_labels_and_notes_are_shown_and_lists_are_filtered_by_them(agon: Agon, world: Any) -> None:
+    noted = ("--set", "labels.team=vision", "--set", "labels.run=7", "--set", "notes=first line\nsecond line")
+    mine = agon("submit", "dcgan-digits", *noted).out.strip()
+    agon("submit", "dcgan-digits", "--set", "labels.team=sound")
+    for words in (("--label", "team=vision"), ("--label", "run=7", "--label", "team=vision")):
+        assert [job["id"] for job in json.loads(agon("jobs", *words, "--json").out)] == [mine]
+    assert json.loads(agon("jobs", "--score", "fid<20", "--json").out) == []
+    shown = agon("show", mine).out
+    assert "labels     run=7, team=vision\n" in shown
+    assert "notes      first line\n           second line\n" in shown
+
+
 def test_an_unknown_job_is_refused_with_4(agon: Agon, world: Any) -> None:
-    for verb in ("show", "cancel", "retry", "logs", "watch", "events"):
+    for verb in ("show", "cancel", "pause", "resume", "retry", "logs", "watch", "events"):
         found = agon(verb, "nope")
         assert found.code == 4, verb
         assert "nope" in found.err
@@ -110,6 +119,39 @@ def test_cancel_and_cancel_again(agon: Agon, world: Any) -> None:
     assert json.loads(back.out)["state"] in ("queued", "starting")
 
 
+def test_pause_ends_the_watch_with_the_verb_that_lets_it_go_on(agon: Agon, world: Any) -> None:
+    world.ray.unreachable = True  # it waits in the queue
+    job = agon("submit", "dcgan-digits").out.strip()
+    asked = agon("pause", job)
+    assert (asked.code, f"job {job} was asked to pause" in asked.err) == (0, True)
+    watched = agon("watch", job)
+    assert (watched.code, f"agon resume {job}" in watched.err) == (1, True)
+    assert "paused before it started" in watched.err
+    assert f"job {job} is paused" in agon("pause", job).err
+    assert job in agon("jobs", "--state", "paused").out
+    assert f"agon resume {job}" in agon("show", job).out
+    assert "is paused; resume lets it go on" in agon("retry", job).err
+    back = agon("resume", job)
+    assert (back.code, "goes on; it is queued" in back.err) == (0, True)
+    assert agon("resume", job).code == 0, "asked twice, it goes on once"
+    assert "agon resume" not in agon("show", job).out
+    assert agon("cancel", job).code == 0
+    refused = agon("pause", job)
+    assert (refused.code, "retry lets it go on" in refused.err) == (4, True)
+
+
+def test_resume_with_wait_follows_the_job_to_its_end(agon: Agon, world: Any) -> None:
+    world.ray.unreachable = True
+    job = agon("submit", "dcgan-digits").out.strip()
+    agon("pause", job)
+    agon("watch", job)
+    world.ray.unreachable = False
+    world.drive(STARTED, PUBLISHED, FINISHED)
+    found = agon("resume", job, "--wait")
+    assert found.code == 0, found.err
+    assert found.out.strip() == "models:/digits@champion"
+
+
 def test_a_job_that_waits_for_its_first_time_is_not_retried_and_says_why(agon: Agon, world: Any) -> None:
     job = agon("submit", "dcgan-digits").out.strip()
     refused = agon("retry", job)
@@ -125,66 +167,6 @@ def test_logs_are_printed_and_followed_to_the_end(agon: Agon, world: Any) -> Non
     assert agon("logs", "dcgan-digits").out == "line 1\nline 2\nline 3\n"
     assert agon("logs", "dcgan-digits", "--tail", "1").out.strip() == "line 3"
     assert agon("logs", "dcgan-digits", "-f").out == "line 1\nline 2\nline 3\n"
-
-
-def test_following_the_tail_of_a_log_loses_no_line_and_fetches_each_once(
-    agon: Agon, world: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(jobs, "LOG_POLL_SECONDS", 0.05)
-    job = agon("submit", "dcgan-digits", "--set", "retry.attempts=1").out.strip()
-    while not world.ray.starts:
-        time.sleep(0.02)
-    (name,) = world.ray.starts
-    world.ray.move(name, RayStatus.RUNNING)
-    world.ray.output[name], lines = "old 1\nold 2\n", 0
-
-    def writes(call: str, submission_id: str) -> None:
-        nonlocal lines
-        if call == "logs" and lines < 5:  # between any two fetches the job says something, until it ends
-            lines += 1
-            world.ray.output[name] += f"line {lines}\n"
-            if lines == 5:
-                world.ray.move(name, RayStatus.FAILED)
-
-    world.ray.before = writes
-    fetched: list[int] = []
-    fetch = Client.log_piece
-
-    def counted(self: Client, *arguments: Any, **options: Any) -> LogPiece:
-        piece = fetch(self, *arguments, **options)
-        fetched.append(len(piece.text))
-        return piece
-
-    monkeypatch.setattr(Client, "log_piece", counted)
-    found = agon("logs", job, "-f", "--tail", "1").out
-    whole = agon("logs", job).out
-    assert whole == "old 1\nold 2\n" + found
-    assert len(found.splitlines()) >= 5
-    assert sum(fetched) == len(found)
-
-
-def test_following_a_log_reads_each_attempt_to_its_end_and_then_the_next_from_its_beginning(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    logs = {1: ["first\n", "its last words\n"], 2: ["second begins\n", "and ends\n"]}
-
-    class Attempts:
-        """The second attempt begins when the last words of the first one haven't been read yet."""
-
-        asked = 0
-
-        def job(self, name: str) -> Any:
-            self.asked += 1
-            return SimpleNamespace(id=name, attempt=1 if self.asked == 1 else 2, ended=self.asked == 4)
-
-        def log_piece(self, name: str, *, offset: int, attempt: int, tail: int | None) -> LogPiece:
-            written = "".join(logs[attempt][: 1 if self.asked == 1 else 2])
-            return LogPiece(written[offset:], len(written))
-
-    jobs._follow_log(Attempts(), SimpleNamespace(id="j", attempt=1), 1, None)  # type: ignore[arg-type]
-    shown = capsys.readouterr()
-    assert shown.out == "first\nits last words\nsecond begins\nand ends\n"
-    assert "attempt 2" in shown.err
 
 
 def test_events_are_json_lines_to_the_end(agon: Agon, world: Any) -> None:
@@ -247,3 +229,56 @@ def test_ctrl_c_while_waiting_leaves_the_job_running_and_says_how_to_go_on(world
         assert "agon cancel" in err
         assert "Traceback" not in err
         assert client.jobs().items[0].desired == "run"
+
+
+def test_edit_changes_fields_and_says_what_can_not(agon: Agon, world: Any) -> None:
+    world.ray.unreachable = True  # it waits in the queue
+    job = agon("submit", "dcgan-digits", "--set", "labels.old=x").out.strip()
+    changes = ("labels.team=vision", "labels.old=null", "notes=why", "resources.workers=4", "queue.priority=80")
+    found = agon("edit", "dcgan-digits", *(part for change in changes for part in ("--set", change)))
+    assert (found.code, f"job {job} is edited; it is queued" in found.err) == (0, True), found.err
+    shown = json.loads(agon("show", job, "--json").out)
+    assert (shown["labels"], shown["notes"], shown["priority"]) == ({"team": "vision"}, "why", 80)
+    assert shown["spec"]["resources"]["workers"] == 4
+    assert json.loads(agon("edit", job, "--set", "name=renamed", "--json").out)["name"] == "renamed"
+    for words, code, expected in (
+        (("--set", "train.batch=96"), 2, "train.batch: can't change: what is trained depends on it (got 96)"),
+        (("--set", "resources.workers=3"), 2, "resources.workers: does not divide data.lanes"),
+        (("--set", "notes"), 2, "write path=value"),
+        ((), 2, "--set"),
+    ):
+        refused = agon("edit", job, *words)
+        assert (refused.code, expected in " ".join(refused.err.split())) == (code, True), refused.err
+    assert agon("edit", "nope", "--set", "notes=x").code == 4
+    world.ray.unreachable = False
+    world.drive(STARTED, status=RayStatus.RUNNING)
+    ended = time.monotonic() + 20
+    while json.loads(agon("show", job, "--json").out)["state"] == "queued":
+        assert time.monotonic() < ended
+        time.sleep(0.1)
+    refused = agon("edit", job, "--set", "resources.workers=2")
+    assert (refused.code, f"pause it first (agon pause {job})" in " ".join(refused.err.split())) == (4, True), (
+        refused.err
+    )
+
+
+def test_an_edit_of_what_someone_else_has_changed_since_is_refused_with_the_etag_it_has_now(
+    agon: Agon, world: Any
+) -> None:
+    job = agon("submit", "dcgan-digits").out.strip()
+    seen = json.loads(agon("show", job, "--json").out)["etag"]
+    assert agon("edit", job, "--set", "notes=theirs").code == 0
+    refused = agon("edit", job, "--set", "notes=mine", "--if-match", seen)
+    now, told = json.loads(agon("show", job, "--json").out)["etag"], " ".join(refused.err.split())
+    assert (refused.code, f"job {job} is not what it was" in told) == (4, True), told
+    assert f"--if-match '{now}'" in told
+    assert agon("edit", job, "--set", "notes=both", "--if-match", now.strip('"')).code == 0, (
+        "its quotes may be left out"
+    )
+    assert agon("edit", job, "--set", "notes=ours", "--if-match", "*").code == 0
+    assert json.loads(agon("show", job, "--json").out)["notes"] == "ours"
+    caps = json.loads(agon("owners", "ada", "--json").out)["etag"]
+    assert agon("owners", "cap", "ada", "--running", "1", "--if-match", caps).code == 0
+    assert agon("owners", "uncap", "ada", "--if-match", caps).code == 4
+    wrong = agon("edit", job, "--set", "notes=x", "--if-match", 'a" b')
+    assert (wrong.code, "--if-match: is no list of ETags" in " ".join(wrong.err.split())) == (2, True), wrong.err

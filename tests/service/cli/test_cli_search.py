@@ -14,7 +14,8 @@ import yaml
 from rich.console import Console
 
 from service.cli.search import watch as watching
-from service.cli.search.app import HELP, VERBS
+from service.cli.search.app import HELP
+from service.cli.search.arguments import VERBS
 from service.cli.search.source import read
 from service.cli.search.view import SearchView
 from service.client import Client, Event
@@ -28,7 +29,7 @@ name: rates
 base: {recipe: dcgan-digits, set: {train.images: 1000}}
 space: {optimizers.G.lr: {loguniform: [1e-5, 1e-2]}}
 algorithm: random
-samples: 3
+trials: 3
 """
 RATES = (1e-4, 2e-4, 5e-3)
 
@@ -72,7 +73,7 @@ def test_the_help_of_search_shows_a_file_that_is_valid(agon: Agon, tmp_path: Pat
     assert all(verb in text for verb in VERBS)
     path = tmp_path / "help.yaml"
     path.write_text(HELP.split("```yaml")[1].split("```")[0])
-    assert load_search(path).samples == 16
+    assert load_search(path).trials == 16
 
 
 @pytest.mark.parametrize("name", sorted(recipes()))
@@ -86,13 +87,13 @@ def test_init_prints_a_search_over_the_recipe_that_is_valid(agon: Agon, tmp_path
 
 
 def test_the_file_alone_is_short_for_submit_and_prints_the_id(agon: Agon, world: Any, file: str) -> None:
-    for words in ((file,), ("submit", file), ("--set", "samples=5", file)):
+    for words in ((file,), ("submit", file), ("--set", "trials=5", file)):
         found = agon("search", *words)
         assert found.code == 0, found.err
         assert found.out.strip().startswith("s-")
         assert "agon search watch s-" in found.err
     listed = json.loads(agon("search", "list", "--json").out)
-    assert [item["search"]["samples"] for item in listed] == [5, 3, 3]
+    assert [item["search"]["trials"] for item in listed] == [5, 3, 3]
     assert "0 of 5" in agon("search", "list", "--state", "starting").out + agon("search", "list").out
 
 
@@ -101,12 +102,12 @@ def test_overrides_reach_the_search_its_base_and_its_space(file: str, tmp_path: 
     found = read(
         file,
         [
-            "samples=2", "asha.grace=0.25", "budget.images=5000", "base.train.images=2000", "base.optimizers.D.lr=1e-4",
+            "trials=2", "asha.grace=0.25", "budget.images=5000", "base.train.images=2000", "base.optimizers.D.lr=1e-4",
             "space.optimizers.G.lr=[1e-4, 1e-3]", "space.train.batch={choice: [32, 64]}", "metric=fid",
         ],
     )  # fmt: skip
     search = found.search
-    assert (search.samples, search.asha.grace, search.budget.images) == (2, 0.25, 5000)
+    assert (search.trials, search.asha.grace, search.budget.images) == (2, 0.25, 5000)
     assert (search.base.train.images, search.base.optimizers["D"].lr) == (2000, 1e-4)
     assert [(path, drawn.kind) for path, drawn in search.space.items()] == [
         ("optimizers.G.lr", "choice"),
@@ -124,13 +125,13 @@ def test_overrides_reach_the_search_its_base_and_its_space(file: str, tmp_path: 
 @pytest.mark.parametrize(
     ("words", "path"),
     [
-        (["samples=0"], "samples"),
+        (["trials=0"], "trials"),
         (["no_such=1"], "no_such"),
         (["base.train.imges=1"], "base.train.imges"),
         (["base.train.batch=7"], "base.train.batch"),
         (["space.no.such=[1, 2]"], "space.no.such"),
         (["base=nope"], "base.recipe"),
-        (["samples"], "samples"),
+        (["trials"], "trials"),
     ],
 )
 def test_a_wrong_search_is_told_with_its_path_before_anything_is_sent(
@@ -154,7 +155,7 @@ def test_validate_checks_here_and_asks_the_api(agon: Agon, world: Any, file: str
     assert world.url in found.err
     assert "lowest fid wins" in found.err
     resolved = json.loads(agon("search", "validate", file, "--offline", "--json").out)
-    assert SearchSpec.model_validate(resolved).samples == 3
+    assert SearchSpec.model_validate(resolved).trials == 3
 
 
 def test_watching_prints_what_happens_and_ends_with_the_best_trial(agon: Agon, world: Any, file: str) -> None:
@@ -182,7 +183,7 @@ def test_watching_prints_what_happens_and_ends_with_the_best_trial(agon: Agon, w
         assert text in shown, text
     assert "G/loss is NaN" in agon("search", "show", "rates/2").out
     assert json.loads(agon("search", "show", f"{name}/t-00001", "--json").out)["spec"]["optimizers"]["G"]["lr"] == 2e-4
-    extended = agon("search", "extend", "rates", "--samples", "6")
+    extended = agon("search", "extend", "rates", "--trials", "6")
     assert (extended.code, "goes on" in extended.err) == (0, True)
     assert agon("search", "extend", "rates").code == 2
 
@@ -201,7 +202,12 @@ def test_pause_resume_stop_cancel_and_what_is_refused(agon: Agon, world: Any, fi
     watched = agon("search", "watch", search)
     assert (watched.code, f"agon search resume {search}" in watched.err) == (1, True)
     assert "goes on" in agon("search", "resume", "rates").err
-    assert agon("search", "resume", "rates").code == 4
+    assert agon("search", "resume", "rates").code == 0, "asked twice, it goes on once"
+    changed = agon("search", "edit", "rates", "--set", "labels.team=vision", "--set", "base.resources.workers=2")
+    assert (changed.code, f"search {search} is edited" in changed.err) == (0, True), changed.err
+    assert "labels" in agon("search", "show", search).out
+    refused = agon("search", "edit", search, "--set", "trials=3", "--set", "space.train.seed=[1]")
+    assert (refused.code, "space.train.seed: can't change" in " ".join(refused.err.split())) == (2, True), refused.err
     for words in (
         ("stop", search, "3"),
         ("show", f"{search}/3"),
@@ -264,7 +270,7 @@ def test_the_client_takes_a_file_a_mapping_or_a_search(world: Any, file: str) ->
 
 def test_on_a_terminal_the_table_is_redrawn_and_its_last_state_stays(file: str) -> None:
     search = read(file).search
-    view = SearchView("rates", "s-1", search.metric, search.minimises, search.samples)
+    view = SearchView("rates", "s-1", search.metric, search.minimises, search.trials)
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, width=100, height=30)
     show = watching._Live(view, console, watching._style)

@@ -15,10 +15,12 @@ from typing import Any
 import pytest
 import yaml
 
-from service import clidoc, local, specdoc
+from service import local
+from service.cli import doc as cli_doc
 from service.cli.app import CHILDREN, VERBS
 from service.cli.commented import commented
 from service.cli.source import read
+from service.specs import doc as spec_doc
 from service.stack.ports import Ports
 from service.stack.record import PartRecord, StackRecord
 from trainer.families.table import recipes
@@ -168,7 +170,14 @@ def test_a_registered_dataset_passes_the_check_here_and_reaches_the_api_by_name(
 
 
 @pytest.mark.parametrize(
-    ("verb", "shows"), [("data", "pack"), ("train", "--fresh"), ("pull", "MODEL"), ("sample", "--labels")]
+    ("verb", "shows"),
+    [
+        ("data", "pack"),
+        *(
+            pytest.param(*case, marks=pytest.mark.long)
+            for case in (("train", "--fresh"), ("pull", "MODEL"), ("sample", "--labels"))
+        ),
+    ],
 )
 def test_verbs_of_the_trainer_show_its_own_help(verb: str, shows: str) -> None:
     env = os.environ | {"AGON_HOME": "/nonexistent", "COLUMNS": "120"}
@@ -227,6 +236,6 @@ def test_a_childs_exit_code_is_the_commands(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("page", [specdoc, clidoc], ids=["spec", "cli"])
+@pytest.mark.parametrize("page", [spec_doc, cli_doc], ids=["spec", "cli"])
 def test_generated_pages_are_up_to_date(page: Any) -> None:
     assert page.TARGET.read_text(encoding="utf-8") == page.render(), "run `make docs`"

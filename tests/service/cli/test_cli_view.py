@@ -24,7 +24,8 @@ METRICS = {
 def _job(**changes: Any) -> Job:
     given = {
         "id": "j-0123456789ab", "name": "dcgan-digits", "state": "running", "desired": "run", "attempt": 1, "reason": "",
-        "spec_digest": "d", "created_at": BEGUN, "spec": {"train": {"images": 12_345_678}},
+        "spec_digest": "d", "created_at": BEGUN, "spec": {"train": {"images": 12_345_678}}, "failure": None,
+        "progress": None, "mlflow_run_id": None, "model": None, "trial": None, "started_at": None, "finished_at": None,
     }  # fmt: skip
     return Job.model_validate({**given, **changes})
 
@@ -141,3 +142,58 @@ def test_what_waits_for_its_next_attempt_has_no_speed() -> None:
     progress = {"step": 40, "images": 64, "images_per_second": 5.0, "eta_seconds": 3.0}
     assert "speed" not in {name for name, value in facts.facts(_job(state="queued", progress=progress)) if value}
     assert "speed" in {name for name, value in facts.facts(_job(progress=progress)) if value}
+
+
+def test_a_limit_that_is_nearly_used_up_is_told_though_the_state_is_the_same() -> None:
+    seen = JobView.of(_job())
+    seen.apply(_event("state", state="running"))
+    warning = "limits.run: 90% of 2h are used; it ends in about 12m, with a checkpoint"
+    assert seen.apply(_event("state", state="running", reason=warning)) == [f"warning: {warning}"]
+    assert seen.apply(_event("state", state="running", reason="")) == []
+    told = _event("limit", limit="no_better_after", reason="limits.no_better_after: fid")
+    assert seen.apply(told) == ["stops itself: limits.no_better_after: fid"]
+
+
+def test_what_was_used_and_what_comes_by_itself_is_shown() -> None:
+    now = datetime.now(UTC)
+    job = _job(
+        usage={"queue_seconds": 60, "run_seconds": 4000, "accelerator_seconds": 16_000},
+        ends_at=now + timedelta(seconds=3605), next_try_at=now + timedelta(seconds=20), stop_at=now + timedelta(seconds=50),
+    )  # fmt: skip
+    shown = dict(facts.facts(job))
+    assert shown["used"] == "1:00 in the queue, 1:06:40 on the cluster, 4.44 GPU-hours"
+    assert str(shown["ends"]).startswith("in 1:00:0")
+    assert str(shown["next try"]).startswith("in ")
+    assert "stopped" in shown
+    assert "planned" not in shown
+    usage = {
+        "cpu_seconds": 7200,
+        "planned_cpu_seconds": 36_000,
+        "planned_accelerator_seconds": 5400,
+        "planned_by": "runs",
+    }
+    planned = dict(facts.facts(_job(usage=usage)))
+    assert (planned["used"].rpartition(", ")[2], planned["planned"]) == (
+        "2 CPU-hours",
+        "10 CPU-hours, 1.5 GPU-hours, as runs like it took",
+    )
+    ended = dict(facts.facts(_job(state="cancelled", limit="run", desired="stop")))
+    assert ended["to go on"] == "agon edit j-0123456789ab --set limits.run=…, then agon retry j-0123456789ab"
+    assert dict(facts.facts(_job(state="cancelled", limit="wait")))["to go on"] == "agon retry j-0123456789ab"
+
+
+def test_who_watches_or_looks_hears_which_log_says_why_it_failed() -> None:
+    failure = {"kind": "worker-lost", "reason": "worker 3 was lost", "rank": 3}
+    seen = JobView.of(_job())
+    seen.apply(_first(1))
+    typed = "agon logs j-0123456789ab --attempt 1 --rank 3"
+    assert seen.apply(_event("restarted", reason="worker 3 was lost", rank=3)) == [
+        f"worker group restarted: worker 3 was lost (its log: {typed})"
+    ]
+    assert seen.apply(_event("state", state="failed", failure=failure)) == [
+        f"failed (worker-lost): worker 3 was lost (its log: {typed})"
+    ]
+    assert dict(facts.facts(_job(state="failed", failure=failure)))["its log"] == typed
+    none = _job(state="failed", failure={"kind": "start-failed", "reason": "Ray refused it"})
+    assert dict(facts.facts(none))["its log"] == "agon logs j-0123456789ab --attempt 1"
+    assert dict(facts.facts(_job()))["its log"] == ""

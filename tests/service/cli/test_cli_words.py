@@ -13,12 +13,12 @@ import typer
 
 import service
 from service.app import create_app
+from service.bodies.states import State
 from service.cli import arguments, words
 from service.cli.app import app
 from service.gateway.fake_ray import FakeRay
 from service.gateway.fake_registry import FakeRegistry
-from service.jobs.kinds import KINDS
-from service.jobs.lifecycle import State
+from service.runs.kinds import KINDS
 from service.settings import Settings
 from trainer.search import TrialState
 
@@ -40,7 +40,13 @@ def test_the_verbs_are_there() -> None:
         program, name, *rest = verb.split()
         assert program == "agon"
         assert name in commands, verb
-        assert name != "search" or rest[0] in commands[name].commands, verb
+        assert not rest or not hasattr(commands[name], "commands") or rest[0] in commands[name].commands, verb
+
+
+def test_what_no_verb_does_is_for_jobs_and_programs_alone() -> None:
+    none = {endpoint for endpoint, verb in words.VERBS.items() if verb is None}
+    for_jobs = {"POST /v1/jobs/{}/events", "GET /v1/jobs/{}/desired"}
+    assert none == for_jobs | {"GET /v1/schema", "GET /metrics", "GET /healthz", "GET /readyz"}
 
 
 def test_every_message_of_the_service_that_names_an_endpoint_is_reworded() -> None:
@@ -66,7 +72,11 @@ def test_every_message_of_the_service_that_names_an_endpoint_is_reworded() -> No
         ("GET /v1/searches/s-1/trials lists them", "agon search trials s-1 lists them"),
         ("GET /v1/searches/s-1/trials/t-00001.", "agon search show s-1/t-00001."),
         ("ended by POST /v1/searches/{search}/trials/{trial}/stop", "ended by agon search stop SEARCH TRIAL"),
-        ("register it with POST /v1/datasets, or give its URL", "register it with POST /v1/datasets, or give its URL"),
+        (
+            "register it with POST /v1/datasets, or give its URL",
+            "register it with agon datasets add SOURCE, or give its URL",
+        ),
+        ("ask GET /readyz, or not", "ask GET /readyz, or not"),
     ],
 )
 def test_endpoints_become_verbs(said: str, typed: str) -> None:
@@ -75,8 +85,7 @@ def test_endpoints_become_verbs(said: str, typed: str) -> None:
 
 def test_states_that_can_be_asked_for_are_those_that_there_are() -> None:
     every = {state.value for state in State}
-    assert set(get_args(arguments.JobStates)) == every - {"paused"}
-    assert set(get_args(arguments.SearchStates)) == every
+    assert set(get_args(arguments.RunStates)) == every
     assert set(get_args(arguments.TrialStates)) == {state.value for state in TrialState}
 
 
@@ -97,14 +106,22 @@ def test_errors_of_the_command_line_name_no_endpoint(agon: Any, world: Any) -> N
     found = agon("jobs", "--name", "no such")
     assert found.code == 2
     assert "--name" in found.err
-    found = agon("jobs", "--state", "paused")
+    found = agon("jobs", "--state", "sleeping")
     assert found.code == 2
+    for option, values, message in (
+        ("--label", ("team",), "write NAME=VALUE"), ("--label", ("a.b=c",), "--label: is no label"),
+        ("--label", ("a=b", "a=c"), "names a label twice"), ("--score", ("fid",), "--score: bounds no score"),
+    ):  # fmt: skip
+        for verb in (("jobs",), ("search", "list")):
+            found = agon(*verb, *(part for value in values for part in (option, value)))
+            assert (found.code, message in " ".join(found.err.split())) == (2, True), found.err
 
 
 def test_a_filter_that_finds_nothing_says_so_and_how_many_others_there_are(agon: Any, world: Any) -> None:
     assert "no jobs; submit one" in agon("jobs", "--state", "failed").err
     agon("submit", "dcgan-digits")
-    for filters in (("--state", "failed"), ("--family", "nofam"), ("--name", "other")):
+    named = (("--state", "failed"), ("--family", "nofam"), ("--name", "other"))
+    for filters in (*named, ("--label", "a=b", "--label", "c=d"), ("--score", "fid<20")):
         assert f"no job matches {' '.join(filters)}; there is 1 other" in agon("jobs", *filters).err
     assert "no searches; begin" in agon("search", "list", "--state", "paused").err
 
@@ -128,7 +145,7 @@ def test_every_wrong_field_of_a_job_and_of_a_search_is_named_at_once(agon: Any, 
     file.write_text("base: {recipe: dcgan-digits}\nspace: {optimizers.G.lr: [1e-4, 1e-3]}\n")
     wrong = (
         "--set",
-        "samples=-1",
+        "trials=-1",
         "--set",
         "metric=nope",
         "--set",
@@ -140,12 +157,12 @@ def test_every_wrong_field_of_a_job_and_of_a_search_is_named_at_once(agon: Any, 
     )
     found = agon("search", "validate", str(file), *wrong)
     assert found.code == 2
-    for path in ("samples", "base.train.images", "algorithm", "x"):
+    for path in ("trials", "base.train.images", "algorithm", "x"):
         assert re.search(rf"^  {re.escape(path)}: ", found.err, re.MULTILINE), found.err
     found = agon(
-        "search", "validate", str(file), "--set", "samples=-1", "--set", "metric=nope", "--set", "space.foo.bar=[1, 2]"
+        "search", "validate", str(file), "--set", "trials=-1", "--set", "metric=nope", "--set", "space.foo.bar=[1, 2]"
     )
-    for path in ("samples", "metric", "space.foo.bar"):
+    for path in ("trials", "metric", "space.foo.bar"):
         assert re.search(rf"^  {re.escape(path)}: ", found.err, re.MULTILINE), found.err
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from service.client import (
     ApiError,
+    Changed,
     Client,
     Conflict,
     Invalid,
@@ -32,7 +33,7 @@ from service.stack.record import PartRecord, StackRecord
 JOB: dict[str, Any] = {
     "id": "j-1", "name": "n", "state": "running", "desired": "run", "attempt": 1, "reason": "", "failure": None,
     "spec": {"train": {"images": 100}}, "spec_digest": "d", "progress": None, "mlflow_run_id": None, "model": None,
-    "created_at": "2026-01-01T00:00:00Z", "started_at": None, "finished_at": None,
+    "trial": None, "created_at": "2026-01-01T00:00:00Z", "started_at": None, "finished_at": None,
 }  # fmt: skip
 
 
@@ -114,7 +115,8 @@ def test_a_slash_in_a_name_reaches_no_other_resource(script: Any, client: Client
 
 
 @pytest.mark.parametrize(
-    ("status", "kind"), [(401, Unauthenticated), (404, NotFound), (409, Conflict), (503, Unavailable), (418, ApiError)]
+    ("status", "kind"),
+    [(401, Unauthenticated), (404, NotFound), (409, Conflict), (412, Changed), (503, Unavailable), (418, ApiError)],
 )
 def test_a_problem_becomes_the_exception_of_its_status(
     script: Any, client: Client, status: int, kind: type[ApiError]
@@ -148,6 +150,27 @@ def test_an_answer_of_another_version_is_explained(script: Any, client: Client) 
 def test_a_field_that_a_newer_server_adds_is_kept(script: Any, client: Client) -> None:
     script.then(job(priority=3))
     assert client.job("j-1").model_dump()["priority"] == 3
+
+
+def test_what_a_newer_server_says_of_a_known_field_is_read_too(script: Any, client: Client) -> None:
+    script.then(job(state="dreaming", failure={"kind": "tired", "reason": "late", "hint": "sleep"}))
+    found = client.job("j-1")
+    assert (found.state, found.ended, found.failure and found.failure.kind) == ("dreaming", False, "tired")
+    assert found.model_dump(mode="json")["failure"] == {
+        "kind": "tired",
+        "reason": "late",
+        "rank": None,
+        "hint": "sleep",
+    }
+    result = {"step": 1, "images": 64, "value": 1.0, "score": 1.0, "spread": 0.0, "seconds": 1.0}
+    trial = {
+        "id": "t-00001", "number": 1, "state": "napping", "values": {}, "first_values": {}, "reason": "",
+        "results": [{**result, "mood": "fine"}], "clones": [], "images": 64, "seconds": 1.0, "score": 1.0, "spread": 0.0,
+        "stop": False,
+    }  # fmt: skip
+    script.answers[-1].body = {"items": [trial], "next_cursor": None}
+    (shown,) = client.trials("s-1").items
+    assert (shown.state, shown.results[0].score) == ("napping", 1.0)
 
 
 def test_pages_are_followed_to_the_end_with_the_filters(script: Any, client: Client) -> None:

@@ -20,11 +20,12 @@ from sqlalchemy.exc import IntegrityError, StatementError
 
 from service.db.migrate import config, upgrade
 from service.db.session import Database
-from service.db.tables import Base, Job, JobEvent, Token
-from service.jobs import store
-from service.jobs.kinds import JOB
-from service.reconciler import rows
+from service.db.tables import Base, Job, JobEvent, JobLabel, JobScore, Token
+from service.reconciler import displacing, expiry, rows
 from service.reconciler import store as reconciler_store
+from service.runs import lists, order, share
+from service.runs.kinds import JOB
+from service.runs.lists import Bound, Leader, Wanted
 from service.settings import Settings
 
 
@@ -82,6 +83,8 @@ def test_jobs_from_before_there_were_searches_keep_their_events_on_the_way_up_an
     with db.read() as session:
         old = session.scalars(select(Job)).one()
         assert (old.kind, old.attempts_before, old.trial) == ("job", 0, None)
+        assert (old.priority, old.preemptible) == (50, False)
+        assert order.arrived(old.place, old.priority) == int(datetime.fromisoformat(when).timestamp()) * order.SECOND
         assert len(session.scalars(select(JobEvent)).all()) == 1
     with db.engine.begin() as connection:
         connection.exec_driver_sql(job.format(number=2, id="s-1", more=", kind", values=", 'search'"))
@@ -91,6 +94,7 @@ def test_jobs_from_before_there_were_searches_keep_their_events_on_the_way_up_an
     db.close()
 
 
+@pytest.mark.long
 def test_several_processes_that_start_at_once_migrate_once(empty: str) -> None:
     program = (
         f"from service.db.migrate import upgrade; from service.db.session import Database; upgrade(Database({empty!r}))"
@@ -216,7 +220,7 @@ def fill(db: Database, count: int) -> None:
         {
             "id": f"j-{number}", "name": f"n-{number % 50}", "family": ("gan", "wgan")[number % 2], "spec": {}, "spec_digest": "d",
             "principal": "p", "request_digest": "r", "created_at": datetime.now(UTC), "due_at": datetime.now(UTC),
-            "state": "succeeded" if number % 100 else "running",
+            "state": "succeeded" if number % 100 else "running", "owner": f"o-{number % 20}",
         }
         for number in range(count)
     ]  # fmt: skip
@@ -233,10 +237,22 @@ FILTERS = [
 ]
 
 
+@pytest.mark.parametrize("filters", [{}, {"state": "running"}, {"name": "n-3"}, {"family": "gan"}], ids=str)
+def test_what_a_person_owns_is_an_index_away_whatever_else_is_asked_for(db: Database, filters: dict[str, str]) -> None:
+    fill(db, 2000)
+    found = plan(db, lists.listed(JOB, Wanted(owner="o-3", **filters), before=1000, limit=51))
+    leads = {"name": "ix_jobs_list_name", "family": "ix_jobs_list_family", "state": "ix_jobs_list_owner_state"}
+    if db.is_sqlite or "family" not in filters:
+        assert next((leads[name] for name in filters), "ix_jobs_list_owner") in found
+    assert "SCAN" not in found.upper().replace("INDEX SCAN", "")
+    assert "TEMP B-TREE" not in found
+    assert "Sort" not in found
+
+
 @pytest.mark.parametrize("filters", FILTERS, ids=lambda filters: "+".join(filters) or "none")
 def test_every_filter_of_a_list_is_an_index_away_and_in_order(db: Database, filters: dict[str, str]) -> None:
     fill(db, 2000)
-    statement = store.listed(JOB, **{"state": None, "name": None, "family": None, **filters}, before=1000, limit=51)
+    statement = lists.listed(JOB, Wanted(**filters), before=1000, limit=51)
     found = plan(db, statement)
     wanted = [name for name in ("name", "family", "state") if name in filters]
     index = {
@@ -255,6 +271,42 @@ def test_every_filter_of_a_list_is_an_index_away_and_in_order(db: Database, filt
     assert "Sort" not in found
 
 
+@pytest.mark.parametrize(
+    ("wanted", "leader", "index"),
+    [
+        (Wanted(labels=(("team", "a"),)), ("team", "a"), "ix_job_labels_list"),
+        (Wanted(labels=(("team", "a"), ("run", "3")), state="succeeded", family="gan"), ("run", "3"), "ix_job_labels_list"),  # type: ignore[arg-type]
+        (Wanted(labels=(("team", "a"),), state="running"), None, "ix_jobs_list_state"),  # type: ignore[arg-type]
+        (Wanted(scores=(Bound("fid", "<", 20.0),)), Bound("fid", "<", 20.0), "ix_job_scores_list"),
+        (Wanted(scores=(Bound("fid", "<", 20.0),), name="n-3"), None, "ix_jobs_list_name"),
+    ],
+    ids=["label", "labels", "label+state", "score", "score+name"],
+)  # fmt: skip
+def test_labels_and_scores_are_an_index_away_and_in_order(
+    db: Database, wanted: Wanted, leader: Leader, index: str
+) -> None:
+    fill(db, 2000)
+    with db.begin() as session:
+        marked = [{"job_number": number, "kind": "job"} for number in range(1, 2001)]
+        session.execute(insert(JobLabel), [{**mark, "name": "team", "value": "a"} for mark in marked])
+        session.execute(
+            insert(JobLabel), [{**mark, "name": "run", "value": str(mark["job_number"] % 50)} for mark in marked]
+        )
+        session.execute(
+            insert(JobScore), [{**mark, "name": "fid", "value": float(mark["job_number"])} for mark in marked]
+        )
+    with db.read() as session:
+        assert lists.leader_of(session, JOB, wanted) == leader
+    found = plan(db, lists.listed(JOB, wanted, leader, before=1000, limit=51))
+    if db.is_sqlite:
+        assert index in found.splitlines()[0], found
+        assert "SCAN" not in found
+        assert "TEMP B-TREE" not in found
+    else:
+        assert "Seq Scan" not in found
+        assert "Sort" not in found
+
+
 def test_what_the_reconciler_asks_each_round_is_an_index_away(db: Database) -> None:
     fill(db, 2000)
     asked: list[str] = []
@@ -269,18 +321,49 @@ def test_what_the_reconciler_asks_each_round_is_an_index_away(db: Database) -> N
     rows.leave(db)
     with db.read() as session:
         rows.pulse(session, now, 5)
-        rows.line(session, now, 5)
+        rows.line(session, now, 5, ())
+        displacing.departed(session, now)
     reconciler_store.due(db, now, timedelta(seconds=30), 10)
+    expiry.look(db, now)
     event_of.remove(db.engine, "before_cursor_execute", note)
-    assert len(asked) == 6
+    assert len(asked) == 8
     if not db.is_sqlite:
         return  # it knows how few rows these indexes have, and may read them as it likes
     with db.read() as session:
         for statement in asked:
             values = tuple(0 for _ in range(statement.count("?")))
             found = session.connection().exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values).all()
-            wanted = ["ix_jobs_leaving"] if "<> 'run'" in statement else ["ix_jobs_queue", "ix_jobs_watched"]
+            wanted = (
+                ["ix_jobs_leaving"]
+                if "<> 'run'" in statement
+                else ["ix_jobs_queue", "ix_jobs_watched", "ix_jobs_yielding"]
+            )
+            wanted = ["ix_jobs_limit"] if "limit_at" in statement else wanted
             assert any(name in str(found) for name in wanted), (statement, found)
+
+
+def test_what_a_submission_asks_of_its_owners_runs_is_an_index_away(db: Database) -> None:
+    fill(db, 2000)
+    asked: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+        asked.extend([statement] if statement.startswith("SELECT") else [])
+
+    with db.read() as session:
+        event_of.listen(db.engine, "before_cursor_execute", note)
+        share.of(session, "o-3", 50, datetime.now(UTC))
+        event_of.remove(db.engine, "before_cursor_execute", note)
+        if not db.is_sqlite:
+            return
+        for statement, wanted in zip(
+            asked,
+            ("COVERING INDEX ix_jobs_owner_line", "ix_jobs_list_owner_state", "sights", "owner_hours"),
+            strict=True,
+        ):
+            values = tuple(0 for _ in range(statement.count("?")))
+            found = session.connection().exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values).all()
+            assert wanted in str(found), (statement, found)
+            assert "SCAN" not in str(found)
 
 
 def test_jobs_from_before_the_queue_had_columns_keep_their_place_and_what_they_take(empty: str) -> None:
@@ -309,4 +392,66 @@ def test_jobs_from_before_the_queue_had_columns_keep_their_place_and_what_they_t
             select(Job.id, Job.workers, Job.worker_cpus, Job.worker_gpus, Job.watched).order_by(Job.number)
         ).all()
     assert found == [("j-1", 2, 1.5, 1.0, False), ("s-1", 4, 1.5, 1.0, False), ("j-2", 0, 0.0, 0.0, True)]
+    db.close()
+
+
+def test_scores_from_before_lists_were_filtered_by_them_are_found(empty: str) -> None:
+    db = Database(empty)
+    if db.is_sqlite:
+        Path(empty.removeprefix("sqlite:///")).parent.mkdir(parents=True)
+    when = "2026-01-01 00:00:00+00:00"
+    job = (
+        "INSERT INTO jobs (number, id, kind, name, family, spec, progress, spec_digest, principal, request_digest, created_at, desired,"
+        " revision, acked, started_attempt, waiting, state, reason, attempt, due_at, fence) VALUES"
+        f" ({{number}}, '{{number}}', '{{kind}}', 'n', 'gan', '{{spec}}', {{progress}}, 'd', 'p', 'r', '{when}', 'run', 0, 1, 0, '',"
+        f" 'succeeded', '', 1, '{when}', 0)"
+    )
+    trial = (
+        "INSERT INTO trials (job_number, number, id, state, score, images, record, stop) VALUES"
+        " (3, {number}, 't', 'completed', {score}, 1, '{{}}', false)"
+    )
+    progress = """'{"scores": {"fid": 12, "kid": null, "odd": true, "precision": 0.5}, "step": 3}'"""
+    with db.engine.begin() as connection:
+        command.upgrade(config(connection), "0005")
+        connection.exec_driver_sql(job.format(number=1, kind="job", spec="{}", progress=progress))
+        connection.exec_driver_sql(job.format(number=2, kind="job", spec="{}", progress="NULL"))
+        spec = '{"metric": "fid", "mode": null}'
+        connection.exec_driver_sql(job.format(number=3, kind="search", spec=spec, progress="NULL"))
+        for number, score in enumerate(("7.5", "NULL", "3.5")):
+            connection.exec_driver_sql(trial.format(number=number, score=score))
+    upgrade(db)
+    with db.read() as session:
+        columns = (JobScore.job_number, JobScore.name, JobScore.value, JobScore.kind)
+        found = session.execute(select(*columns).order_by(JobScore.job_number, JobScore.name)).all()
+    assert found == [(1, "fid", 12.0, "job"), (1, "precision", 0.5, "job"), (3, "fid", 3.5, "search")]
+    db.close()
+
+
+def test_runs_from_before_tokens_had_owners_are_those_of_whoever_a_token_was_named_after(empty: str) -> None:
+    db = Database(empty)
+    if db.is_sqlite:
+        Path(empty.removeprefix("sqlite:///")).parent.mkdir(parents=True)
+    when = "2026-01-01 00:00:00+00:00"
+    with db.engine.begin() as connection:
+        command.upgrade(config(connection), "0009")
+        for token, name, scope in (("t-1", "ada", "user"), ("bootstrap", "bootstrap", "admin"), ("t-2", "j-1", "job")):
+            connection.exec_driver_sql(
+                "INSERT INTO tokens (id, name, scope, digest, attempt, created_at) VALUES"
+                f" ('{token}', '{name}', '{scope}', '{token}', 0, '{when}')"
+            )
+        for number, principal in enumerate(("t-1", "bootstrap", "t-gone")):
+            connection.exec_driver_sql(
+                "INSERT INTO jobs (id, kind, name, family, spec, spec_digest, principal, request_digest, created_at, desired,"
+                " revision, acked, started_attempt, waiting, state, reason, attempt, due_at, fence) VALUES"
+                f" ('j-{number}', 'job', 'n', 'gan', '{{}}', 'd', '{principal}', 'r', '{when}', 'run', 0, 1, 0, '', 'queued', '', 1,"
+                f" '{when}', 0)"
+            )
+    upgrade(db)
+    with db.read() as session:
+        assert session.scalars(select(Job.owner).order_by(Job.number)).all() == ["ada", "admin", "t-gone"]
+        assert dict(session.execute(select(Token.id, Token.owner)).all()) == {
+            "t-1": "ada",
+            "bootstrap": "admin",
+            "t-2": "",
+        }
     db.close()

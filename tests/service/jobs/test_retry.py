@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
+from properties import examples
 
+from service.bodies.states import State
 from service.gateway.ray_jobs import Node, RayStatus
-from service.jobs.lifecycle import TABLE, State, Trigger
+from service.runs.lifecycle import TABLE, Trigger
 
 
 def retry(world: Any, job: str) -> Any:
@@ -119,7 +121,7 @@ def test_one_that_is_cancelled_while_it_waits_to_be_tried_again_is_cancelled(wor
     assert retry(world, job).status_code == 202
 
 
-@settings(max_examples=30, suppress_health_check=list(HealthCheck), deadline=None)
+@examples(10, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.sampled_from(["cancel", "retry", "round", "fail", "finish"]), max_size=12))
 def test_whatever_is_asked_in_any_order_every_change_is_of_the_table_and_attempts_only_grow(
     world: Any, steps: list[str]

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.bodies.states import State
 from service.gateway.ray_jobs import RayJob, RayStatus
-from service.jobs.lifecycle import State, Trigger, advance
 from service.reconciler.decide import (
     Confirm,
     Ended,
@@ -24,6 +24,7 @@ from service.reconciler.decide import (
     decide_on_ray,
     decide_queued,
 )
+from service.runs.lifecycle import Trigger, advance
 from trainer.wire import FailureKind
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -60,7 +61,8 @@ views = st.builds(
     outcome=outcomes,
     stop_at=st.none() | st.sampled_from([NOW - GRACE, NOW + GRACE]),
     waiting=st.sampled_from(["", "needs 2 CPUs"]),
-).filter(lambda item: item.state is not State.STOPPING or item.desired != "run")
+    yields_to=st.sampled_from(["", "j-0"]),
+).filter(lambda item: item.state is not State.STOPPING or item.leaving)
 seen = (
     st.none()
     | st.just(Unreachable("Ray is away"))
@@ -78,7 +80,7 @@ def test_every_decision_is_legal_and_safe(view: View, seen: Any) -> None:
         advance(view.state, action.trigger)  # raises if the table doesn't allow it
         if action.trigger is Trigger.RETRY:
             assert view.attempt < view.attempts
-            assert view.desired == "run"
+            assert not view.leaving
             assert not isinstance(seen, RayJob | Unreachable), "the old driver must be gone before the next one starts"
         if action.trigger is Trigger.FAIL:
             assert action.failure is not None
@@ -90,28 +92,31 @@ def test_every_decision_is_legal_and_safe(view: View, seen: Any) -> None:
             assert not isinstance(seen, RayJob | Unreachable), "resuming must not find the old driver at work"
         if action.trigger is Trigger.CANCEL:
             assert view.desired != "pause"
+        if action.trigger is Trigger.YIELD:
+            assert (view.desired, view.yields_to) == ("run", "j-0"), "what people want comes before that"
+            assert not isinstance(seen, RayJob | Unreachable), "its next attempt must not find the old driver at work"
     if isinstance(action, Submit):
         assert seen is None
         assert not view.confirmed, "what Ray took once is never handed over again"
-        assert view.desired == "run"
+        assert not view.leaving
     if isinstance(action, StopRay):
         assert isinstance(seen, RayJob)
-        assert view.desired != "run" or view.outcome is not None
+        assert view.leaving or view.outcome is not None
     if isinstance(seen, Unreachable) and view.outcome is None:
         assert isinstance(action, Wait), "without Ray and without the job's own word nothing is concluded"
 
 
 @given(views, seen)
 def test_what_shall_end_never_begins_anything(view: View, seen: Any) -> None:
-    if view.desired != "run":
+    if view.leaving:
         action = decide_on_ray(view, seen, NOW, GRACE)
         assert not isinstance(action, Submit)
         assert not (isinstance(action, Move) and action.trigger in (Trigger.START, Trigger.RETRY, Trigger.ADMIT))
 
 
-@given(st.sampled_from(["run", "stop", "pause"]), st.integers(0, 3))
-def test_a_queued_job_leaves_the_queue_only_if_it_shall_not_run(desired: Any, attempt: int) -> None:
-    action = decide_queued(view(state=State.QUEUED, desired=desired, attempt=attempt))
+@given(st.sampled_from(["run", "stop", "pause"]), st.integers(0, 3), st.sampled_from(["", "j-0"]))
+def test_a_queued_job_leaves_the_queue_only_if_it_shall_not_run(desired: Any, attempt: int, room: str) -> None:
+    action = decide_queued(view(state=State.QUEUED, desired=desired, attempt=attempt, yields_to=room))
     if desired == "run":
         assert action is None
     else:
@@ -142,6 +147,36 @@ def test_a_search_that_stopped_is_paused_when_its_driver_is_gone_and_ray_helps_i
     assert early == Move(Trigger.STOP, "paused: saves a checkpoint and ends", grace=GRACE)
 
 
+@pytest.mark.parametrize("seen", [Ended(ray("FAILED", exit_code=-9)), Ended(ray("STOPPED")), None])
+@pytest.mark.parametrize("state", [State.RUNNING, State.STOPPING])
+def test_a_pause_whose_driver_ends_without_a_word_holds_and_says_what_is_lost(seen: Any, state: State) -> None:
+    action = decide_on_ray(view(state=state, desired="pause", attempts=9), seen, NOW, GRACE)
+    assert isinstance(action, Move)
+    assert action.trigger is Trigger.PAUSE
+    assert "goes on from its newest checkpoint" in action.reason
+    cancelled = decide_on_ray(view(state=state, desired="stop", attempts=9), seen, NOW, GRACE)
+    assert cancelled == Move(Trigger.CANCEL, "cancelled")
+
+
+@pytest.mark.parametrize(
+    ("desired", "trigger", "reason"),
+    [
+        ("run", Trigger.YIELD, "paused for j-0, which has priority 80"),
+        ("pause", Trigger.PAUSE, "paused"),
+        ("stop", Trigger.CANCEL, "cancelled"),
+    ],
+)
+def test_what_makes_room_waits_again_unless_someone_wants_it_otherwise(
+    desired: Any, trigger: Trigger, reason: str
+) -> None:
+    told = {"attempt": 1, "result": "stopped"}
+    facts = {"desired": desired, "yields_to": "j-0", "yields_priority": 80}
+    first = decide_on_ray(view(**facts), ray("RUNNING"), NOW, GRACE)
+    assert first == Move(Trigger.STOP, f"{reason}: saves a checkpoint and ends", grace=GRACE)
+    stopping = view(**facts, state=State.STOPPING, outcome=told)
+    assert decide_on_ray(stopping, Ended(ray("SUCCEEDED")), NOW, GRACE) == Move(trigger, reason)
+
+
 def test_a_job_that_has_not_begun_to_train_is_stopped_without_grace() -> None:
     action = decide_on_ray(view(state=State.STARTING, started=False, desired="stop"), ray("PENDING"), NOW, GRACE)
     assert isinstance(action, Move)
@@ -162,7 +197,7 @@ def test_a_driver_that_died_without_a_word_is_classed_and_its_last_lines_are_tol
 
 
 def test_the_documents_name_every_kind_of_failure_and_say_whether_it_is_tried_again() -> None:
-    lines = (Path(__file__).parents[3] / "docs" / "rest.md").read_text().splitlines()
+    lines = (Path(__file__).parents[3] / "docs" / "lifecycle.md").read_text().splitlines()
     rows = [line.split("|")[1:4] for line in lines if line.startswith("| `")]
     for kind in FailureKind:
         [again] = [again for kinds, _, again in rows if f"`{kind}`" in kinds]

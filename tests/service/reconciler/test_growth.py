@@ -8,8 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from service.gateway.ray_jobs import Node
-from service.reconciler.growth import grown
 from service.reconciler.loop import Reconciler
+from service.runs.growth import grown
 from service.settings import NodeShape, Settings
 
 

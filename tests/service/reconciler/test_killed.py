@@ -22,7 +22,7 @@ from httpx_sse import connect_sse
 from service.auth.tokens import read_or_create
 from service.settings import Settings
 
-pytestmark = [pytest.mark.system, pytest.mark.slow]
+pytestmark = [pytest.mark.system, pytest.mark.databases]
 SPEC = {
     "arch": {"family": "dcgan", "resolution": 16, "channels": 1},
     "optimizers": {"G": {"kind": "adam"}, "D": {"kind": "adam"}},
@@ -147,6 +147,7 @@ def until(check: Callable[[], object], log: Path, seconds: float = 60) -> None:
     pytest.fail(f"did not happen in {seconds} s; the processes said: {log.read_text()[-3000:]}")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_a_reconciler_killed_inside_a_submission_is_followed_by_one_that_starts_no_second_driver(
     settings: Settings, ray_server: RayServer
@@ -174,6 +175,7 @@ def test_a_reconciler_killed_inside_a_submission_is_followed_by_one_that_starts_
     assert ray_server.started == [f"agon-{job}-1"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
 def test_an_api_killed_while_a_job_runs_loses_nothing_and_a_stream_at_one_process_shows_what_another_took_in(
     settings: Settings, ray_server: RayServer

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select, update
 
-from service.db.tables import Job, Token
+from service.db.tables import Job, JobChange, Token
 from service.gateway.ray_jobs import RayStatus, RayUnreachableError
 
 
@@ -63,7 +63,7 @@ def test_a_file_that_can_not_be_written_leaves_no_token(world: Any, monkeypatch:
 
     job = world.submit()
     with monkeypatch.context() as patch:
-        patch.setattr("service.reconciler.files.os.fsync", full)
+        patch.setattr("service.runs.files.os.fsync", full)
         for _ in range(3):
             world.round()
     assert tokens(world, job) == 0
@@ -104,6 +104,27 @@ def test_tokens_of_an_ended_job_are_forgotten_after_a_while(world: Any) -> None:
     world.reconciler().sweep()
     assert tokens(world, job) == 0
     assert world.client.get(f"/v1/jobs/{job}").status_code == 200, "people's tokens stay"
+
+
+def test_tokens_of_a_paused_job_are_forgotten_after_a_while_and_it_goes_on_with_a_new_one(world: Any) -> None:
+    job = world.running()
+    world.client.post(f"/v1/jobs/{job}/pause")
+    world.round()
+    world.tell(job, "finished", outcome="stopped")
+    world.ray.move(f"agon-{job}-1", RayStatus.SUCCEEDED)
+    world.round()
+    assert world.job(job)["state"] == "paused"
+    world.reconciler().sweep()
+    assert tokens(world, job) == 1, "late events are still taken"
+    with world.db.begin() as session:
+        session.execute(update(JobChange).values(time=datetime(2026, 1, 1, tzinfo=UTC)))
+    world.reconciler().sweep()
+    assert tokens(world, job) == 0
+    assert world.client.post(f"/v1/jobs/{job}/resume").status_code == 202
+    world.reconciler().sweep()
+    world.round()
+    assert tokens(world, job) == 1
+    assert world.tell(job, "started", 2)["desired"] == "run"
 
 
 def test_tokens_are_kept_while_the_driver_of_an_ended_job_may_still_run(world: Any) -> None:
@@ -264,7 +285,7 @@ def test_the_log_that_the_driver_writes_itself_is_never_overwritten_by_rays(
     else:
         path.write_text("its own\n")
     if linkless:
-        monkeypatch.setattr("service.reconciler.files.os.link", unsupported)
+        monkeypatch.setattr("service.runs.files.os.link", unsupported)
     world.ray.output[f"agon-{job}-1"] = f"the log goes on in {path}\n"
     world.ray.move(f"agon-{job}-1", status)
     world.round()

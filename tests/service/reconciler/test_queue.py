@@ -12,7 +12,11 @@ from sqlalchemy import event, select
 from service.db.tables import Job, JobChange
 from service.gateway.ray_jobs import Node, RayStatus
 from service.reconciler import queue
-from service.reconciler.admission import Line, Need, Verdict
+from service.runs import standing
+from service.runs.queue import Line, Verdict
+from service.runs.room import Need
+
+pytestmark = pytest.mark.databases
 
 
 def cpus(count: int) -> dict[str, int]:
@@ -37,7 +41,7 @@ class Watched(Line):
 def decided(monkeypatch: pytest.MonkeyPatch) -> type[Watched]:
     """Whom rounds decide of, from now on; and what happens in the middle of the next decision."""
     Watched.seen, Watched.meanwhile = [], lambda: None
-    monkeypatch.setattr(queue, "Line", Watched)
+    monkeypatch.setattr(standing, "Line", Watched)
     return Watched
 
 

@@ -141,11 +141,39 @@ def test_a_lost_attempt_is_tried_again_and_the_last_one_fails_with_a_reason(worl
     assert world.ray.starts == [f"agon-{job}-1", f"agon-{job}-2"]
 
 
+@pytest.mark.databases
+@pytest.mark.parametrize("written", [True, False])
+def test_what_a_dead_driver_printed_is_told_as_a_database_and_a_terminal_may_have_it(world: Any, written: bool) -> None:
+    job = world.running(retry={"attempts": 1})
+    text = "fine\n\x1b[31mits last\0 words\x1b[0m\n"
+    if written:
+        (world.folder(job) / "driver-1.log").write_bytes(text.encode() + b"\xff\n")
+    else:
+        world.ray.output[f"agon-{job}-1"] = text
+    world.ray.move(f"agon-{job}-1", RayStatus.FAILED, message="\0\x1b[31mred")
+    world.round()
+    assert world.job(job)["state"] == "failed"
+    told = world.job(job)["failure"]["reason"]
+    assert "fine\nits last words" in told
+    assert not [char for char in told if not char.isprintable() and char != "\n"]
+
+
+@pytest.mark.parametrize(
+    ("told", "shown"), [(1, 1), (0, 0), (-1, None), (True, None), ("1", None), (4096, None), (None, None)]
+)
+def test_a_failure_names_the_worker_whose_log_says_more(world: Any, told: object, shown: int | None) -> None:
+    job = world.running(retry={"attempts": 1})
+    world.tell(job, "failed", kind="worker-lost", reason="worker 1 was lost", rank=told)
+    world.ray.move(f"agon-{job}-1", RayStatus.FAILED)
+    world.round()
+    assert (world.job(job)["state"], world.job(job)["failure"]["rank"]) == ("failed", shown)
+
+
 def test_a_failure_of_the_jobs_own_is_final(world: Any) -> None:
     job = world.running()
     world.tell(job, "failed", kind="non-finite", reason="g_loss is NaN at step 7")
     world.round()
-    assert world.job(job)["failure"] == {"kind": "non-finite", "reason": "g_loss is NaN at step 7"}
+    assert world.job(job)["failure"] == {"kind": "non-finite", "reason": "g_loss is NaN at step 7", "rank": None}
     assert world.ray.starts == [f"agon-{job}-1"]
 
 
@@ -183,7 +211,11 @@ def test_a_submission_that_ray_refuses_fails_with_rays_words(world: Any) -> None
     world.ray.refuse = "entrypoint is odd"
     job = world.submit(retry={"attempts": 1})
     world.round()
-    assert world.job(job)["failure"] == {"kind": "start-failed", "reason": "Ray refused the job: entrypoint is odd"}
+    assert world.job(job)["failure"] == {
+        "kind": "start-failed",
+        "reason": "Ray refused the job: entrypoint is odd",
+        "rank": None,
+    }
 
 
 def test_what_a_job_could_not_deliver_is_read_from_its_own_log_when_it_has_ended(world: Any) -> None:
@@ -215,7 +247,7 @@ def test_what_a_job_could_not_deliver_is_read_from_its_own_log_when_it_has_ended
 def test_a_long_outage_costs_no_event_of_a_job_that_ended_meanwhile(
     world: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.reconciler.files.MAX_EVENTS", 5)
+    monkeypatch.setattr("service.runs.files.MAX_EVENTS", 5)
     job = world.running()
     line = {"attempt": 1, "time": "2026-01-01T00:00:00Z", "step": 9, "images": 9, "data": {}}
     kinds = ["started", *["progress"] * 21]

@@ -11,12 +11,12 @@ import pytest
 from fastapi.testclient import TestClient
 
 from service.app import create_app
+from service.bodies.searches import EXAMPLE
 from service.datasets import routes as datasets
 from service.gateway.fake_ray import FakeRay
 from service.gateway.fake_registry import FakeRegistry
 from service.plans.fake import FakeMake
 from service.plans.planner import Planner
-from service.searches.schemas import EXAMPLE
 from service.settings import Settings
 from trainer.errors import BadDataError
 
@@ -45,6 +45,7 @@ def test_every_example_of_a_body_is_accepted(client: TestClient, monkeypatch: py
     monkeypatch.setattr(datasets, "read_manifest", nothing_there)
     document = client.get("/openapi.json").json()
     search = client.post("/v1/searches", json={"search": EXAMPLE}).json()["id"]
+    job = client.post("/v1/jobs", json={"recipe": "dcgan-digits"}).json()["id"]
     tried = 0
     for path, calls in document["paths"].items():
         for method, call in calls.items():
@@ -53,16 +54,14 @@ def test_every_example_of_a_body_is_accepted(client: TestClient, monkeypatch: py
             schema = call["requestBody"]["content"]["application/json"]["schema"]
             body = document["components"]["schemas"][schema["$ref"].rsplit("/", 1)[1]]
             for example in body.get("examples", ()):
-                concrete = path.format(
-                    name="demo", alias="champion", search_id=search, job_id="j-1", trial_id="t-00000"
-                )
+                concrete = path.format(name="demo", alias="champion", search_id=search, job_id=job, trial_id="t-00000")
                 reply = client.request(method, concrete, json=example)
                 tried += 1
                 wrong = (
                     {error["path"] for error in reply.json().get("errors", ())} if reply.status_code == 422 else set()
                 )
-                # There are neither a search's trial nor a bucket of that name here: all else is as it should be.
-                assert wrong <= {"trial", "url"}, (path, example, reply.text)
+                # There are neither a search's trial, that job nor a bucket of that name here: all else is as it should be.
+                assert wrong <= {"trial", "from.job", "url"}, (path, example, reply.text)
                 assert reply.status_code in (200, 201, 202, 409, 422), (path, example, reply.text)
     assert tried >= 9
 
@@ -97,7 +96,7 @@ def test_the_page_loads_nothing_from_elsewhere_and_lets_nothing_in(client: TestC
 
 def test_refusals_speak_plainly(client: TestClient) -> None:
     (error,) = client.post("/v1/jobs", json={}).json()["errors"]
-    assert error["message"] == "give one of spec, recipe and trial"
+    assert error["message"] == "give one of spec, recipe, trial and from (a checkpoint)"
     many = client.post("/v1/jobs", json={f"x{i}": 1 for i in range(3000)}).json()
     assert len(many["errors"]) == 100
 
@@ -147,12 +146,12 @@ def test_every_wrong_field_is_named_at_once(client: TestClient) -> None:
     }
     search = {
         **EXAMPLE,
-        "samples": -1,
+        "trials": -1,
         "metric": "none",
         "space": {"foo.bar": [1, 2], "optimizers.G.lr": {"uniform": [1e-4, 1e-3]}},
     }
     reply = client.post("/v1/searches", json={"search": search}).json()
-    assert {error["path"] for error in reply["errors"]} == {"search.samples", "search.metric", "search.space.foo.bar"}
+    assert {error["path"] for error in reply["errors"]} == {"search.trials", "search.metric", "search.space.foo.bar"}
 
 
 def test_each_request_is_logged_once_as_json_and_without_its_query(tmp_path: Path) -> None:

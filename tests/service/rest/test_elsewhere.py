@@ -20,7 +20,7 @@ import pytest
 from starlette.requests import ClientDisconnect
 
 from service import elsewhere
-from service.elsewhere import Errand, Lane, Pulse
+from service.elsewhere import Errand, Pool, Pulse
 from service.errors import Unavailable
 
 
@@ -39,14 +39,14 @@ class Hanging:
 
 def test_a_call_that_outlives_its_time_is_answered_and_keeps_its_place_until_it_returns() -> None:
     async def story() -> None:
-        lane, hanging = Lane("the data", seconds=0.2, width=1), Hanging()
+        pool, hanging = Pool("the data", seconds=0.2, width=1), Hanging()
         with pytest.raises(Unavailable, match=r"the data did not answer within 0\.2 s") as late:
-            await lane.run(hanging, errand=Errand("ada"))
+            await pool.run(hanging, errand=Errand("ada"))
         assert "Retry-After" in late.value.headers
         with pytest.raises(Unavailable, match="too many requests wait"):
-            await lane.run(lambda: pytest.fail("the place is taken"), errand=Errand("bob"))
+            await pool.run(lambda: pytest.fail("the place is taken"), errand=Errand("bob"))
         hanging.let_go.set()
-        assert await Lane.run(lane, lambda: 7, errand=Errand("bob")) == 7
+        assert await Pool.run(pool, lambda: 7, errand=Errand("bob")) == 7
         assert hanging.running == 1
 
     asyncio.run(story())
@@ -54,10 +54,10 @@ def test_a_call_that_outlives_its_time_is_answered_and_keeps_its_place_until_it_
 
 def test_one_caller_can_not_take_all_places() -> None:
     async def story() -> None:
-        lane, hanging = Lane("the data", seconds=5, width=3, share=2), Hanging()
-        waiting = [asyncio.create_task(lane.run(hanging, errand=Errand("eve"))) for _ in range(20)]
+        pool, hanging = Pool("the data", seconds=5, width=3, share=2), Hanging()
+        waiting = [asyncio.create_task(pool.run(hanging, errand=Errand("eve"))) for _ in range(20)]
         await asyncio.sleep(0.1)
-        assert await lane.run(lambda: 7, errand=Errand("ada")) == 7
+        assert await pool.run(lambda: 7, errand=Errand("ada")) == 7
         assert hanging.running == 2
         hanging.let_go.set()
         assert await asyncio.gather(*waiting) == ["done"] * 20
@@ -69,12 +69,12 @@ def test_one_caller_can_not_take_the_whole_queue(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(elsewhere, "MOST_WAITING_OF_ONE", 5)
 
     async def story() -> None:
-        lane, hanging = Lane("the data", seconds=5, width=2, share=1), Hanging()
-        waiting = [asyncio.create_task(lane.run(hanging, errand=Errand("eve"))) for _ in range(6)]
+        pool, hanging = Pool("the data", seconds=5, width=2, share=1), Hanging()
+        waiting = [asyncio.create_task(pool.run(hanging, errand=Errand("eve"))) for _ in range(6)]
         await asyncio.sleep(0.1)
         with pytest.raises(Unavailable, match="too many requests wait for the data"):
-            await lane.run(hanging, errand=Errand("eve"))
-        also = [asyncio.create_task(lane.run(hanging, errand=Errand("ada"))) for _ in range(6)]
+            await pool.run(hanging, errand=Errand("eve"))
+        also = [asyncio.create_task(pool.run(hanging, errand=Errand("ada"))) for _ in range(6)]
         await asyncio.sleep(0.1)
         hanging.let_go.set()
         assert await asyncio.gather(*waiting, *also) == ["done"] * 12
@@ -87,17 +87,17 @@ def test_what_a_call_raises_is_raised_and_frees_its_place() -> None:
         raise KeyError("x")
 
     async def story() -> None:
-        lane = Lane("the data", seconds=5, width=1)
+        pool = Pool("the data", seconds=5, width=1)
         for _ in range(3):
             with pytest.raises(KeyError):
-                await lane.run(wrong, errand=Errand())
+                await pool.run(wrong, errand=Errand())
 
     asyncio.run(story())
 
 
 def test_a_call_is_given_up_when_its_client_has_gone_running_or_waiting() -> None:
     async def story() -> None:
-        lane, hanging, stop = Lane("the data", seconds=60, width=1), Hanging(), threading.Event()
+        pool, hanging, stop = Pool("the data", seconds=60, width=1), Hanging(), threading.Event()
         here = {"ada": True, "bob": True}
 
         def errand(name: str) -> Errand:
@@ -106,8 +106,8 @@ def test_a_call_is_given_up_when_its_client_has_gone_running_or_waiting() -> Non
 
             return Errand(name, gone)
 
-        runs = asyncio.create_task(lane.run(hanging, errand=errand("ada"), stop=stop))
-        waits = asyncio.create_task(lane.run(lambda: pytest.fail("is gone"), errand=errand("bob")))
+        runs = asyncio.create_task(pool.run(hanging, errand=errand("ada"), stop=stop))
+        waits = asyncio.create_task(pool.run(lambda: pytest.fail("is gone"), errand=errand("bob")))
         await asyncio.sleep(0.1)
         assert not stop.is_set()
         here.update(ada=False, bob=False)
@@ -116,7 +116,7 @@ def test_a_call_is_given_up_when_its_client_has_gone_running_or_waiting() -> Non
                 await task
         assert stop.is_set()
         hanging.let_go.set()
-        assert await lane.run(lambda: 7, errand=Errand()) == 7
+        assert await pool.run(lambda: 7, errand=Errand()) == 7
 
     asyncio.run(story())
 
@@ -209,6 +209,7 @@ def api(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
         process.wait()
 
 
+@pytest.mark.long
 def test_submissions_whose_data_drip_stop_neither_the_api_nor_its_end(
     api: tuple[subprocess.Popen[bytes], str], dripping: Dripping, tmp_path: Path
 ) -> None:

@@ -14,7 +14,7 @@ SEARCH: dict[str, Any] = {
     "base": {"recipe": "dcgan-digits", "set": {"train.images": 1000, "retry": {"attempts": 1}}},
     "space": {"optimizers.G.lr": {"loguniform": [1e-5, 1e-2]}},
     "algorithm": "random",
-    "samples": 4,
+    "trials": 4,
 }
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from forks import trained
 
-from service.searches import onward
+from service.runs import checkpoints
 from trainer.search import parse_search
 from trainer.search.space import trial_spec
 from trainer.spec import parse_spec
@@ -34,10 +35,10 @@ def trial(searches: Any) -> str:
 
 def checkpoint(world: Any, trial: str, step: int, *, complete: bool = True) -> Path:
     search, _, name = trial.partition("/")
-    folder: Path = world.folder(search) / "trials" / name / "checkpoints" / f"step-{step:09d}"
-    folder.mkdir(parents=True)
-    for file in ("state.safetensors", "meta.json", *(["manifest.json"] if complete else [])):
-        (folder / file).write_text(f"{file} of {step}")
+    spec = world.client.get(f"/v1/searches/{search}/trials/{name}").json()["spec"]
+    folder = trained(world.folder(search) / "trials" / name, spec, step, images=step)
+    if not complete:
+        (folder / "manifest.json").unlink()
     return folder
 
 
@@ -72,8 +73,8 @@ def test_from_its_checkpoint_the_newest_complete_one_is_in_the_jobs_folder_befor
     job = submit(world, trial).json()["id"]
     copied = world.folder(job) / "checkpoints"
     assert [path.name for path in copied.iterdir()] == ["step-000000200"]
-    assert {path.name: path.read_text() for path in (copied / source.name).iterdir()} == {
-        path.name: path.read_text() for path in source.iterdir()
+    assert {path.name: path.read_bytes() for path in (copied / source.name).iterdir()} == {
+        path.name: path.read_bytes() for path in source.iterdir()
     }
     assert (copied / source.name / "meta.json").samefile(source / "meta.json"), "not copied where links are possible"
     assert stat.S_IMODE(world.folder(job).stat().st_mode) == 0o700
@@ -85,14 +86,14 @@ def test_from_its_checkpoint_the_newest_complete_one_is_in_the_jobs_folder_befor
 def test_where_links_are_not_possible_the_checkpoint_is_copied(
     world: Any, trial: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def no_link(*_: Any) -> None:
+    def no_link(*_: Any, **__: Any) -> None:
         raise PermissionError("no hard links here")
 
     source = checkpoint(world, trial, 10)
-    monkeypatch.setattr(onward.os, "link", no_link)
+    monkeypatch.setattr(checkpoints.os, "link", no_link)
     job = submit(world, trial).json()["id"]
     copy = world.folder(job) / "checkpoints" / source.name / "meta.json"
-    assert copy.read_text() == "meta.json of 10"
+    assert copy.read_bytes() == (source / "meta.json").read_bytes()
     assert not copy.samefile(source / "meta.json")
 
 

@@ -87,7 +87,7 @@ def test_the_bases_data_are_checked_and_pinned(world: Any, tmp_path: Any) -> Non
         ({"space": {"data.url": ["/etc", "builtin:digits"]}}, "search.space.data.url"),
         ({"space": {"train.seed": {"choice": [1, 2], "also": ["data.digest"]}}}, "search.space.train.seed.also.0"),
         ({"metric": "beauty"}, "search.metric"),
-        ({"samples": 10_001}, "search.samples"),
+        ({"trials": 10_001}, "search.trials"),
         ({"max_concurrent": 0}, "search.max_concurrent"),
         ({"budget": {"images": 0}}, "search.budget.images"),
         ({"other": 1}, "search.other"),

@@ -148,10 +148,10 @@ def test_an_ended_or_paused_search_is_extended_once_its_old_driver_is_gone(
     searches.end(search, outcome="completed" if ended == "completed" else "stopped")
     before = searches.show(search)
     world.ray.move(f"agon-{search}-1", RayStatus.RUNNING)  # Ray notices the end of a process late
-    extended = searches.call(search, "extend", {"samples": 8})
+    extended = searches.call(search, "extend", {"trials": 8})
     assert extended.status_code == 202, extended.text
     shown = extended.json()
-    assert (shown["state"], shown["desired"], shown["search"]["samples"]) == ("queued", "run", 8)
+    assert (shown["state"], shown["desired"], shown["search"]["trials"]) == ("queued", "run", 8)
     assert shown["finished_at"] is None
     assert shown["spec_digest"] != before["spec_digest"]
     world.round()
@@ -160,7 +160,7 @@ def test_an_ended_or_paused_search_is_extended_once_its_old_driver_is_gone(
     world.ray.move(f"agon-{search}-1", RayStatus.SUCCEEDED)
     world.round()
     assert world.ray.starts == [f"agon-{search}-1", f"agon-{search}-2"]
-    assert json.loads((world.folder(search) / "search.json").read_text())["spec"]["samples"] == 8
+    assert json.loads((world.folder(search) / "search.json").read_text())["spec"]["trials"] == 8
     searches.begin(search, 2)
     searches.trial(search, 4, 2, score=0.5)
     searches.end(search, 2, "completed")
@@ -169,15 +169,15 @@ def test_an_ended_or_paused_search_is_extended_once_its_old_driver_is_gone(
 
 def test_only_more_is_an_extension_and_only_where_a_search_rests(world: Any, searches: Any) -> None:
     search = searches.running()
-    running = searches.call(search, "extend", {"samples": 8})
+    running = searches.call(search, "extend", {"trials": 8})
     assert running.status_code == 409
     assert "pause it first" in running.json()["detail"]
     searches.end(search, outcome="completed")
     for body, path in (
-        ({"samples": 3}, "samples"),
-        ({"samples": 4}, "samples"),
+        ({"trials": 3}, "trials"),
+        ({"trials": 4}, "trials"),
         ({}, ""),
-        ({"samples": 10_001}, "samples"),
+        ({"trials": 10_001}, "trials"),
         ({"budget": {"hours": 1}}, "budget.hours"),
         ({"search": {}}, "search"),
     ):
@@ -188,10 +188,10 @@ def test_only_more_is_an_extension_and_only_where_a_search_rests(world: Any, sea
 
 
 def test_a_finite_space_that_is_searched_whole_can_not_be_extended(searches: Any) -> None:
-    search = searches.running(space={"train.seed": {"randint": [1, 3]}}, samples=16)
-    assert searches.show(search)["search"]["samples"] == 3
+    search = searches.running(space={"train.seed": {"randint": [1, 3]}}, trials=16)
+    assert searches.show(search)["search"]["trials"] == 3
     searches.end(search, outcome="completed")
-    refused = searches.call(search, "extend", {"samples": 32})
+    refused = searches.call(search, "extend", {"trials": 32})
     assert refused.status_code == 422
     assert "all 3 combinations already" in refused.json()["errors"][0]["message"]
     assert searches.state(search) == "succeeded"
@@ -209,7 +209,7 @@ def test_a_pause_that_came_too_late_is_said_to_have_been_too_late(searches: Any)
     assert "still" not in late
 
 
-@pytest.mark.parametrize(("verb", "body"), [("resume", None), ("extend", {"samples": 8})])
+@pytest.mark.parametrize(("verb", "body"), [("resume", None), ("extend", {"trials": 8})])
 def test_a_failed_search_goes_on_when_asked(world: Any, searches: Any, verb: str, body: Any) -> None:
     """What failed it may be mended since: the registry was down, the disk full."""
     search = searches.running()

@@ -387,6 +387,7 @@ def test_the_api_is_probed_advertised_and_served_where_it_listens(
     assert (allowed in hosts) == bool(allowed)
 
 
+@pytest.mark.long
 def test_the_api_answers_on_an_address_that_is_not_127_0_0_1(tmp_path: Path) -> None:
     from service.stack.parts import build
 

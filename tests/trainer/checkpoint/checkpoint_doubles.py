@@ -29,12 +29,13 @@ class FakeState:
 
     def __init__(self) -> None:
         self.values = {"net/G/w": torch.zeros(4), "net/G/steps": torch.tensor(0)}
+        self.images = 0
 
     def tensors(self) -> dict[str, Tensor]:
         return self.values
 
     def meta(self) -> dict[str, Any]:
-        return {"clock": {}, "extras": {}, "spec": {}}
+        return {"clock": {"images": self.images}, "extras": {}, "spec": {}}
 
 
 class FakeRun:
@@ -60,6 +61,7 @@ class FakeRun:
 
     def step(self, step: int, last: bool = False) -> None:
         self.state.values["net/G/w"].fill_(float(step))
+        self.state.images = step * 8
         self.tell(StepDone(step, step * 8, last=last))
 
     def tick(self, step: int) -> None:

@@ -13,9 +13,9 @@ from checkpoint_doubles import FakeRun, small_spec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.checkpoint import Best, Checkpointer, listener, read, step_path
+from trainer.checkpoint import Best, Checkpointer, listener, read, room, step_path
 from trainer.checkpoint.files import steps
-from trainer.checkpoint.keep import improves, metric_of, to_remove
+from trainer.checkpoint.keep import Ranked, metric_of, ranked
 from trainer.engine.events import CheckpointWritten, RunFinished, Scored, Warned
 from trainer.errors import NonFiniteError, TrainingError, judge
 
@@ -254,23 +254,84 @@ def test_what_was_passed_over_is_warned_of(make):
     assert [event.message for event in run.emitted if isinstance(event, Warned)] == ["step 9 is damaged"]
 
 
-@given(st.lists(st.integers(0, 50), unique=True), st.integers(1, 8), st.none() | st.integers(0, 50))
-def test_pruning_keeps_the_newest_and_the_best_and_nothing_else(found, keep_last, best):
-    removed = set(to_remove(found, keep_last, best))
-    kept = set(found) - removed
-    newest = set(sorted(found)[-keep_last:])
-    assert kept == newest | ({best} & set(found))
-    assert removed <= set(found)
+def test_so_many_best_are_kept_as_are_asked_for(make, tmp_path):
+    run = make("checkpoint.keep_last=1", "checkpoint.every_steps=1", "checkpoint.keep_best=3")
+    run.start()
+    scores = {1: 50.0, 2: 20.0, 3: 30.0, 4: 10.0, 5: 40.0, 6: 60.0}
+    for step, fid in scores.items():
+        run.step(step, last=step == 6)
+        run.tell(Scored(step, step * 8, {"fid": fid, "kid": 1.0}, {}))
+    run.finish(6)
+    assert steps(tmp_path) == [2, 3, 4, 6]
+    assert Best.read(tmp_path).steps == (4, 2, 3)
+    again = make("checkpoint.keep_last=1", "checkpoint.keep_best=2")
+    again.start(step=6)
+    again.step(8)
+    again.finish(8)
+    assert steps(tmp_path) == [2, 4, 8]
+
+
+def test_one_of_every_so_many_images_is_kept(make, tmp_path):
+    run = make("checkpoint.keep_last=1", "checkpoint.every_steps=1", "checkpoint.keep_every_images=24")
+    run.start()
+    for step in range(1, 12):
+        run.step(step, last=step == 11)
+    run.finish(11)
+    assert steps(tmp_path) == [3, 6, 9, 11], "of 8 images a step"
+
+
+def test_a_record_of_an_older_version_is_read(tmp_path):
+    (tmp_path / "best.json").write_text('{"step": 5, "metric": "fid", "value": 1.5}')
+    assert Best.read(tmp_path) == Best(step=5, metric="fid", value=1.5)
+
+
+def test_a_disk_that_is_nearly_full_is_warned_of_once_each_time(make, tmp_path, monkeypatch):
+    run, free = make("checkpoint.every_steps=1"), iter([10**9, 100, 100, 10**9, 100])
+    monkeypatch.setattr(room.shutil, "disk_usage", lambda _: SimpleNamespace(free=next(free)))
+    run.start()
+    for step in range(1, 6):
+        run.step(step, last=step == 5)
+    run.finish(5)
+    warned = [event for event in run.emitted if isinstance(event, Warned)]
+    assert [event.step for event in warned] == [2, 5]
+    assert "the disk is nearly full: 0.0 MB are free" in warned[0].message
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 9), st.floats(allow_nan=True)), max_size=12),
+    st.integers(0, 4),
+    st.sampled_from(["fid", "recall"]),
+)
+def test_the_record_has_the_best_scores_so_far_in_order(told, count, metric):
+    """Of a step that is scored twice, what is on the disk is the better one."""
+    record, best = None, {}
+    for step, value in told:
+        record = ranked(record, metric, step, value, count) or record
+        if value == value and abs(value) != float("inf"):
+            better = max if metric == "recall" else min
+            best[step] = better(value, best.get(step, value))
+    wanted = sorted(best.values(), reverse=metric == "recall")[:count]
+    found = (record, *record.behind) if record else ()
+    assert [one.value for one in found] == wanted
+    assert all(best[one.step] == one.value for one in found)
 
 
 @given(st.floats(allow_nan=True), st.floats(allow_nan=False, allow_infinity=False))
 def test_a_better_score_is_finite_and_strictly_better(value, incumbent):
     best = Best(step=1, metric="fid", value=incumbent)
-    assert improves(best, "fid", value) == (float("-inf") < value < incumbent)
-    assert improves(None, "fid", value) == (value == value and abs(value) != float("inf"))
-    assert not (
-        improves(best, "fid", value) and improves(Best(step=1, metric="recall", value=incumbent), "recall", value)
-    )
+    finite = value == value and abs(value) != float("inf")
+    assert (ranked(best, "fid", 2, value, 1) is not None) == (finite and value < incumbent)
+    assert (ranked(best, "fid", 2, value, 2) is not None) == finite
+    assert (ranked(None, "fid", 2, value, 1) is not None) == finite
+    of_another = ranked(best, "recall", 2, value, 2)
+    assert of_another is None or of_another.behind == (), "what was measured otherwise doesn't compare"
+
+
+def test_what_is_gone_is_ranked_no_longer():
+    best = Best(step=4, metric="fid", value=1.0, behind=(Ranked(step=2, value=2.0), Ranked(step=7, value=3.0)))
+    assert best.without([4]).steps == (2, 7)
+    assert best.without([2]).steps == (4, 7)
+    assert best.without([2, 4, 7]) is None
 
 
 def test_a_run_that_ended_has_told_of_its_last_checkpoint_first(make):

@@ -6,10 +6,12 @@ import json
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from properties import examples
 
 from trainer.checkpoint import Best, RollBack, RollBacks, healthy_checkpoint, latest, step_path, write
+from trainer.checkpoint.keep import Ranked
 from trainer.checkpoint.rollbacks import ROLLBACKS_FILE, set_aside
 from trainer.errors import CheckpointError
 
@@ -59,6 +61,10 @@ def test_a_best_score_of_undone_steps_is_forgotten_and_another_is_not(tmp_path):
     Best(step=30, metric="fid", value=0.5).write(tmp_path)
     set_aside(tmp_path, RollBacks(done=(back(45, 20),)))
     assert Best.read(tmp_path) is None
+    saved(tmp_path, 30)
+    Best(step=30, metric="fid", value=0.5, behind=(Ranked(step=10, value=1.0),)).write(tmp_path)
+    set_aside(tmp_path, RollBacks(done=(back(45, 20),)))
+    assert Best.read(tmp_path) == Best(step=10, metric="fid", value=1.0)
 
 
 def test_the_newest_healthy_checkpoint_is_undamaged_and_of_this_training(tmp_path):
@@ -89,7 +95,7 @@ def test_the_correction_is_the_product_of_the_factors():
     assert (RollBacks().correction.count, RollBacks().correction.lr_factor) == (0, 1.0)
 
 
-@settings(max_examples=80, deadline=None)
+@examples(80)
 @given(st.lists(st.tuples(st.booleans(), st.integers(1, 9)), max_size=25))
 def test_the_record_keeps_exactly_the_checkpoints_of_the_line_that_leads_to_now(moves):
     """Against a model that forgets undone checkpoints as it goes."""

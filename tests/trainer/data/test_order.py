@@ -6,8 +6,9 @@ from itertools import count, islice, pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from properties import examples
 from scipy.stats import chisquare
 
 from trainer.data.order import Order, key, permutation, splitmix64
@@ -43,21 +44,21 @@ def naive(digest: str, shards: list[int], seed: int, lanes: int, batch: int, epo
 
 
 @given(SHARDS, LANES, SHARE, SEED)
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_order_is_what_its_definition_says(shards: list[int], lanes: int, share: int, seed: int) -> None:
     order = Order("d", shards, seed, lanes, lanes * share)
     assert positions_to_samples(order, 0, 3 * sum(shards)) == naive("d", shards, seed, lanes, lanes * share, 3)
 
 
 @given(SHARDS, LANES, SHARE, SEED, st.integers(0, 10**6))
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_each_sample_comes_once_an_epoch(shards: list[int], lanes: int, share: int, seed: int, epoch: int) -> None:
     order, samples = Order("d", shards, seed, lanes, lanes * share), sum(shards)
     assert sorted(positions_to_samples(order, epoch * samples, (epoch + 1) * samples)) == list(range(samples))
 
 
 @given(SHARDS, LANES, SHARE, SEED, st.integers(0, 10**6))
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_every_world_size_gives_the_same_batches(shards: list[int], lanes: int, share: int, seed: int, t: int) -> None:
     whole = Order("d", shards, seed, lanes, lanes * share).rows(t)
     for world in (world for world in range(1, lanes + 1) if lanes % world == 0):
@@ -67,7 +68,7 @@ def test_every_world_size_gives_the_same_batches(shards: list[int], lanes: int, 
 
 
 @given(SHARDS, LANES, SHARE, SEED, st.integers(0, 200))
-@settings(max_examples=50, deadline=None)
+@examples(50)
 def test_resume_at_any_batch_continues_alike(shards: list[int], lanes: int, share: int, seed: int, start: int) -> None:
     running, resumed = (Order("d", shards, seed, lanes, lanes * share) for _ in range(2))
     walked = [running.rows(t).tolist() for t in range(start + 5)]
@@ -75,7 +76,7 @@ def test_resume_at_any_batch_continues_alike(shards: list[int], lanes: int, shar
 
 
 @given(SHARDS, LANES, SHARE, SEED)
-@settings(max_examples=50, deadline=None)
+@examples(50)
 def test_a_lane_reads_its_shards_one_after_another(shards: list[int], lanes: int, share: int, seed: int) -> None:
     order, samples = Order("d", shards, seed, lanes, lanes * share), sum(shards)
     ends = np.cumsum(shards)

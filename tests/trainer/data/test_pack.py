@@ -75,6 +75,7 @@ def test_class_folders_become_labels(folder: Path, tmp_path: Path) -> None:
     assert images(tmp_path / "out") == sorted(expected)
 
 
+@pytest.mark.long
 def test_the_same_images_give_the_same_bytes_whatever_the_workers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -251,8 +252,9 @@ def test_packing_again_changes_nothing_and_another_dataset_is_not_overwritten(fo
         pack(str(folder), tmp_path / "full", Options(force=True))
 
 
+@pytest.mark.long
 def test_a_killed_packing_leaves_no_dataset(tmp_path: Path) -> None:
-    for number in range(600):
+    for number in range(300):
         save(tmp_path / "source" / str(number % 2) / f"{number}.png", RNG.integers(0, 256, (256, 256), dtype=np.uint8))
     out = tmp_path / "out"
     command = [sys.executable, "-m", "trainer.data", "pack", str(tmp_path / "source"), str(out), "--shard-size", "1"]

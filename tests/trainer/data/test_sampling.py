@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from properties import examples
 
 from trainer.data.manifest import mismatches, read_manifest
 from trainer.data.sampling import ROUND, UNKNOWN, NoClassError, WeightedOrder, turns
@@ -43,7 +44,7 @@ def at(order: WeightedOrder, first: int, last: int) -> np.ndarray:
 
 
 @given(orders(), st.integers(0, 10**7))
-@settings(max_examples=80, deadline=None)
+@examples(80)
 def test_every_round_holds_the_shares_that_were_asked_for(
     made: tuple[WeightedOrder, np.ndarray, list[float]], number: int
 ) -> None:
@@ -54,7 +55,7 @@ def test_every_round_holds_the_shares_that_were_asked_for(
 
 
 @given(orders(), st.integers(0, 10**6), st.integers(1, 400))
-@settings(max_examples=80, deadline=None)
+@examples(80)
 def test_every_window_holds_nearly_the_shares_that_were_asked_for(
     made: tuple[WeightedOrder, np.ndarray, list[float]], first: int, length: int
 ) -> None:
@@ -65,7 +66,7 @@ def test_every_window_holds_nearly_the_shares_that_were_asked_for(
 
 
 @given(orders(), st.integers(0, 50))
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_a_class_shows_each_of_its_images_once_before_any_again(
     made: tuple[WeightedOrder, np.ndarray, list[float]], number: int
 ) -> None:
@@ -79,7 +80,7 @@ def test_a_class_shows_each_of_its_images_once_before_any_again(
 
 
 @given(orders(), st.integers(0, 10**6))
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_any_batch_is_the_same_for_every_world_size_and_needs_none_before_it(
     made: tuple[WeightedOrder, np.ndarray, list[float]], t: int
 ) -> None:

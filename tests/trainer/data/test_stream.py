@@ -225,6 +225,7 @@ def _worker(spec: JobSpec, cache_dir: Path, results: Queue[list[int]]) -> None:
     results.put(_first_labels(spec, cache_dir))
 
 
+@pytest.mark.long
 def test_processes_fetch_each_shard_once_into_a_shared_cache(
     digits: Path, make_spec: MakeSpec, tmp_path: Path, serve: Callable[[Path], Faulty]
 ) -> None:

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 FAULTS = """
-import resource, sys
+import resource
 import torch
 from trainer.engine.distributed import Distributed
 from trainer.families.table import recipes
@@ -20,12 +20,15 @@ def allocate():
         for mib in (40, 3, 90):
             torch.ones(mib, 2**18)
 
-if sys.argv[1] == "keep":
-    Distributed.create(with_overrides(recipes()["gan-digits"](), ["resources.gpus_per_worker=0"]), world=1)
-allocate()
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-allocate()
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+def faults():
+    allocate()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    allocate()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+plain = faults()
+Distributed.create(with_overrides(recipes()["gan-digits"](), ["resources.gpus_per_worker=0"]), world=1)
+print(plain, faults())
 """
 PAGES = 12 * (40 + 3 + 90) * 256
 """Of 4 KiB, that twelve rounds of it write."""
@@ -36,26 +39,29 @@ def plain() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
 
 
-def faults(how: str, **environment: str) -> int:
-    """Pages that the operating system hands out while a process repeats its allocations."""
-    command = [sys.executable, "-c", FAULTS, how]
-    return int(subprocess.run(command, env=plain() | environment, check=True, capture_output=True, text=True).stdout)
+def faults(**environment: str) -> tuple[int, int]:
+    """Pages that the operating system hands out while a process repeats its allocations: before it trains, and then."""
+    command = [sys.executable, "-c", FAULTS]
+    found = subprocess.run(command, env=plain() | environment, check=True, capture_output=True, text=True).stdout
+    before, then = map(int, found.split())
+    return before, then
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator")
 def test_a_process_that_trains_on_the_cpu_asks_for_its_memory_once() -> None:
-    assert faults("as it is") > PAGES / 2  # what it is about
-    assert (
-        faults("keep") < PAGES / 4
-    )  # the heap may still grow for once or twice, where something small came to lie in a hole
+    before, then = faults()
+    assert before > PAGES / 2  # what it is about
+    assert then < PAGES / 4  # the heap may still grow for once or twice, where something small came to lie in a hole
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator")
 @pytest.mark.parametrize(
     ("name", "value"), [("MALLOC_MMAP_THRESHOLD_", "131072"), ("GLIBC_TUNABLES", "glibc.malloc.mmap_threshold=131072")]
 )
 def test_an_allocator_that_the_environment_sets_is_left_as_it_is(name: str, value: str) -> None:
-    assert faults("keep", **{name: value}) > PAGES / 2
+    assert faults(**{name: value})[1] > PAGES / 2
 
 
 GIVEN_BACK = """

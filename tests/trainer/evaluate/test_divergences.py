@@ -8,8 +8,9 @@ import numpy as np
 import ot
 import pytest
 import scipy.stats
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from properties import examples
 from scipy.spatial.distance import jensenshannon
 
 from trainer.evaluate.divergences import (
@@ -21,14 +22,24 @@ from trainer.evaluate.divergences import (
 )
 
 weights = st.lists(st.floats(0, 10), min_size=4, max_size=4).filter(lambda values: sum(values) > 0.01)
+# Half of the smallest subnormal number is 0: SciPy divides by that mean and says inf.
+weights_for_scipy = st.lists(st.floats(0, 10, allow_subnormal=False), min_size=4, max_size=4).filter(
+    lambda values: sum(values) > 0.01
+)
 clouds = st.lists(st.tuples(st.floats(-9, 9), st.floats(-9, 9)), min_size=1, max_size=5).map(np.array)
 
 
-@given(weights, weights)
+@given(weights_for_scipy, weights_for_scipy)
 @settings(deadline=None)
-def test_jsd_agrees_with_scipy_is_symmetric_and_at_most_log_2(p, q):
+def test_jsd_agrees_with_scipy(p, q):
+    assert jensen_shannon(p, q) == pytest.approx(jensenshannon(p, q) ** 2, abs=1e-7)  # SciPy's is the root, in nats
+
+
+@given(weights, weights)
+@example([0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 1.0, 5e-324])
+@settings(deadline=None)
+def test_jsd_is_symmetric_and_at_most_log_2(p, q):
     found = jensen_shannon(p, q)
-    assert found == pytest.approx(jensenshannon(p, q) ** 2, abs=1e-7)  # SciPy's is the root, in nats
     assert found == pytest.approx(jensen_shannon(q, p), abs=1e-12)
     assert 0.0 <= found <= log(2)
     assert jensen_shannon(p, p) == 0.0
@@ -138,7 +149,7 @@ def test_wasserstein_of_gaussians_on_the_line_approaches_the_closed_form():
 
 
 @given(st.integers(0, 10_000), st.integers(1, 8), st.integers(1, 8))
-@settings(deadline=None, max_examples=30)
+@examples(30)
 def test_wasserstein_on_the_line_agrees_with_pot_and_with_the_linear_programme(seed, n, m):
     rng = np.random.default_rng(seed)
     x, y, p, q = rng.normal(size=n), rng.normal(size=m), rng.uniform(0.1, 1, n), rng.uniform(0.1, 1, m)
@@ -149,7 +160,7 @@ def test_wasserstein_on_the_line_agrees_with_pot_and_with_the_linear_programme(s
 
 
 @given(st.integers(0, 10_000), st.integers(1, 12), st.integers(1, 12), st.booleans())
-@settings(deadline=None, max_examples=30)
+@examples(30)
 def test_wasserstein_in_the_plane_agrees_with_pot(seed, n, m, weighted):
     rng = np.random.default_rng(seed)
     x, y = rng.normal(size=(n, 2)), rng.normal(size=(m, 2)) + 1
@@ -168,7 +179,7 @@ def test_assignment_and_linear_programme_agree_with_scipys_own():
 
 
 @given(clouds, clouds, clouds)
-@settings(deadline=None, max_examples=25)
+@examples(25)
 def test_wasserstein_is_a_metric(x, y, w):
     assert wasserstein(x, x[::-1]) == pytest.approx(0.0, abs=1e-12)
     assert wasserstein(x, y) == pytest.approx(wasserstein(y, x), abs=1e-8)

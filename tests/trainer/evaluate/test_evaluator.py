@@ -154,6 +154,7 @@ def test_moments_are_of_all_features_and_single_ones_evenly_spaced(run, monkeypa
     np.testing.assert_array_equal(found.kept, table[::14].numpy())
 
 
+@pytest.mark.long
 def test_two_workers_give_the_score_of_one_and_of_rank_0s_model(cache, tmp_path, classifier):
     """Ranks hold different running statistics, as after training with DDP; rank 0's are the ones that are published."""
     port = free_port()
@@ -184,7 +185,7 @@ def test_a_finished_model_has_its_truncation_curve(cache):
     listener.handle(complete(spec), run)
     before, last = (event.provenance for event in run.emitted)
     assert "truncation_curve" not in before
-    assert last["batch_norm"] == "standing, 2 batches of 64"
+    assert last["batch_norm"] == f"standing, 2 batches of {spec.train.batch}"
     assert [point["truncation"] for point in last["truncation_curve"]] == [0.5, 1.0, None]
     assert last["truncation_curve"][-1]["fid"] == pytest.approx(run.emitted[-1].scores["fid"], rel=1e-6)
     assert "menable to truncation" in last["truncation_verdict"]

@@ -73,6 +73,7 @@ def test_it_is_trained_once_and_then_read_from_the_cache(classifier, digits, cac
     assert classifier_extractor(digits, cache, CPU).digest == classifier.digest
 
 
+@pytest.mark.long
 def test_two_processes_at_once_train_one_extractor_and_it_is_the_same_in_every_cache(classifier, cache, tmp_path):
     """The other cache is empty: so this also says that training is deterministic."""
     children = [
@@ -99,6 +100,7 @@ def test_training_leaves_the_global_generator_and_the_threads_alone(digits):
     assert torch.get_num_threads() == threads
 
 
+@pytest.mark.long
 def test_a_dataset_without_classes_learns_rotations_and_says_so(digits, cache):
     flat = Unlabelled(digits)
     found = classifier_extractor(flat, cache, CPU)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from properties import examples
 
 from trainer.evaluate import kernel_distance, precision_recall
 from trainer.evaluate.kernel import squared_mmd
@@ -32,7 +33,7 @@ def naive_precision(real, fake, k):
 
 
 @given(st.integers(2, 9), st.integers(2, 9), st.integers(1, 5), st.integers(0, 100))
-@settings(max_examples=30, deadline=None)
+@examples(30)
 def test_squared_mmd_is_the_naive_unbiased_estimate(m, n, features, seed):
     rng = np.random.default_rng(seed)
     x, y = rng.normal(size=(m, features)), rng.normal(size=(n, features)) + 1
@@ -67,7 +68,7 @@ def test_kernel_distance_refuses_features_of_different_width():
 
 
 @given(st.integers(5, 14), st.integers(5, 14), st.integers(1, 3), st.integers(0, 100))
-@settings(max_examples=30, deadline=None)
+@examples(30)
 def test_precision_and_recall_are_the_naive_definitions(n, m, k, seed):
     rng = np.random.default_rng(seed)
     real, fake = rng.normal(size=(n, 3)), rng.normal(size=(m, 3)) * 1.5 + 0.5

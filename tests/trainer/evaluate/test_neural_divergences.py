@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import scipy.stats
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from properties import examples
 from torch import nn
 
 from trainer.evaluate.divergences import jensen_shannon, jensen_shannon_of_densities, wasserstein
@@ -48,7 +49,7 @@ def critic_between(objective, optimizer, real, fake, widths, steps):
 
 
 @given(COUNTS, COUNTS, LOGITS)
-@settings(deadline=None, max_examples=30)
+@examples(30)
 def test_no_discriminator_estimates_more_than_the_divergence_and_the_best_reaches_it(p, q, logits):
     """Over three outcomes, repeated as often as their weights say, so that means are expectations."""
     outcomes = torch.arange(3)
@@ -63,7 +64,7 @@ def test_no_discriminator_estimates_more_than_the_divergence_and_the_best_reache
 
 
 @given(st.integers(0, 1000), st.integers(1, 3))
-@settings(deadline=None, max_examples=15)
+@examples(15)
 def test_no_critic_divided_by_its_lipschitz_constant_estimates_more_than_wasserstein(seed, depth):
     torch.manual_seed(seed)
     critic = PointMlp([2, *[8] * depth, 1], as_points=False)
@@ -92,7 +93,7 @@ def test_slopes_are_those_of_finite_differences():
 
 
 @given(st.integers(0, 1000), st.integers(1, 3))
-@settings(deadline=None, max_examples=15)
+@examples(15)
 def test_no_clipped_net_is_steeper_than_the_clip_allows_and_one_is_as_steep(seed, depth):
     torch.manual_seed(seed)
     widths, bound = [2, *[6] * depth, 1], 0.05

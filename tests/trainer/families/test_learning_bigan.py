@@ -37,10 +37,12 @@ def ratio(state: TrainState, cache: Path) -> float:
     return float((again - x).square().mean() / others)
 
 
+@pytest.mark.long
 def test_codes_say_which_image_they_are_of_if_d_sees_them_beside_it(digits_cache: Path) -> None:
     assert ratio(learn(spec("bigan", 350), digits_cache).state, digits_cache) < 0.93
 
 
+@pytest.mark.long
 def test_codes_say_nothing_if_d_looks_at_the_images_alone(digits_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     judged = losses.judge
 
@@ -51,6 +53,7 @@ def test_codes_say_nothing_if_d_looks_at_the_images_alone(digits_cache: Path, mo
     assert ratio(learn(spec("bigan", 200), digits_cache).state, digits_cache) > 0.97
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("training", "known", "most"),
     [("latent-regressor", 0.06, 0.9), ("joint-latent-regressor", 0.13, 0.7)],  # a G that plays along makes it easier

@@ -23,11 +23,13 @@ def agreement(cache: Path) -> float:
     return label_agreement(learn(with_overrides(recipes()["biggan-digits"](), FAST), cache).state, cache)
 
 
+@pytest.mark.long
 def test_samples_of_biggan_show_the_digit_asked_for(digits_cache: Path) -> None:
     """Over seeds 0 to 4: 0.64 to 0.94; chance is 0.1."""
     assert agreement(digits_cache) > 0.4
 
 
+@pytest.mark.long
 def test_biggan_obeys_no_labels_that_mean_nothing(digits_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The control: were the measure blind to what is asked for, this would score as high."""
     ordered = Dataset.stream

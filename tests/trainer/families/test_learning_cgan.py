@@ -25,11 +25,12 @@ def agreement(steps: int, cache: Path) -> float:
     return label_agreement(learn(spec(steps), cache).state, cache)
 
 
+@pytest.mark.long
 def test_samples_show_the_digit_asked_for(digits_cache: Path) -> None:
     assert agreement(2400, digits_cache) > 0.6
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_labels_that_mean_nothing_are_not_obeyed(digits_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ordered = Dataset.stream
 

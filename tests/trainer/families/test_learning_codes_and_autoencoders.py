@@ -32,6 +32,7 @@ def curves(family: str, cache: Path, *changes: str) -> dict[str, list[float]]:
     return learned.curves
 
 
+@pytest.mark.long
 def test_the_bound_rises_towards_the_entropy_of_the_code_and_stays_low_in_a_plain_gan(digits_cache: Path) -> None:
     infogan = curves("infogan", digits_cache)["Q/information"]
     plain = curves("infogan", digits_cache, "arch.maximise_information=false")["Q/information"]

@@ -34,6 +34,7 @@ def test_dcgan_comes_near_the_datas_pixels_and_draws_the_digit_asked_for(digits_
     assert label_agreement(learned.state, digits_cache) > 0.6  # by chance 0.1
 
 
+@pytest.mark.long
 def test_the_64_px_nets_learn_too(digits_cache: Path) -> None:
     """`dcgan-64`, narrow: four stages in each net. D's rate is half of G's: with both alike, or a G as narrow as D, it depends
     on the arithmetic whether 200 steps are enough."""
@@ -51,6 +52,7 @@ WGAN_G = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("g_kind", WGAN_G)
 def test_wgan_the_critics_estimate_falls_while_g_learns_and_its_weights_stay_in_the_clip(
     g_kind: str, digits_cache: Path
@@ -67,6 +69,7 @@ def test_wgan_the_critics_estimate_falls_while_g_learns_and_its_weights_stay_in_
     assert pixel_distance(learned.state, digits_cache) < 0.8 * mean_image_distance(spec, digits_cache)
 
 
+@pytest.mark.long
 def test_wgans_critic_with_batch_norm_trains_g_with_its_gains_clipped(digits_cache: Path) -> None:
     """At 16 px: D has no norm at 8."""
     spec = short("wgan-digits", *WGAN, "arch.resolution=16", "arch.g_width=8", "arch.d_width=8", "train.images=16000")
@@ -77,6 +80,7 @@ def test_wgans_critic_with_batch_norm_trains_g_with_its_gains_clipped(digits_cac
     assert pixel_distance(learned.state, digits_cache) < 0.9 * mean_image_distance(spec, digits_cache)
 
 
+@pytest.mark.long
 def test_wgan_gp_the_critics_gradient_norm_comes_near_1_while_g_learns(digits_cache: Path) -> None:
     """Without the penalty it goes to 6 in the same training."""
     spec = short("wgan-gp-digits", "ema=null", *FAST, "train.images=6400")
@@ -94,6 +98,7 @@ LOSSES = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("recipe", LOSSES)
 def test_every_loss_draws_images_that_differ_as_the_datas_do(recipe: str, digits_cache: Path) -> None:
     spec = short(recipe, *LOSSES[recipe])

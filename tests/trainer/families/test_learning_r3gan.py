@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from statistics import mean
 
+import pytest
 from distances import pixel_distance, untrained_distance
 from learning import learn
 
@@ -17,6 +18,7 @@ SMALL = (
 )  # fmt: skip
 
 
+@pytest.mark.long
 def test_r3gan_comes_near_the_datas_pixels_with_slopes_that_r1_and_r2_hold_down(digits_cache: Path) -> None:
     spec = with_overrides(recipes()["r3gan-digits"](), SMALL)
     learned = learn(spec, digits_cache)

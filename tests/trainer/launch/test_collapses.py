@@ -70,6 +70,7 @@ def test_a_collapse_stops_the_training_with_a_checkpoint_and_a_reason(tmp_path, 
     assert latest(tmp_path / "checkpoints") == step_path(tmp_path / "checkpoints", VERDICT + 1)
 
 
+@pytest.mark.long
 def test_a_collapse_is_told_once_under_warn_and_looking_changes_nothing(tmp_path, cache):
     hook = Hook()
     spec = gan()
@@ -81,6 +82,7 @@ def test_a_collapse_is_told_once_under_warn_and_looking_changes_nothing(tmp_path
     assert digest(tmp_path / "seen", VERDICT + 9) == digest(tmp_path / "unseen", VERDICT + 9)
 
 
+@pytest.mark.long
 def test_rolled_back_with_smaller_rates_the_training_gets_well(tmp_path, cache):
     hook = Hook()
     looks = ["sentinel.every_steps=8", "train.log_steps=8", "sentinel.policy=rollback", "sentinel.lr_factor=0.001"]

@@ -18,7 +18,8 @@ import pytest
 from forked import Command, Done
 
 from trainer.checkpoint import latest, read, step_path
-from trainer.launch.local import alone, clear, find_spec
+from trainer.launch.local import alone, clear
+from trainer.source import find_spec
 from trainer.spec import load_spec
 
 SMALL = [
@@ -64,6 +65,7 @@ def test_a_run_leaves_what_the_interfaces_say(home):
     assert load_spec(run / "spec.yaml").train.images == 320
 
 
+@pytest.mark.long
 def test_a_longer_training_goes_on_from_the_last_checkpoint(home, tmp_path):
     more = train(home, steps=30)
     assert more.returncode == 0, more.stderr

@@ -58,6 +58,7 @@ def test_a_roll_back_is_recorded_and_later_checkpoints_say_that_they_come_after_
     assert generations == {10: 0, 20: 0, 30: 1, 40: 1}
 
 
+@pytest.mark.long
 def test_after_a_roll_back_the_rates_are_smaller_and_the_data_others(rolled, tmp_path, cache):
     folder, _ = rolled
     seen = {}
@@ -113,7 +114,15 @@ def killed_at(step, *, after):
     return Hook(act)
 
 
-@pytest.mark.parametrize(("step", "after"), [(12, 0), (24, 0), (22, 1), (33, 1)])
+@pytest.mark.parametrize(
+    ("step", "after"),
+    [
+        pytest.param(12, 0, marks=pytest.mark.long),
+        pytest.param(24, 0, marks=pytest.mark.long),
+        (22, 1),
+        pytest.param(33, 1, marks=pytest.mark.long),
+    ],
+)
 def test_killed_and_restarted_around_a_roll_back_a_training_ends_with_the_same_bits(
     rolled, tmp_path, cache, step, after
 ):
@@ -129,6 +138,7 @@ def test_killed_and_restarted_around_a_roll_back_a_training_ends_with_the_same_b
     assert kinds.count(EventKind.ROLLED_BACK) == 1
 
 
+@pytest.mark.long
 def test_killed_between_record_and_rename_the_next_start_does_not_resume_the_sick_state(tmp_path, cache, monkeypatch):
     """The sick state of step 30 is on the disk when the record says that the training is back at 20."""
     spec = small("sentinel.every_steps=1000", "optimizers.G.lr=0.0007")  # no look: nothing is healthy beyond the start
@@ -158,6 +168,7 @@ def _once_then(first, then):
     return call
 
 
+@pytest.mark.long
 def test_roll_backs_are_bounded_over_restarts_and_the_last_word_says_what_was_tried(tmp_path, cache):
     spec = small("sentinel.max_rollbacks=2")
     twice = poison(23, times=99)
@@ -184,6 +195,7 @@ def test_nan_stays_a_failure_where_no_roll_back_is_asked_for(tmp_path, cache, po
         train(small(f"sentinel.policy={policy}"), tmp_path, cache, Hook(poison(13)))
 
 
+@pytest.mark.long
 def test_two_workers_roll_back_together_though_one_of_them_was_sick(tmp_path, cache):
     train(small("train.images=16"), tmp_path / "first", cache)  # packs the data
     first, second = train_together(small("resources.workers=2"), tmp_path / "both", cache, sick_rank=1)

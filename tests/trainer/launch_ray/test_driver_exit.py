@@ -48,7 +48,9 @@ def test_a_job_whose_thread_is_done_leaves_by_the_ordinary_way(tmp_path: Path) -
 def test_what_a_driver_prints_lies_in_the_jobs_folder_and_outlives_ray(tmp_path: Path) -> None:
     exit_code(tmp_path, "print('from a thread', flush=True) or os.system('echo from a child')")
     log = (tmp_path / "driver-1.log").read_text()
-    assert log.split("\n")[:2] == ["from a thread", "from a child"]
+    head, *printed = log.split("\n")
+    assert head.startswith("--- driver of attempt 1: process ")
+    assert printed[:2] == ["from a thread", "from a child"]
     exit_code(tmp_path, "print('again', flush=True)")
     assert (tmp_path / "driver-1.log").read_text().startswith(log), "a driver that is started twice loses nothing"
 

@@ -52,7 +52,7 @@ def test_a_failure_that_cannot_be_written_down_still_ends_with_its_exit_code(
         launch._failure = (FailureKind.DISK_FULL, "no space left on the device")
         launch._done.set()
 
-    def full(kind: FailureKind, reason: str) -> None:
+    def full(kind: FailureKind, reason: str, rank: int | None) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(launch, "_train", fail)

@@ -107,6 +107,7 @@ def run(trial: Trial) -> list[dict[str, Any]]:
     return results
 
 
+@pytest.mark.long
 def test_a_step_is_an_evaluation_and_the_training_waits_there(driven: Driven) -> None:
     trial = driven.trial("t-00000", 1e-3)
     first = trial.train()

@@ -35,7 +35,8 @@ AWAY = WorkerFailedError("data-away", "shard 3: the server is away (HTTP 503)")
 def test_kind_and_reason_survive_pickling_inside_rays_own_error() -> None:
     wrapped = pickle.loads(pickle.dumps(ControllerError(DATA)))
     assert verdict(wrapped) == (FailureKind.BAD_DATA, "shard 3 was altered")
-    assert pickle.loads(pickle.dumps(WorkerFailedError("non-finite", "NaN", True))).echo
+    again = pickle.loads(pickle.dumps(WorkerFailedError("non-finite", "NaN", True, 3)))
+    assert (again.echo, again.rank) == (True, 3)
 
 
 def test_what_failed_while_a_worker_started_is_named_without_its_traceback() -> None:
@@ -113,6 +114,14 @@ def test_ranks_that_merely_lost_one_another_are_the_clusters_trouble(text: str) 
     assert not judge(RuntimeError("mat1 and mat2 shapes cannot be multiplied")).echo
 
 
+def test_the_rank_whose_log_says_more_is_named_and_none_that_only_heard_of_it() -> None:
+    assert [blame(failures).rank for failures in ({0: ECHO, 1: DEAD}, {2: NAN, 0: HEARD}, {1: HEARD}, {0: ECHO})] == [
+        1, 2, None, None,
+    ]  # fmt: skip
+    assert judge(pickle.loads(pickle.dumps(ControllerError(WorkerFailedError("non-finite", "NaN", rank=2))))).rank == 2
+    assert judge(WorkerGroupError("", {0: ECHO, 1: DEAD})).rank == 1
+
+
 def test_ranks_that_never_found_one_another_are_the_clusters_trouble() -> None:
     server = TCPStore("127.0.0.1", 0, 1, True, wait_for_workers=False)
     with pytest.raises(RuntimeError, match="timeout") as late:
@@ -131,7 +140,7 @@ def test_what_another_try_would_repeat_ends_the_run(tmp_path: Path, kind: Failur
     verdicts = Verdicts(str(tmp_path), 1, 3)
     with pytest.raises(WorkerFailedError) as caught:
         verdicts.after_exception(None, {1: WorkerFailedError(kind, "because"), 0: ECHO})
-    assert caught.value.kind is kind
+    assert (caught.value.kind, caught.value.rank) == (kind, 1)
     assert not SpoolReader(tmp_path).after(0, 10)
 
 
@@ -146,7 +155,7 @@ def test_a_lost_worker_is_restarted_and_every_restart_is_reported(tmp_path: Path
     for _ in range(3):  # the third is beyond the budget: Ray Train gives up by itself
         verdicts.after_exception(None, {0: DEAD})
     events = SpoolReader(tmp_path).after(0, 10)
-    assert [(event.kind, event.attempt) for event in events] == [(EventKind.RESTARTED, 2)] * 2
+    assert [(event.kind, event.attempt, event.data["rank"]) for event in events] == [(EventKind.RESTARTED, 2, 0)] * 2
 
 
 def test_the_same_internal_error_twice_in_a_row_is_a_bug_and_ends_the_run(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-from forked import context
+from forked import context, free_port, join_group
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.parallel import DistributedDataParallel
@@ -71,9 +71,9 @@ def measure(rank: int, world: int, *, autocast: bool = False) -> dict[str, Any]:
     }
 
 
-def work(rank: int, world: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous{world}", rank=rank, world_size=world)
+def work(rank: int, world: int, port: int, folder: str) -> None:
+    join_group(rank, world, port)
+    dist.init_process_group("gloo")
     found = [measure(rank, world), measure(rank, world, autocast=True)]
     torch.save({"found": found, "refused": refused(rank)}, f"{folder}/{world}-{rank}.pt")
     dist.destroy_process_group()
@@ -92,8 +92,9 @@ def refused(rank: int) -> str:
 def measured(tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[dict[str, Any]]]:
     """By world size, what each rank found."""
     folder = str(tmp_path_factory.mktemp("groups"))
+    ports = {world: free_port() for world in (2, 4)}
     ranks = [(rank, world) for world in (2, 4) for rank in range(world)]
-    workers = [context().Process(target=work, args=(rank, world, folder)) for rank, world in ranks]
+    workers = [context().Process(target=work, args=(rank, world, ports[world], folder)) for rank, world in ranks]
     for worker in workers:
         worker.start()
     for worker in workers:

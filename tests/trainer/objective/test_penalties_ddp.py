@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from forked import context
+from forked import context, free_port, join_group
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -41,9 +41,9 @@ def d_gradients(critic: nn.Module, rows: slice) -> list[Tensor]:
     return [parameter.grad.clone() for parameter in critic.parameters() if parameter.grad is not None]
 
 
-def work(rank: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
+def work(rank: int, port: int, folder: str) -> None:
+    join_group(rank, 2, port)
+    dist.init_process_group("gloo")  # by TCP: with a file, the two waited for each other for ever now and then
     wrapped = DistributedDataParallel(Critic(), broadcast_buffers=False)
     gradients = d_gradients(wrapped, slice(2 * rank, 2 * rank + 2))
     if rank == 0:
@@ -53,7 +53,8 @@ def work(rank: int, folder: str) -> None:
 
 
 def test_two_workers_gradients_with_a_penalty_are_those_of_one(tmp_path: Path) -> None:
-    workers = [context().Process(target=work, args=(rank, str(tmp_path))) for rank in range(2)]
+    port = free_port()
+    workers = [context().Process(target=work, args=(rank, port, str(tmp_path))) for rank in range(2)]
     for worker in workers:
         worker.start()
     for worker in workers:

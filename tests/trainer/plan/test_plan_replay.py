@@ -75,7 +75,10 @@ def test_a_recorded_call_does_the_work_that_was_recorded() -> None:
     assert all(seconds > 0 for seconds in timed(tape.calls, 2**20).values())
 
 
-@pytest.mark.parametrize("recipe", ["gan-digits", "r3gan-digits", "biggan-digits"])
+@pytest.mark.parametrize(
+    "recipe",
+    ["gan-digits", *(pytest.param(name, marks=pytest.mark.long) for name in ("r3gan-digits", "biggan-digits"))],
+)
 def test_every_operation_of_a_step_can_be_timed_and_the_plan_is_their_sum(recipe: str) -> None:
     spec = recipes()[recipe]()
     step = operations(spec, world=1)
@@ -112,6 +115,7 @@ def test_a_convolution_holds_copies_of_its_weight_while_it_runs_on_a_cpu() -> No
     assert peaks["plain", True] - peaks["plain", False] == size + 64 * 16 * 4
 
 
+@pytest.mark.long
 def test_calibrating_for_a_spec_keeps_its_operations(tmp_path: Path) -> None:
     command = [
         sys.executable,

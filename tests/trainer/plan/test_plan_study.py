@@ -35,7 +35,9 @@ def smallest() -> dict[str, str]:
     return found
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.long) if name == "biggan-deep" else name for name in NAMES]
+)
 def test_every_family_is_planned_with_its_exact_counts_and_allocates_nothing(name: str) -> None:
     spec = recipes()[smallest()[name]]()
     with torch.device("meta"):
@@ -50,6 +52,7 @@ def test_every_family_is_planned_with_its_exact_counts_and_allocates_nothing(nam
     assert found.memory.total == sum(found.memory.parts.values())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", sorted(COUNTS.keys() & recipes().keys()))
 def test_counts_of_the_published_models(name: str) -> None:
     with studied(recipes()[name](), 8) as study:
@@ -82,8 +85,9 @@ def test_updates_are_those_of_the_schedule_with_warmup_and_lazy_penalties() -> N
     assert {kind for kind in found.updates if kind.phase == "D"} == {Kind("D", 0), Kind("D", 1)}  # with R1, without
 
 
+@pytest.mark.long
 def test_lazy_penalties_cost_less_and_accumulation_costs_no_flops() -> None:
-    base = with_overrides(recipes()["r3gan-digits"](), ["resources.workers=1"])
+    base = with_overrides(recipes()["r3gan-digits"](), ["resources.workers=1", "arch.resolution=8"])
     always = plan(base, world=1, device=cpu())
     seldom = plan(
         with_overrides(base, ["objective.penalties=[{kind: r1, interval: 16}, {kind: r2, interval: 16}]"]),
@@ -98,7 +102,10 @@ def test_lazy_penalties_cost_less_and_accumulation_costs_no_flops() -> None:
 
 
 def test_traffic_is_each_players_gradients_once_an_update_for_any_number_of_workers() -> None:
-    spec = with_overrides(recipes()["r3gan-digits"](), ["data.lanes=64", "objective.d_steps=3", "train.micro_batch=1"])
+    spec = with_overrides(
+        recipes()["r3gan-digits"](),
+        ["data.lanes=64", "objective.d_steps=3", "train.micro_batch=1", "arch.resolution=8"],
+    )
     found = plan(spec, world=16, device=find("h100"))
     sizes = {name: 4 * player.parameters for name, player in found.players.items()}
     assert found.traffic.gradients == 3 * sizes["D"] + sizes["G"]
@@ -115,7 +122,9 @@ CASES = {
 """What the memory goes to → recipe and overrides."""
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case", ["weights", *(pytest.param(case, marks=pytest.mark.long) for case in CASES if case != "weights")]
+)
 def test_memory_is_within_a_tenth_of_what_the_engine_really_allocates(case: str) -> None:
     """Two steps of the real engine under torch's profiler, which sees every allocation of tensors."""
     recipe, *assignments = CASES[case]

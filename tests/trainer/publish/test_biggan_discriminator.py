@@ -161,6 +161,7 @@ def imported(folder: Path, g: Weights, d: Weights) -> tuple[int, str, Path]:
     return done.exit_code, " ".join(done.output.split()), folder / "model"
 
 
+@pytest.mark.long
 def test_the_package_holds_the_discriminator_and_gives_it_back(tmp_path: Path) -> None:
     d, (images, labels) = discriminator(), judged(32)
     code, output, out = imported(tmp_path, biggan(attended=()), d)

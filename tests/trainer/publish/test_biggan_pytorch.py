@@ -158,6 +158,7 @@ def test_generators_without_shared_embedding_and_skip_z_are_recognised(tmp_path:
     assert (arch.shared_embedding, arch.skip_z, arch.latent.dim, arch.classes) == (False, False, CHUNK, CLASSES)
 
 
+@pytest.mark.long
 def test_the_command_makes_a_package_that_samples(tmp_path: Path) -> None:
     weights = biggan()
     out = tmp_path / "model"
@@ -261,6 +262,7 @@ def test_values_that_no_net_can_run_with_are_named(reason: str, tmp_path: Path) 
         import_generator(saved(weights, tmp_path))
 
 
+@pytest.mark.long
 def test_the_epsilon_that_is_given_is_the_packages(tmp_path: Path) -> None:
     weights, (z, labels) = biggan(), inputs(deep=False)
     out = tmp_path / "model"

@@ -57,6 +57,7 @@ def packaged_in(conditional, job):
     )  # fmt: skip
 
 
+@pytest.mark.long
 def test_a_trained_model_is_kept_and_the_two_commands_that_are_printed_register_it(
     conditional, job, store, monkeypatch
 ):

@@ -93,14 +93,14 @@ def test_image_i_depends_on_seed_and_i_alone(published):
     assert (generator.sample(n=8, seed=4) != whole).any()
 
 
-def test_it_samples_without_the_project_and_without_mlflow(published, tmp_path):
+def test_it_samples_without_the_project_and_without_mlflow(conditional, tmp_path):
     done = subprocess.run(
-        [sys.executable, "-I", "-c", ISOLATED, str(published.folder)],
+        [sys.executable, "-I", "-c", ISOLATED, str(conditional.folder)],
         cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120,
         env={name: value for name, value in os.environ.items() if not name.startswith("PYTHON")},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split()[-1] == hashlib.sha256(engine_images(published, n=9, seed=21).tobytes()).hexdigest()
+    assert done.stdout.split()[-1] == hashlib.sha256(engine_images(conditional, n=9, seed=21).tobytes()).hexdigest()
 
 
 def test_mlflow_loads_it_without_pickle_from_dict_dataframe_or_params(conditional, monkeypatch, recwarn):

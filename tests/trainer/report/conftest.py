@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,12 +15,24 @@ from trainer.evaluate import classifier
 from trainer.report.load import Where, from_package
 
 
-@pytest.fixture(scope="session")
-def where(tmp_path_factory):
-    """One cache for all tests, so that digits are packed and the classifier is trained once, for half as long as usual."""
+@contextmanager
+def _hurried():
+    """The classifier is trained for half as long as usual. Not for the session: tests of other folders need a good one."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(classifier, "SHOWN", 7000)
-        yield Where(cache_dir=tmp_path_factory.mktemp("cache"), effort=TINY)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _hurry():
+    with _hurried():
+        yield
+
+
+@pytest.fixture(scope="session")
+def where(tmp_path_factory):
+    """One cache for all tests, so that digits are packed and the classifier is trained once."""
+    return Where(cache_dir=tmp_path_factory.mktemp("cache"), effort=TINY)
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +43,8 @@ def subjects(tmp_path_factory, where):
     def subject(recipe: str):
         if recipe not in known:
             folder = package(recipe, tmp_path_factory.mktemp(recipe), where.cache_dir)
-            known[recipe] = from_package(folder, where)
+            with _hurried():
+                known[recipe] = from_package(folder, where)
         return known[recipe]
 
     return subject

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from trainer.search import Clone, Result, SearchSpec, TrialRecord, TrialState, parse_search
-from trainer.search.space import grid, sample
+from trainer.search import SearchSpec, TrialClone, TrialRecord, TrialResult, TrialState, parse_search
+from trainer.search.space import draw_values, grid
 
 SPACE: dict[str, Any] = {
     "optimizers.G.lr": {"loguniform": [1e-5, 1e-1], "also": ["optimizers.D.lr"]},
@@ -39,10 +39,12 @@ def by_rate(values: dict[str, Any]) -> float:
     return 10.0 + 10.0 * abs(log10(values["optimizers.G.lr"]) + 3.0)
 
 
-def results(final: float, evaluations: int = EVALUATIONS, *, every: int = FULL // EVALUATIONS) -> tuple[Result, ...]:
+def results(
+    final: float, evaluations: int = EVALUATIONS, *, every: int = FULL // EVALUATIONS
+) -> tuple[TrialResult, ...]:
     """Evaluations that fall towards the final score."""
     return tuple(
-        Result(
+        TrialResult(
             step=100 * n,
             images=every * n,
             value=final * (1 + 2 / n),
@@ -69,7 +71,7 @@ def trials(
     drawn = (
         list(grid(spec.base, spec.space))[:count]
         if spec.algorithm == "grid"
-        else [sample(spec.base, spec.space, random) for _ in range(count)]
+        else [draw_values(spec.base, spec.space, random) for _ in range(count)]
     )
     made = []
     for number, values in enumerate(drawn):
@@ -98,11 +100,11 @@ def population(spec: SearchSpec, count: int = 6) -> list[TrialRecord]:
     first, last = made[0], made[-1]
     taken = {**first.values, "optimizers.G.lr": float(first.values["optimizers.G.lr"]) * 0.8}  # type: ignore[arg-type]
     again = {**taken, "optimizers.G.beta1": 0.5}
-    made[-2] = made[-2].replace(clones=(Clone(source=first.id, step=200, images=16_000, values=taken),))
+    made[-2] = made[-2].replace(clones=(TrialClone(source=first.id, step=200, images=16_000, values=taken),))
     made[-1] = last.replace(
         clones=(
-            Clone(source=first.id, step=200, images=16_000, values=taken),
-            Clone(source=made[-2].id, step=400, images=32_000, values=again),
+            TrialClone(source=first.id, step=200, images=16_000, values=taken),
+            TrialClone(source=made[-2].id, step=400, images=32_000, values=again),
         )
     )
     return made

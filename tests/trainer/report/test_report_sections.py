@@ -10,22 +10,27 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from report_doubles import Lookup, made, why_not
 from scipy.spatial import geometric_slerp
 
+from trainer.errors import BadDataError
 from trainer.evaluate.accumulate import Features
 from trainer.evaluate.moments import Moments
 from trainer.evaluate.references import real_indices
 from trainer.evaluate.scores import score
 from trainer.evaluate.truncation import saturation
 from trainer.families.arch import CodedLatent
+from trainer.images import GridFacts, grid, save_png
 from trainer.report import charts
 from trainer.report.errors import LeftOut
 from trainer.report.history import Curve, History
 from trainer.report.sections.curves import wants_log
 from trainer.report.sections.latent import lerp, slerp
 from trainer.report.sections.memory import pixels, search
+from trainer.report.sections.timeline import chosen
 from trainer.report.sections.truncation import measure
 from trainer.report.subject import QUICK, Effort, Subject
 
@@ -51,7 +56,8 @@ class Recorded:
 @pytest.mark.parametrize("recipe", ["dcgan-digits", "gan-digits", "infogan-digits", "vae-digits"])
 def test_samples_have_a_row_for_each_class_and_a_text_for_who_cannot_see_them(subjects, recipe):
     subject = subjects(recipe)
-    (sheet,) = made("samples", subject)
+    sheet, real = made("samples", subject)
+    assert [row.label for row in real.rows] == [row.label for row in sheet.rows]
     assert len(sheet.rows) == (subject.arch.classes or 1)
     assert all("generated images" in row.picture.alt for row in sheet.rows)
     image = opened(sheet.rows[0].picture)
@@ -70,10 +76,95 @@ def test_many_classes_are_sampled_evenly(conditional):
     model = Thousand()
     spec = conditional.spec.model_copy(update={"arch": conditional.arch.replace(classes=1000)})
     many = replace(conditional, spec=spec, model=model)
-    (sheet,) = made("samples", many)
+    sheet, _ = made("samples", many)
     assert len(sheet.rows) == 20
     assert {0, 999} <= set(model.labels)
     assert "20 of 1000 classes" in sheet.caption
+
+
+def test_beside_each_class_lie_real_images_of_it(conditional):
+    _, real = made("samples", conditional)
+    everything, labels = conditional.dataset.images(np.arange(conditional.dataset.manifest.samples))
+    of_class = {label: {image.tobytes() for image in everything[labels == label].numpy()} for label in range(10)}
+    for label, row in enumerate(real.rows):
+        pixels = np.asarray(opened(row.picture))
+        cells = [pixels[2:66:8, 2 + 66 * column : 66 + 66 * column : 8, 0] for column in range(10)]
+        assert all(cell.tobytes() in of_class[label] for cell in cells)
+        assert len({cell.tobytes() for cell in cells}) == 10, "different ones"
+
+
+def test_a_class_with_fewer_real_images_keeps_its_place_and_samples_are_shown_without_data(conditional):
+    class Few:
+        manifest = conditional.dataset.manifest
+
+        def images(self, indices):
+            pixels, labels = conditional.dataset.images(indices)
+            return pixels, torch.where(labels == 3, 4, labels)
+
+    sheet, real = made("samples", replace(conditional, dataset=Few()))
+    assert len({row.picture.width for row in real.rows}) == 1
+    assert real.rows[3].note.startswith("none among")
+    (alone,) = made("samples", replace(conditional, dataset=None, missing="the data are gone"))
+    assert alone.rows == sheet.rows
+    assert "the data are gone" in alone.caption
+
+    class Damaged(Few):
+        def images(self, indices):
+            raise BadDataError("shard-00003.tar is truncated")
+
+    (shown,) = made("samples", replace(conditional, dataset=Damaged()))
+    assert shown.rows == sheet.rows
+    assert "shard-00003.tar is truncated" in shown.caption
+
+
+def grids(folder, steps, *, columns=10, count=100):
+    """Kept grids: image number i of step s is all of grey value (s + i) % 251."""
+    for step in steps:
+        values = (step + np.arange(count)) % 251
+        images = np.broadcast_to(values[:, None, None, None], (count, 8, 8, 1)).astype(np.uint8)
+        facts = GridFacts.of(images, columns, step, 64 * step)
+        save_png(folder / f"step-{step:09d}.png", grid(images, columns), facts)
+    return folder
+
+
+def test_the_timeline_shows_the_same_latents_of_every_row_of_the_kept_grids(conditional, tmp_path):
+    subject = replace(conditional, grids=grids(tmp_path, range(100, 2100, 100)))
+    (sheet,) = made("timeline", subject)
+    assert [row.label for row in (sheet.rows[0], sheet.rows[-1])] == ["6,400 images", "128,000 images"]
+    assert len(sheet.rows) == 8
+    assert "8 of the 20 grids" in sheet.caption
+    pixels = np.asarray(opened(sheet.rows[0].picture))[32, 32::66, 0]
+    assert pixels.tolist() == [(100 + 10 * row) % 251 for row in range(10)], "the first image of each class"
+
+
+def test_the_timeline_takes_the_grids_that_were_scored_and_says_their_scores(conditional, tmp_path):
+    scored = Curve((600, 1200), (38_400, 76_800), (30.0, 12.5))
+    subject = replace(
+        conditional, grids=grids(tmp_path, range(100, 2100, 100)), history=History(scores={"fid": scored})
+    )
+    (sheet,) = made("timeline", subject)
+    assert {row.note for row in sheet.rows} == {"", "fid 30", "fid 12.5"}
+
+
+def test_the_timeline_is_left_out_without_grids_and_passes_over_damaged_ones(conditional, tmp_path):
+    assert "job's own page" in why_not("timeline", conditional)
+    assert "fewer than two" in why_not("timeline", replace(conditional, grids=tmp_path / "none"))
+    grids(tmp_path, [100, 200, 300])
+    (tmp_path / "step-000000200.png").write_bytes(b"no picture")
+    (sheet,) = made("timeline", replace(conditional, grids=tmp_path))
+    assert [row.label for row in sheet.rows] == ["6,400 images", "19,200 images"]
+
+
+@given(
+    st.lists(st.integers(1, 10_000), unique=True, min_size=1, max_size=60).map(sorted), st.sets(st.integers(1, 10_000))
+)
+@settings(deadline=None)
+def test_first_and_last_grid_are_always_chosen_and_never_more_than_eight(steps, scored):
+    found = chosen(steps, scored)
+    assert (found[0], found[-1]) == (steps[0], steps[-1])
+    assert found == sorted(set(found))
+    assert set(found) <= set(steps)
+    assert len(found) == min(8, len(steps))
 
 
 def test_a_dropped_class_is_named(known_model):

@@ -8,13 +8,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from report_doubles import Page
 from search_doubles import BY_ALGORITHM, SPACE, Tables, population, record, results, search, trials
 from typer.testing import CliRunner
 
+from trainer.images import GridFacts, grid, save_png
 from trainer.report.errors import LeftOut
-from trainer.report.page import Charts, Table, Text
+from trainer.report.page import Charts, Sheet, Table, Text
 from trainer.report.search import write_search_report
 from trainer.report.search.__main__ import app
 from trainer.report.search.best import best_so_far, best_trials, over_images
@@ -22,9 +24,11 @@ from trainer.report.search.build import SECTIONS
 from trainer.report.search.drawing import Axis, _heights
 from trainer.report.search.found import Found
 from trainer.report.search.importance import importances
+from trainer.report.search.pictures import pictures
 from trainer.report.search.values import Scale, wide
-from trainer.search import Choice, Clone, TrialRecord, TrialState
-from trainer.wire import SearchFile
+from trainer.search import Choice, TrialClone, TrialRecord, TrialState
+from trainer.search.trial import trial_dir
+from trainer.wire import GRIDS, SearchFile
 
 EVIL = '<script>alert("x")</script>$\\frac{'
 ID = "s-0123456789ab"
@@ -42,7 +46,9 @@ def words(text: str) -> str:
     return " ".join("".join(Page(text).text).split())
 
 
-@pytest.mark.parametrize("algorithm", ["random", "grid", "asha+optuna", "pbt"])
+@pytest.mark.parametrize(
+    "algorithm", ["pbt", *(pytest.param(name, marks=pytest.mark.long) for name in ("random", "grid", "asha+optuna"))]
+)
 def test_every_algorithms_page_is_whole_and_loads_nothing(algorithm: str, tmp_path: Path) -> None:
     spec = search(algorithm)
     records = population(spec, 8) if algorithm == "pbt" else trials(spec, 12)
@@ -58,6 +64,24 @@ def test_every_algorithms_page_is_whole_and_loads_nothing(algorithm: str, tmp_pa
         assert section.title in words(text)
         assert "it failed" not in words(text)
     assert not list(tmp_path.glob(".*"))
+
+
+def test_the_best_trials_are_seen_by_their_newest_grid_that_can_be_read(tmp_path: Path) -> None:
+    spec = search()
+    records = trials(spec, 8)
+    best = sorted((r for r in records if r.score is not None), key=lambda r: r.score or 0.0)
+    for one, steps in zip(best, ([100, 200], [100], [], [300], [300], [300]), strict=False):
+        for step in steps:
+            images = np.full((30, 8, 8, 1), 40, np.uint8)
+            path = trial_dir(tmp_path, one.id) / GRIDS / f"step-{step:09d}.png"
+            save_png(path, grid(images, 3), GridFacts.of(images, 3, step, 64 * step))
+    (trial_dir(tmp_path, best[0].id) / GRIDS / "step-000000200.png").write_bytes(b"cut off")
+    (sheet,) = pictures(Found(spec, records, ID, tmp_path))
+    assert isinstance(sheet, Sheet)
+    assert [row.label for row in sheet.rows] == [f"★ {best[0].id}", best[1].id, best[3].id, best[4].id]
+    assert sheet.rows[0].note == f"fid {best[0].score:.4g}, after 6,400 images"
+    with pytest.raises(LeftOut, match="not at hand"):
+        pictures(Found(spec, records))
 
 
 def test_trials_stand_in_the_order_of_their_scores_with_the_records_numbers(tmp_path: Path) -> None:
@@ -210,7 +234,9 @@ def test_clones_are_listed_with_what_they_changed_and_the_best_ones_ancestry(tmp
     records = population(spec, 6)
     best = records[-1]
     records = [t.replace(results=results(9.0)) for t in records[:-1]] + [best.replace(results=results(1.0))]
-    later = Clone(source="t-00001", step=600, images=48_000, values=records[1].values)  # after it was copied itself
+    later = TrialClone(
+        source="t-00001", step=600, images=48_000, values=records[1].values
+    )  # after it was copied itself
     records[0] = records[0].replace(clones=(later,))
     text = written(spec, records, tmp_path)
     rows = Tables(text).found["lineage"][0][1:]

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainer.search import SearchSpec, parse_search
-from trainer.search.space import active, draw, grid, sample, trial_spec
+from trainer.search.space import active, draw, draw_values, grid, trial_spec
 from trainer.spec import SpecError
 
 LR = {"loguniform": [1e-5, 1e-1], "also": ["optimizers.D.lr"]}
@@ -32,7 +32,7 @@ def lines(**changes: Any) -> str:
         ({"space": {"optimizers.G.lrr": {"uniform": [0, 1]}}}, "space.optimizers.G.lrr", "did you mean 'lr'"),
         ({"space": {"train.batch": [16, "many"]}}, "space.train.batch", '(got "many")'),
         ({"space": {"optimizers.G.lr": {"uniform": [-1, 1]}}}, "space.optimizers.G.lr", "greater than 0 (got -1.0)"),
-        ({"space": {"train.batch": [33, 35]}}, "space", "none of 64 samples is a valid spec"),
+        ({"space": {"train.batch": [33, 35]}}, "space", "none of 64 draws is a valid spec"),
         ({"space": {"optimizers.G.lr": {"loguniform": [1, 2, 3]}}}, "loguniform", "write loguniform: [low, high]"),
         ({"space": {"optimizers.G.lr": {"uniform": [2, 1]}}}, "space.optimizers.G.lr.high", "not above low"),
         ({"space": {"evaluation.samples": [100, 200]}}, "space.evaluation.samples", "can't be searched over"),
@@ -40,12 +40,12 @@ def lines(**changes: Any) -> str:
         ({"space": {"optimizers.G.lr": {**LR, "when": {"nope.x": 1}}}}, "space.optimizers.G.lr.when", "no field"),
         ({"algorithm": "grid"}, "space.optimizers.G.lr", "grid needs"),
         ({"algorithm": "pbt", "space": {"train.batch": [16, 32]}}, "space.train.batch", "can't change while"),
-        ({"algorithm": "pbt", "samples": 1}, "samples", "population"),
+        ({"algorithm": "pbt", "trials": 1}, "trials", "population"),
         ({"metric": "precision"}, "metric", "one of fid, kid"),
         ({"base": {"recipe": "nope"}}, "base.recipe", "no such recipe"),
         ({"base": {"recipe": "gan-digits", "set": {"train.batchh": 3}}}, "base.train.batchh", "did you mean 'batch'"),
         ({"space": {}}, "space", "at least 1"),
-        ({"sample": 3}, "sample", "did you mean 'samples'"),
+        ({"trial": 3}, "trial", "did you mean 'trials'"),
     ],
 )
 def test_what_cannot_be_a_search_is_refused_with_the_field_and_the_fix(
@@ -114,7 +114,7 @@ def test_draws_are_in_range_of_the_fields_type_and_make_valid_specs(seed: int) -
     }
     search = parse_search(raw(space=space))
     random = np.random.default_rng(seed)
-    values = sample(search.base, search.space, random)
+    values = draw_values(search.base, search.space, random)
     assert 1e-5 <= values["optimizers.G.lr"] <= 1e-1  # type: ignore[operator]
     assert values["optimizers.G.beta1"] in [round(0.1 * i, 12) for i in range(10)]
     assert isinstance(values["arch.g_hidden"], int)
@@ -145,24 +145,24 @@ DEPENDENT = {
 
 
 @pytest.mark.parametrize(
-    ("fields", "samples", "extent"),
+    ("fields", "trials", "extent"),
     [
         ({"algorithm": "grid", "space": THREE_BY_NINE}, 27, "27 trials, all combinations"),
-        ({"algorithm": "grid", "space": THREE_BY_NINE, "samples": 16}, 16, "the last 11 are left out (samples: 27 takes all)"),
-        ({"algorithm": "random", "space": THREE_BY_NINE, "samples": 26}, 26, "by chance 1 is left out"),
-        ({"algorithm": "asha", "space": THREE_BY_NINE, "samples": 100}, 27, "27 trials, all combinations"),
+        ({"algorithm": "grid", "space": THREE_BY_NINE, "trials": 16}, 16, "the last 11 are left out (trials: 27 takes all)"),
+        ({"algorithm": "random", "space": THREE_BY_NINE, "trials": 26}, 26, "by chance 1 is left out"),
+        ({"algorithm": "asha", "space": THREE_BY_NINE, "trials": 100}, 27, "27 trials, all combinations"),
         ({"algorithm": "random", "space": {"train.batch": [64, 64]}}, 1, "1 trial, the only combination"),
         ({"algorithm": "grid", "space": DEPENDENT}, 10, "10 trials, all combinations"),
-        ({"algorithm": "pbt", "space": {"optimizers.G.lr": {"quniform": [1e-4, 3e-4, 1e-4]}}, "samples": 8}, 8, "8 trials"),
-        ({"algorithm": "random", "space": {"optimizers.G.lr": {"loguniform": [1e-5, 1e-2]}}, "samples": 99}, 99, "99 trials"),
-        ({"algorithm": "optuna", "space": {"train.seed": {"randint": [0, 2**31 - 1]}}, "samples": 99}, 99, "99 trials"),
+        ({"algorithm": "pbt", "space": {"optimizers.G.lr": {"quniform": [1e-4, 3e-4, 1e-4]}}, "trials": 8}, 8, "8 trials"),
+        ({"algorithm": "random", "space": {"optimizers.G.lr": {"loguniform": [1e-5, 1e-2]}}, "trials": 99}, 99, "99 trials"),
+        ({"algorithm": "optuna", "space": {"train.seed": {"randint": [0, 2**31 - 1]}}, "trials": 99}, 99, "99 trials"),
     ],
 )  # fmt: skip
 def test_a_search_has_as_many_trials_as_its_space_has_combinations_at_most_and_says_what_it_leaves_out(
-    fields: dict[str, Any], samples: int, extent: str
+    fields: dict[str, Any], trials: int, extent: str
 ) -> None:
     search = parse_search({"base": "gan-digits", **fields})
-    assert search.samples == samples
+    assert search.trials == trials
     assert extent in search.extent
     again = parse_search(search.model_dump(mode="json"))
-    assert (again.samples, again.digest()) == (samples, search.digest())
+    assert (again.trials, again.digest()) == (trials, search.digest())

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from properties import examples
 
 from trainer.sentinel.history import WINDOW, History
 from trainer.sentinel.rules import D_GAP, D_MARGIN, DIVERSITY, SIGMA_D, SIGMA_G, observe, score
@@ -114,7 +115,7 @@ values = st.dictionaries(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.lists(values, max_size=40), st.integers(0, 40))
 def test_a_history_that_was_saved_and_read_again_judges_the_same(looks, cut):
     whole, verdicts = watched(looks)
@@ -124,7 +125,7 @@ def test_a_history_that_was_saved_and_read_again_judges_the_same(looks, cut):
     assert len(whole.model_dump_json()) < 4000  # it lies in every checkpoint
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.lists(values, min_size=1, max_size=40))
 def test_whatever_is_seen_the_last_healthy_step_is_before_every_running_streak(looks):
     history, _ = watched(looks)
@@ -133,7 +134,7 @@ def test_whatever_is_seen_the_last_healthy_step_is_before_every_running_streak(l
     assert all(math.isfinite(value) for look in history.looks for value in look.values.values())
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(st.lists(st.sampled_from([0.0, 0.04, 0.05, 0.9]), max_size=60))
 def test_the_diversity_rule_equals_counting_by_hand(series):
     _, verdicts = watched([{DIVERSITY: value} for value in series])

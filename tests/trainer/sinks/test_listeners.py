@@ -26,7 +26,7 @@ from trainer.engine.events import (
 )
 from trainer.engine.sampling import sample
 from trainer.families.table import family, recipes
-from trainer.images import grid
+from trainer.images import GridFacts, grid, grid_facts
 from trainer.sinks.console import ConsoleSink, duration
 from trainer.sinks.events import EventSink
 from trainer.sinks.samples import SEED, Layout, SampleGrids, layout
@@ -132,6 +132,10 @@ def test_grids_come_at_their_cadence_and_at_the_end_from_one_latent(spec: JobSpe
     np.testing.assert_array_equal(drawn[0].grid, drawn[2].grid)  # the net did not change, nor did the latent
     on_disk = np.asarray(Image.open(tmp_path / "samples/step-000000020.png"))
     np.testing.assert_array_equal(on_disk, drawn[1].grid.squeeze())
+    with (tmp_path / "samples/step-000000020.png").open("rb") as file:
+        assert grid_facts(file) == GridFacts(
+            step=20, images=20, count=20, columns=2, height=16, width=16, enlarged=4
+        ), "what the control plane reads"
 
 
 def test_a_row_of_a_grid_is_a_class(spec: JobSpec, tmp_path: Path) -> None:

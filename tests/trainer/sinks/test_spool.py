@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from properties import examples
 
 from trainer.sinks.spool import ACKED_FILE, EVENTS_FILE, Spool, SpoolReader, read_cursor, write_cursor
 from trainer.wire import EventKind, WireEvent
@@ -37,7 +38,7 @@ actions = st.lists(st.one_of(append, append, append, roll_back, die), max_size=4
 
 
 @given(actions)
-@settings(deadline=None, max_examples=150)
+@examples(150)
 def test_numbers_have_no_gap_and_a_step_has_one_metric_however_often_writers_die(script: list[tuple]) -> None:
     """Two writers against a model. A death leaves its next line torn, as SIGKILL in the middle of a write does."""
     with tempfile.TemporaryDirectory() as path:
@@ -86,7 +87,7 @@ def test_numbers_have_no_gap_and_a_step_has_one_metric_however_often_writers_die
     acks=st.lists(st.integers(0, 30), max_size=8),
     limit=st.integers(1, 7),
 )
-@settings(deadline=None, max_examples=60)
+@examples(60)
 def test_a_reader_gives_exactly_the_events_after_any_number(count: int, acks: list[int], limit: int) -> None:
     with tempfile.TemporaryDirectory() as path:
         folder = Path(path)

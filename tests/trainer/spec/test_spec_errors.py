@@ -38,7 +38,7 @@ def put(raw: Raw, path: str, value: object) -> Raw:
 def sections(value: object, path: str = "") -> Iterator[str]:
     """Paths of all mappings in a raw spec that are sections (not `optimizers`, whose keys are players)."""
     if isinstance(value, dict):
-        if path != "optimizers":
+        if path not in ("optimizers", "labels"):  # whose keys are names
             yield path
         for key, inner in value.items():
             yield from sections(inner, f"{path}.{key}".strip("."))
@@ -160,7 +160,8 @@ def test_the_unspoilt_specs_are_accepted() -> None:
 
 
 def test_world_sizes_are_the_divisors_of_lanes_in_the_elastic_range() -> None:
-    spec = parse_spec(put(put(put(good(), "data.lanes", 16), "resources.workers", 8), "resources.min_workers", 2))
+    raw = put(put(put(good(), "data.lanes", 16), "resources.workers", 8), "resources.min_workers", 2)
+    spec = parse_spec(put(raw, "train.batch", 64))
     assert spec.world_sizes() == (2, 4, 8)
     assert [spec.local_batch(size) for size in spec.world_sizes()] == [32, 16, 8]
     assert parse_spec(good()).world_sizes() == (2,)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ import pytest
 from trainer.data.manifest import mismatches
 from trainer.families.table import NAMES, families_with, recipes
 from trainer.objective.phases import adversarial
+from trainer.report.verdict import LEAST_SCORES
 from trainer.spec import FieldError, JobSpec, SpecError, with_overrides
 
 
@@ -165,3 +167,11 @@ def test_the_table_says_who_can_what() -> None:
     assert set(families_with("encoder")) >= {"ae", "vae"}
     assert set(families_with("labels")) >= {"gan", "dcgan", "cgan"}
     assert families_with("codes") == ("infogan",)
+
+
+@pytest.mark.parametrize("name", [name for name, recipe in recipes().items() if recipe().train.images >= 500_000])
+def test_a_recipe_of_some_length_is_scored_on_the_way_often_enough_for_a_trend(name):
+    spec = recipes()[name]()
+    steps = spec.train.images / (spec.train.batch * spec.objective.d_steps)
+    assert spec.evaluation.every_steps is not None
+    assert LEAST_SCORES <= math.ceil(steps / spec.evaluation.every_steps) <= 32

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from properties import examples
 
 from trainer.families.table import recipes
 from trainer.spec import JobSpec, Sgd, SpecError, with_overrides, with_values
@@ -63,7 +64,7 @@ def test_values_mean_what_the_field_says(path: str, text: str, expected: object)
     assert value_at(spec, path) == expected
 
 
-@settings(max_examples=50, deadline=None)
+@examples(50)
 @given(seed=st.integers(0, 2**31 - 1), lr=st.floats(1e-8, 10))
 def test_any_number_comes_through(seed: int, lr: float) -> None:
     spec = with_overrides(base(), [f"train.seed={seed}", f"optimizers.G.lr={lr}"])
@@ -137,7 +138,7 @@ def test_an_invalid_result_is_refused_as_a_whole() -> None:
     assert with_overrides(base(), ["data.lanes=7", "resources.workers=1", "train.batch=70"]).train.batch == 70
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(
     path=st.sampled_from(
         [

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from properties import examples
 
 from trainer.families.dcgan.arch import DcganArch
 from trainer.families.gan.arch import GanArch
@@ -81,7 +82,7 @@ def specs(draw: st.DrawFn) -> JobSpec:
     )
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(spec=specs())
 def test_a_spec_comes_back_from_yaml_and_json_with_the_same_digest(spec: JobSpec, tmp_path_factory: Any) -> None:
     path = tmp_path_factory.mktemp("spec") / "job.yaml"
@@ -92,7 +93,7 @@ def test_a_spec_comes_back_from_yaml_and_json_with_the_same_digest(spec: JobSpec
     assert JobSpec.model_validate_json(spec.model_dump_json()) == spec
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(spec=specs(), seed=st.integers(0, 2**31 - 1))
 def test_the_digest_tells_specs_apart_and_forgets_the_order_of_keys(spec: JobSpec, seed: int) -> None:
     other = spec.replace(train=spec.train.replace(seed=seed))
@@ -139,7 +140,7 @@ json_values = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(value=json_values)
 def test_any_json_value_survives_yaml(value: object) -> None:
     assert read_yaml(write_yaml(value)) == value
@@ -211,7 +212,7 @@ def test_what_can_not_be_plain_data_is_refused_as_yaml(text: str) -> None:
         read_yaml(text)
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(text=st.text(max_size=60) | st.text("[]{}&*!|>-?:,#'\"\\%@`~<=.0123456789eExXaU_ \n\ufeff\0", max_size=60))
 def test_any_text_is_plain_data_or_refused_as_yaml(text: str) -> None:
     try:
@@ -222,7 +223,7 @@ def test_any_text_is_plain_data_or_refused_as_yaml(text: str) -> None:
     json.dumps(value, ensure_ascii=False).encode()
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(value=json_values)
 def test_json_is_read_as_json(value: object) -> None:
     assert read_yaml(json.dumps(value)) == value

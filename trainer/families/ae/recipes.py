@@ -23,7 +23,7 @@ def ae() -> JobSpec:
         train=Train(images=400 * 60_000, batch=128),
         checkpoint=Checkpointing(every_steps=2_000),
         samples=Samples(every_steps=2_000),
-        evaluation=Evaluation(metrics=("reconstruction", "fid", "kid")),
+        evaluation=Evaluation(every_steps=20_000, metrics=("reconstruction", "fid", "kid")),
     )
 
 

@@ -41,7 +41,7 @@ def bigan() -> JobSpec:
         train=Train(images=400 * EPOCH, batch=128, log_steps=100),
         checkpoint=Checkpointing(every_steps=2000),
         samples=Samples(every_steps=2000, count=100),
-        evaluation=Evaluation(metrics=("fid", "kid", "reconstruction")),
+        evaluation=Evaluation(every_steps=16_000, metrics=("fid", "kid", "reconstruction")),
     )
 
 

@@ -6,7 +6,20 @@ from collections.abc import Callable
 
 from trainer.families.arch import Latent
 from trainer.families.cgan.arch import CganArch
-from trainer.spec import Adam, Checkpointing, Data, Ema, JobSpec, Objective, Resources, Samples, Schedule, Sgd, Train
+from trainer.spec import (
+    Adam,
+    Checkpointing,
+    Data,
+    Ema,
+    Evaluation,
+    JobSpec,
+    Objective,
+    Resources,
+    Samples,
+    Schedule,
+    Sgd,
+    Train,
+)
 
 EPOCH = 50_000
 """The images of MNIST trained on. The other 10,000 of the training set are for validation: training goes on to its set
@@ -29,6 +42,7 @@ def cgan() -> JobSpec:
         train=Train(images=250 * EPOCH, batch=100, log_steps=100),
         checkpoint=Checkpointing(every_steps=2500),
         samples=Samples(every_steps=2500, count=100),
+        evaluation=Evaluation(every_steps=12_500),
     )
 
 

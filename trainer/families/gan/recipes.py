@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from trainer.families.gan.arch import GanArch
-from trainer.spec import Adam, Checkpointing, Data, Ema, JobSpec, Objective, Samples, Schedule, Sgd, Train
+from trainer.spec import Adam, Checkpointing, Data, Ema, Evaluation, JobSpec, Objective, Samples, Schedule, Sgd, Train
 
 EPOCH = 50_000
 """The images of MNIST that the authors train on; the other 10,000 of the training set choose Parzen's σ."""
@@ -27,6 +27,7 @@ def gan() -> JobSpec:
         train=Train(images=250 * EPOCH, batch=100, log_steps=100),
         checkpoint=Checkpointing(every_steps=2500),
         samples=Samples(every_steps=2500, count=100),
+        evaluation=Evaluation(every_steps=12_500),
     )
 
 

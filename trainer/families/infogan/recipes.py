@@ -22,6 +22,7 @@ def infogan() -> JobSpec:
         train=Train(images=5_000 * 128, batch=128),
         checkpoint=Checkpointing(every_steps=250),
         samples=Samples(every_steps=250, count=100),
+        evaluation=Evaluation(every_steps=500),
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from trainer.families.arch import Latent
 from trainer.families.r3gan.arch import R3ganArch
-from trainer.spec import Adam, Data, Ema, JobSpec, Objective, Resources, Schedule, Train
+from trainer.spec import Adam, Data, Ema, Evaluation, JobSpec, Objective, Resources, Schedule, Train
 from trainer.spec.sections import R1, R2
 
 
@@ -21,6 +21,7 @@ def r3gan() -> JobSpec:
         optimizers={"G": adam, "D": adam},
         ema=Ema(decay=0.999),
         train=Train(images=100 * 50_000, batch=64),
+        evaluation=Evaluation(every_steps=8_000),
     )
 
 

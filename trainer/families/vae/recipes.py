@@ -21,7 +21,7 @@ def vae() -> JobSpec:
         train=Train(images=200 * 50_000, batch=100),
         checkpoint=Checkpointing(every_steps=2_000),
         samples=Samples(every_steps=2_000),
-        evaluation=Evaluation(metrics=("reconstruction", "fid", "kid")),
+        evaluation=Evaluation(every_steps=10_000, metrics=("reconstruction", "fid", "kid")),
     )
 
 

@@ -46,7 +46,7 @@ class Book:
         return self._records[trial]
 
     def add(self, number: int, values: Values) -> None:
-        """A trial was sampled."""
+        """A trial was drawn."""
         self._put(TrialRecord(id=trial_id(number), number=number, values=values))
 
     def change(self, trial: str, **changes: Any) -> None:

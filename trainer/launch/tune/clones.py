@@ -13,7 +13,7 @@ from pathlib import Path
 
 from trainer.launch.tune.progress import Progress
 from trainer.schema import Frozen
-from trainer.search import Clone
+from trainer.search import TrialClone
 from trainer.search.space import Values
 from trainer.spec import JobSpec
 
@@ -62,7 +62,7 @@ def take(given: Path, folder: Path, trial: str, spec: JobSpec, own: Progress, va
         return None
     stage(step_path(given, source.step), _aside(folder, len(own.clones)), spec)
     images = own.results[-1].images if own.results else 0
-    clone = Clone(source=source.trial, step=source.step, images=images, values=values)
+    clone = TrialClone(source=source.trial, step=source.step, images=images, values=values)
     progress = own.replace(
         results=source.progress.results, clones=(*own.clones, clone), position=source.progress.position
     )

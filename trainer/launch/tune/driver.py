@@ -19,7 +19,9 @@ from trainer import tracking
 from trainer.errors import WorkerFailedError, classify
 from trainer.launch import log, warm
 from trainer.launch.tune import track
-from trainer.launch.tune.run import Found, Wishes, run
+from trainer.launch.tune.found import Found
+from trainer.launch.tune.run import run
+from trainer.launch.tune.wishes import Wishes
 from trainer.proxies import go_direct
 from trainer.search import TrialRecord, TrialState
 from trainer.search.trial import read_trials
@@ -55,7 +57,7 @@ class Drive:
             EventKind.STARTED,
             total_images=self._file.spec.budget.images,
             resumed_from=None,
-            workers=self._file.spec.samples if self._file.spec.algorithm == "pbt" else self._file.spec.max_concurrent,
+            workers=self._file.spec.trials if self._file.spec.algorithm == "pbt" else self._file.spec.max_concurrent,
             device="search",
         )
         listener = threading.Thread(target=self._listen, name="control-plane", daemon=True)
@@ -66,7 +68,7 @@ class Drive:
             parent = track.begin(self._file, self._warn)
             if parent:
                 self._reporter.say(EventKind.TRACKED, mlflow_run_id=parent)
-            found = run(self._file, self._path, self._wishes, self._say)
+            found = run(self._file, self._path, self._wishes, self._say, self._warn)
             return self._end(found, parent)
         finally:
             self._over.set()
@@ -79,6 +81,8 @@ class Drive:
         self._report(found.trials)
         track.end(self._file, parent, found, self._warn)
         if not found.finished:
+            if self._wishes.limit is not None:
+                self._reporter.say(EventKind.LIMIT, limit="no_better_after", reason=self._wishes.limit)
             self._reporter.finished("stopped")
             return 0
         if found.problem:
@@ -132,7 +136,8 @@ class Drive:
         began, known = time.monotonic(), self._file.job_id if self._file.api_url else None
         with self._drawing:
             try:
-                path = write_search_report(self._file.spec, trials, Path(self._file.job_dir), search_id=known)
+                folder = Path(self._file.job_dir)
+                path = write_search_report(self._file.spec, trials, folder, search_id=known, source=folder)
             except Exception as error:
                 self._warn(f"no report: {type(error).__name__}: {error}")
             else:

@@ -8,7 +8,7 @@ from ray.tune import Stopper
 
 if TYPE_CHECKING:
     from trainer.launch.tune.book import Book, Clock
-    from trainer.launch.tune.run import Wishes
+    from trainer.launch.tune.wishes import Wishes
 
 
 class Limits(Stopper):  # type: ignore[misc]

@@ -7,7 +7,7 @@ import statistics
 from pathlib import Path
 
 from trainer.schema import Frozen
-from trainer.search import Clone, Result
+from trainer.search import TrialClone, TrialResult
 
 PROGRESS_FILE = "progress.json"
 
@@ -15,9 +15,9 @@ PROGRESS_FILE = "progress.json"
 class Progress(Frozen):
     """`progress.json`, written by the trial at each evaluation."""
 
-    results: tuple[Result, ...] = ()
+    results: tuple[TrialResult, ...] = ()
     """Evaluations of its present life, oldest first."""
-    clones: tuple[Clone, ...] = ()
+    clones: tuple[TrialClone, ...] = ()
     """States that it took over, oldest first."""
     images: int = 0
     """Real images shown on its account."""
@@ -51,7 +51,7 @@ class Progress(Frozen):
         before = tuple(result for result in self.results if result.step < step)
         window = [*(result.value for result in before), value][-smooth:]
         images_spent, spent = self.images + shown, self.seconds + seconds
-        result = Result(
+        result = TrialResult(
             step=step,
             images=images,
             value=value,

@@ -15,6 +15,7 @@ from ray.util.placement_group import PlacementGroup, get_current_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from trainer.errors import WorkerFailedError, blame
+from trainer.launch import log
 from trainer.launch.backend import COLLECTIVE_TIMEOUT, listen, store
 from trainer.launch.tune.training import Ended, Failed, Training
 from trainer.proxies import go_direct
@@ -31,6 +32,7 @@ class Rank:
     def train(self, job: str, metric: str, world: int, rank: int, address: str, port: int) -> Failed | None:
         """Join the group and train until rank 0 is done; how it failed, if it did."""
         parsed = JobFile.model_validate_json(job)
+        log.keep_rank(parsed.job_dir, parsed.attempt, rank, world)
         go_direct(*parsed.own_urls)
         join(parsed.spec, rank, world, address, port)
         training = Training(parsed, world, metric)

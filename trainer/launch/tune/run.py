@@ -11,14 +11,15 @@ import signal
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from trainer.launch import warm
+from trainer.launch.tune.found import Found
 from trainer.launch.tune.progress import Progress, replace_text
+from trainer.launch.tune.wishes import Wishes
 from trainer.search import SearchSpec, TrialRecord, TrialState, parse_search
 from trainer.search.space import Values
 from trainer.search.trial import trial_dir
@@ -28,6 +29,7 @@ from trainer.wire import SEARCH_FILE, SearchFile
 if TYPE_CHECKING:
     from trainer.launch.tune.book import Book, Clock, Watcher
     from trainer.launch.tune.limits import Limits
+    from trainer.launch.tune.plateau import Plateau
 
 # Read by Tune in this process and its actors; the environment wins.
 SETTINGS = {
@@ -44,32 +46,6 @@ PAUSE = signal.SIGUSR1
 """What ends Tune's loop as Ctrl-C does."""
 
 
-@dataclass(frozen=True)
-class Found:
-    """What a search has found."""
-
-    trials: tuple[TrialRecord, ...]
-    """All trials, by number."""
-    best: TrialRecord | None
-    """The one with the best score."""
-    finished: bool
-    """Whether all trials have ended; False after a pause."""
-    problem: str | None = None
-    """Why it ended before all samples were drawn."""
-
-
-class Wishes:
-    """What is wanted of a running search. Safe to change from another thread."""
-
-    def __init__(self) -> None:
-        self.pause = threading.Event()
-        """Let every trial save and end; the search can go on later."""
-        self.stop_trials: set[str] = set()
-        """Trials that shall end now and keep their score."""
-        self.hold = False
-        """Whether no further trial starts, as long as any trains: others wait for the cluster."""
-
-
 def search(
     spec: SearchSpec | dict[str, Any],
     folder: Path | str,
@@ -80,7 +56,7 @@ def search(
 ) -> Found:
     """Search, and return all trials. On the cluster that Ray is connected to (`ray.init` before, else a local one).
 
-    `folder` holds everything. A search whose folder has trials already goes on: killed, paused, or with more `samples`.
+    `folder` holds everything. A search whose folder has trials already goes on: killed, paused, or with more `trials`.
     Raises SpecError for a raw spec that isn't valid or whose trials are larger than the cluster, ValueError if the folder
     is of another search.
     """
@@ -127,15 +103,19 @@ def refuse_too_large(spec: SearchSpec, nodes: Sequence[Mapping[str, float]]) -> 
 
 
 def differs(before: SearchSpec, now: SearchSpec) -> list[str]:
-    """Fields whose change makes it another search: all but its size, its limits and its name."""
-    free = {"samples", "max_concurrent", "budget", "name"}
+    """Fields whose change makes it another search: all but its size, its limits and what people note about it."""
+    free = {"trials", "max_concurrent", "budget", "limits", "name", "labels", "notes"}
     return [
         name for name in SearchSpec.model_fields if name not in free and getattr(before, name) != getattr(now, name)
     ]
 
 
 def run(
-    file: SearchFile, path: Path, wishes: Wishes, say: Callable[[TrialRecord], None] = lambda record: None
+    file: SearchFile,
+    path: Path,
+    wishes: Wishes,
+    say: Callable[[TrialRecord], None] = lambda record: None,
+    warn: Callable[[str], None] = lambda message: None,
 ) -> Found:
     """Run until all trials have ended, the budget is spent, or a pause is wished for. `path`: where `file` lies."""
     for name, value in SETTINGS.items():
@@ -145,8 +125,9 @@ def run(
     from trainer.launch.tune.book import Book, Clock, Watcher
     from trainer.launch.tune.deliver import Deliveries
     from trainer.launch.tune.limits import Limits
-    from trainer.launch.tune.samples import Samples
+    from trainer.launch.tune.plateau import Plateau
     from trainer.launch.tune.schedulers import scheduler_of
+    from trainer.launch.tune.source import Draws
     from trainer.launch.tune.trial import Trial
 
     spec, folder = file.spec, Path(file.job_dir)
@@ -165,18 +146,19 @@ def run(
     clock = Clock(folder)
     limits = Limits(book, clock, wishes)
     watcher = Watcher(book, limits.why, wishes.stop_trials)
-    samples = Samples(spec, book.records, lambda values: _config(spec, path, values), book.add, lambda: wishes.hold)
+    draws = Draws(spec, book.records, lambda values: _config(spec, path, values), book.add, lambda: wishes.hold)
     # Trials that ended are not run again, even where nothing is left to do.
     open_ones = any(not record.state.ended for record in book.records)
-    if not limits.stop_all() and (open_ones or not samples.is_finished()):
-        with _Looking(wishes, watcher, limits, book, clock, file):
+    if not limits.stop_all() and (open_ones or not draws.is_finished()):
+        plateau = Plateau(book, folder)
+        with _Looking(wishes, watcher, limits, plateau, book, clock, file, warn):
             tune.run(
                 Trial,
                 name=f"attempt-{file.attempt}",
                 storage_path=str(folder / "tune"),
-                search_alg=samples,
+                search_alg=draws,
                 scheduler=scheduler_of(spec, book.records),
-                num_samples=spec.samples,
+                num_samples=spec.trials,
                 stop=limits,
                 callbacks=[watcher],
                 max_failures=spec.base.retry.worker_failures,
@@ -190,7 +172,7 @@ def run(
     _settle(book, folder, None if wishes.pause.is_set() else limits.spent)
     deliveries.close()
     left = [record for record in book.records if not record.state.ended]
-    return Found(tuple(book.records), book.best(), not left and not wishes.pause.is_set(), samples.problem)
+    return Found(tuple(book.records), book.best(), not left and not wishes.pause.is_set(), draws.problem)
 
 
 def _settle(book: Book, folder: Path, spent: str | None) -> None:
@@ -213,9 +195,18 @@ class _Looking:
     """Looks, beside Tune's loop, for what shall end: single trials, all that the budget ends, the loop itself at a pause."""
 
     def __init__(
-        self, wishes: Wishes, watcher: Watcher, limits: Limits, book: Book, clock: Clock, file: SearchFile
+        self,
+        wishes: Wishes,
+        watcher: Watcher,
+        limits: Limits,
+        plateau: Plateau,
+        book: Book,
+        clock: Clock,
+        file: SearchFile,
+        warn: Callable[[str], None],
     ) -> None:
         self._wishes, self._watcher, self._limits, self._book = wishes, watcher, limits, book
+        self._plateau, self._warn = plateau, warn
         self._clock, self._file = clock, file
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._look, name="wishes", daemon=True)
@@ -235,6 +226,8 @@ class _Looking:
                 self._once()
 
     def _once(self) -> None:
+        if not self._wishes.pause.is_set() and self._limits.spent is None:
+            self._ask_plateau()
         ending = {record.id for record in self._book.records if not record.state.ended}
         if self._wishes.pause.is_set():
             self._watcher.closed = True
@@ -244,6 +237,14 @@ class _Looking:
         for trial in ending:
             self._stop(trial)
         self._clock.write()
+
+    def _ask_plateau(self) -> None:
+        over, warning = self._plateau.look()
+        if warning is not None:
+            self._warn(warning)
+        if over is not None:
+            self._wishes.limit = over
+            self._wishes.pause.set()
 
     def _stop(self, trial: str) -> None:
         """Ask a trial's workers to save and end."""

@@ -10,7 +10,7 @@ from typing import Any
 from ray import tune
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, PopulationBasedTraining, TrialScheduler
 
-from trainer.launch.tune.samples import SCORE, score_told
+from trainer.launch.tune.draws import SCORE, score_told
 from trainer.search import Choice, Distribution, LogUniform, QUniform, RandInt, SearchSpec, TrialRecord
 
 IMAGES = "images"

@@ -11,7 +11,7 @@ from trainer.launch.tune.progress import replace_text
 from trainer.wire import SearchFile
 
 if TYPE_CHECKING:
-    from trainer.launch.tune.run import Found
+    from trainer.launch.tune.found import Found
 
 RUN_FILE = "mlflow.run"
 
@@ -22,10 +22,11 @@ def begin(file: SearchFile, warn: Callable[[str], None]) -> str | None:
     if file.mlflow_uri is None:
         return None
     try:
-        if path.exists():
-            tracking.client(file.mlflow_uri).update_run(path.read_text(), status="RUNNING")
-            return path.read_text()
-        run = tracking.search_run(file)
+        client, known = tracking.client(file.mlflow_uri), path.exists()
+        run = path.read_text() if known else tracking.search_run(file)
+        if known:
+            client.update_run(run, status="RUNNING")
+        tracking.note(client, run, file)
     except Exception as error:  # requests', MLflow's: whatever keeps the server away
         warn(f"MLflow is away, so the search's own run is not told there: {error}")
         return path.read_text() if path.exists() else None

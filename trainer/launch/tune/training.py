@@ -9,11 +9,13 @@ from __future__ import annotations
 import math
 import queue
 import threading
+import traceback
 from dataclasses import dataclass
 from typing import Literal
 
-from trainer.engine.events import Event, Run, RunStarted, Scored
+from trainer.engine.events import Event, Listener, Run, RunStarted, Scored
 from trainer.errors import Verdict, judge
+from trainer.launch.diary import Diary
 from trainer.launch.stop import StopFile, stop_file
 from trainer.wire import FailureKind, JobFile
 
@@ -137,9 +139,12 @@ class Training:
 
         try:
             distributed = Distributed.create(self._job.spec, world=self._world)
-            stops = [StopFile(stop_file(self._job))] if distributed.is_main else []
-            self._reports.put(Ended(train(self._job, distributed, [*stops, self]), self._images))
+            own: list[Listener] = [StopFile(stop_file(self._job))] if distributed.is_main else [Diary()]
+            self._reports.put(Ended(train(self._job, distributed, [*own, self]), self._images))
         except Left:
             self._reports.put(Ended("left", self._images))
         except Exception as error:
-            self._reports.put(Failed.of(judge(error), self._images))
+            verdict = judge(error)
+            if not verdict.kind.diverged:  # of those the reason says all
+                traceback.print_exc()
+            self._reports.put(Failed.of(verdict, self._images))

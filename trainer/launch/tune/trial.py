@@ -15,11 +15,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import ray
 from filelock import FileLock, Timeout
 from ray import tune
 from ray.tune import PlacementGroupFactory
 
 from trainer.errors import weight
+from trainer.launch import log
 from trainer.launch.stop import stop_file
 from trainer.launch.tune import clones
 from trainer.launch.tune.progress import Progress, replace_text
@@ -143,6 +145,8 @@ class Trial(tune.Trainable):  # type: ignore[misc]
             trial=f"{self._file.job_id}/{self._id}",
             mlflow_parent=_parent(Path(self._file.job_dir)),
         )
+        if ray.is_initialized():  # else it is no process of its own
+            log.keep_rank(self._job.job_dir, self._job.attempt, 0, self._job.spec.resources.workers)
         replace_text(self._folder / JOB_FILE, self._job.model_dump_json(indent=1))
         replace_text(self._folder / "spec.yaml", dump_spec(self._job.spec))
 
@@ -267,7 +271,7 @@ class Trial(tune.Trainable):  # type: ignore[misc]
 
 
 def _parent(search_dir: Path) -> str | None:
-    """MLflow's run of the search, once it is known."""
+    """The search's MLflow run, once it is known."""
     try:
         return (search_dir / "mlflow.run").read_text() or None
     except FileNotFoundError:

@@ -25,7 +25,8 @@ def main(
     """Make a search's report: one HTML page with its best trials, scores, importance of the fields and failures."""
     try:
         file = SearchFile.model_validate_json((folder / SEARCH_FILE).read_bytes())
-        path = write_search_report(file.spec, read_trials(folder), out, search_id=file.job_id if file.api_url else None)
+        known = file.job_id if file.api_url else None
+        path = write_search_report(file.spec, read_trials(folder), out, search_id=known, source=folder)
     except (ValidationError, OSError) as error:
         hint = f"{folder} is no search's folder, or not of this version" if isinstance(error, ValidationError) else ""
         typer.secho(f"error: {f'{hint}: ' if hint else ''}{error}", err=True, fg=typer.colors.RED)

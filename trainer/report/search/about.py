@@ -30,7 +30,7 @@ def head(found: Found) -> Head:
     base, best = found.search.base, found.best
     tiles = [] if best is None else [(f"{best.score:.4g}", f"best {found.search.metric} · {found.direction}")]
     tiles += [
-        (f"{ended} of {max(len(found.trials), found.search.samples)}", "trials ended"),
+        (f"{ended} of {max(len(found.trials), found.search.trials)}", "trials ended"),
         (f"{found.images:,}", "images shown"),
     ]
     count = len(found.search.space)
@@ -55,7 +55,7 @@ def searched(found: Found) -> Sequence[Block]:
         ("algorithm", f"{search.algorithm}: {WORDS[search.algorithm]}"),
         ("budget", ", ".join(limits)),
         *([] if search.algorithm == "pbt" else [("trials at once", f"{search.max_concurrent} at most")]),
-        ("seed", f"{search.seed} of the sampling, {base.train.seed} of the trainings"),
+        ("seed", f"{search.seed} of the draws, {base.train.seed} of the trainings"),
         *([("search", found.id)] if found.id else []),
     ]
     rows = [

@@ -69,7 +69,7 @@ def _onwards(found: Found, best: TrialRecord) -> list[Block]:
     blocks: list[Block] = [Table(rows, ("field", "base", best.id), caption="What the best trial changes")]
     try:
         spec = dump_spec(applied(found.search.base, found.search.space, best.current))
-    except (SpecError, KeyError):  # the space was changed since the trial was sampled
+    except (SpecError, KeyError):  # the space was changed since the trial was drawn
         spec = ""
     if found.id:
         command = f"agon submit --from-trial {shlex.quote(f'{found.id}/{best.id}')}"

@@ -12,6 +12,7 @@ from trainer.report.search.best import best_trials, over_images
 from trainer.report.search.fields import against_values, importance, parallel
 from trainer.report.search.found import Found
 from trainer.report.search.lineage import clones
+from trainer.report.search.pictures import pictures
 from trainer.search import SearchSpec, TrialRecord
 
 SECTIONS: tuple[Section[Found], ...] = (
@@ -20,6 +21,12 @@ SECTIONS: tuple[Section[Found], ...] = (
         "Best trials",
         "Trials by score, the best with a star: scores closer to each other than their spread are no difference.",
         best_trials,
+    ),
+    Section(
+        "pictures",
+        "What the best trials draw",
+        "The newest samples of the best trials, from the same latents: whether a better score is a better picture is for the eye.",
+        pictures,
     ),
     Section(
         "scores",
@@ -58,17 +65,22 @@ SECTIONS: tuple[Section[Found], ...] = (
         "Diverged trials with one value in common say where the space is too wide.",
         failures,
     ),
-    Section("searched", "What was searched", "All that is needed to search again: same seed, same samples.", searched),
+    Section("searched", "What was searched", "All that is needed to search again: same seed, same trials.", searched),
 )
 
 
 def write_search_report(
-    search: SearchSpec, trials: Sequence[TrialRecord], folder: Path, *, search_id: str | None = None
+    search: SearchSpec,
+    trials: Sequence[TrialRecord],
+    folder: Path,
+    *,
+    search_id: str | None = None,
+    source: Path | None = None,
 ) -> Path:
     """Write `report.html` into `folder`, replacing an older one; a reader sees a whole page. Returns its path.
 
     The search may still run, and may have no trial yet: what can't be shown is named with the reason. search_id: as the
-    service knows it, for the command that goes on with the best trial. Raises OSError.
+    service knows it, for the command that goes on with the best trial. source: the search's folder, for the pictures of its trials. Raises OSError.
     """
-    found = Found(search, sorted(trials, key=lambda trial: trial.number), search_id)
+    found = Found(search, sorted(trials, key=lambda trial: trial.number), search_id, source)
     return write_page(head(found), found, folder, SECTIONS)

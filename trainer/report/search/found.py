@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 from trainer.search import SearchSpec, TrialRecord, TrialState
 
@@ -13,11 +14,13 @@ ENDED_WELL = (TrialState.COMPLETED, TrialState.STOPPED)
 
 @dataclass(frozen=True)
 class Found:
-    """A search as far as it has come. id: as the service knows it; None for one without the service."""
+    """A search as far as it has come. id: as the service knows it; None for one without the service. folder: of the
+    search, with those of its trials; None if it isn't at hand."""
 
     search: SearchSpec
     trials: Sequence[TrialRecord]
     id: str | None = None
+    folder: Path | None = None
 
     @property
     def sign(self) -> float:

@@ -12,7 +12,7 @@ from trainer.report.search import drawing
 from trainer.report.search.about import MOST_ROWS
 from trainer.report.search.found import Found
 from trainer.report.search.values import shown
-from trainer.search import Clone, TrialRecord
+from trainer.search import TrialClone, TrialRecord
 
 MOST_TRIALS = 60
 MOST_ARROWS = 300
@@ -55,7 +55,7 @@ def changed(before: Mapping[str, JsonValue], after: Mapping[str, JsonValue]) -> 
     return "; ".join(parts) or "as before"
 
 
-def _picture(found: Found, made: Sequence[tuple[TrialRecord, Clone]]) -> list[Block]:
+def _picture(found: Found, made: Sequence[tuple[TrialRecord, TrialClone]]) -> list[Block]:
     """Left out, saying so, for a population that no picture can show."""
     if len(found.trials) > MOST_TRIALS or len(made) > MOST_ARROWS:
         return [

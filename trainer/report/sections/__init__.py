@@ -7,6 +7,7 @@ from trainer.report.sections.latent import arithmetic, codes, interpolation
 from trainer.report.sections.memory import neighbours
 from trainer.report.sections.reconstruction import reconstructions
 from trainer.report.sections.samples import classes, samples
+from trainer.report.sections.timeline import timeline
 from trainer.report.sections.truncation import truncation
 from trainer.report.subject import Subject
 
@@ -16,6 +17,13 @@ SECTIONS: tuple[Section[Subject], ...] = (
         "Samples",
         "Images of random latents, none picked by hand: look for variety within a row, for repeats, and for broken shapes.",
         samples,
+    ),
+    Section(
+        "timeline",
+        "Samples over the training",
+        "The same latents as the training went on: they should come to look like something and then stay what they are; "
+        "columns that become alike say that the generator collapses.",
+        timeline,
     ),
     Section(
         "classes",

@@ -1,0 +1,1 @@
+"""What the queue costs with ten thousand waiting jobs, and whether what it forecasts comes true."""

@@ -1,0 +1,25 @@
+"""Body about the cluster."""
+
+from __future__ import annotations
+
+from service.bodies.base import Reply
+
+
+class Amount(Reply):
+    """How much there is."""
+
+    total: float = 0.0
+    free: float = 0.0
+
+
+class Cluster(Reply):
+    """Capacity as Ray reports it; what is free may be some seconds old."""
+
+    reachable: bool
+    reason: str = ""
+    """Why Ray can't be reached."""
+    nodes: int = 0
+    cpus: Amount = Amount()
+    gpus: Amount = Amount()
+    memory: Amount = Amount()
+    """Bytes that jobs may reserve, as Ray counts them; it does not measure what processes use."""

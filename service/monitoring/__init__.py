@@ -1,0 +1,1 @@
+"""What Prometheus reads: `GET /metrics` (docs/monitoring.md)."""

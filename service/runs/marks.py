@@ -1,0 +1,32 @@
+"""Labels and scores of runs where lists look for them. Callers hold the lock of the run's row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sqlalchemy import delete
+from sqlalchemy.orm import Session
+
+from service.db.tables import Job, JobLabel, JobScore
+from service.runs.scores import numbers
+
+MOST_SCORES = 32
+MOST_NAME = 64
+
+
+def write_labels(session: Session, job: Job) -> None:
+    """Those of the run's spec, in place of what was there."""
+    labels: Mapping[str, str] = job.spec.get("labels", {})
+    session.execute(delete(JobLabel).where(JobLabel.job_number == job.number))
+    session.add_all(
+        JobLabel(job_number=job.number, kind=job.kind, name=name, value=value) for name, value in labels.items()
+    )
+
+
+def write_scores(session: Session, job: Job, scores: Mapping[str, object]) -> None:
+    """The newest of each name; None takes one out. What is no number, or has no name that fits, is passed over."""
+    for name in [name for name, value in scores.items() if value is None]:
+        session.execute(delete(JobScore).where(JobScore.job_number == job.number, JobScore.name == name))
+    for name, value in list(numbers(scores).items())[:MOST_SCORES]:
+        if 0 < len(name) <= MOST_NAME:
+            session.merge(JobScore(job_number=job.number, kind=job.kind, name=name, value=value))

@@ -1,0 +1,28 @@
+"""The numbers of runs: none is given twice. Whoever follows a run, or has its lease, knows it by its number, also when it is deleted."""
+
+from __future__ import annotations
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from service.db.session import insert_into
+from service.db.tables import Job, Lock
+
+GIVEN = "numbers"
+"""Its turns: the highest number of a run that was deleted."""
+
+
+def following(session: Session) -> int | None:
+    """For the next run; None: the database has a sequence. Without one, SQLite gives the newest run's number again once it is deleted."""
+    if session.get_bind().dialect.name != "sqlite":
+        return None
+    newest = session.scalar(select(func.max(Job.number))) or 0
+    deleted = session.scalar(select(Lock.turns).where(Lock.name == GIVEN)) or 0
+    return max(newest, deleted) + 1
+
+
+def keep(session: Session, number: int) -> None:
+    """Of a run that is deleted."""
+    insert = insert_into(session, Lock).values(name=GIVEN, turns=number)
+    higher = insert.on_conflict_do_update(index_elements=[Lock.name], set_={"turns": number}, where=Lock.turns < number)
+    session.execute(higher)

@@ -1,0 +1,67 @@
+"""The cluster as a reconciler last saw it: kept in the database, so that whoever answers requests needn't ask Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from service.db.session import Database, insert_into
+from service.db.tables import Sight
+from service.gateway.ray_jobs import Node
+
+CLUSTER = "cluster"
+OLD = timedelta(minutes=2)
+"""What was seen that long ago says nothing any more; while anyone waits it is written more often."""
+AGAIN = timedelta(seconds=30)
+"""How often the same is written."""
+
+
+class Watch:
+    """Writes what one reconciler sees."""
+
+    def __init__(self, db: Database) -> None:
+        self.db = db
+        self._content: object = None
+        self._size: dict[str, list[float]] = {}
+        """Of the cluster when something was known of it."""
+        self._written: datetime | None = None
+
+    def see(self, nodes: Sequence[Node] | str, now: datetime) -> None:
+        """The cluster is so now, or nothing is known of it for that reason. now: the machine's time."""
+        facts = [
+            [node.id, node.cpus, node.cpus_free, node.gpus, node.gpus_free]
+            for node in nodes
+            if not isinstance(node, str)
+        ]
+        if not isinstance(nodes, str) and nodes:
+            self._size = {"size": [sum(node.cpus for node in nodes), sum(node.gpus for node in nodes)]}
+        content = {"reason": nodes, **self._size} if isinstance(nodes, str) else {"nodes": facts}
+        recent = self._written is not None and timedelta() <= now - self._written < AGAIN
+        if recent and content == self._content:
+            return
+        with self.db.begin() as session:
+            seen = {"content": content, "seen_at": now}
+            write = insert_into(session, Sight).values(name=CLUSTER, **seen)
+            session.execute(write.on_conflict_do_update(index_elements=[Sight.name], set_=seen))
+        self._content, self._written = content, now
+
+
+def cluster(session: Session, now: datetime) -> list[Node] | str | None:
+    """The nodes, or why nothing is known of them; None: nobody has looked of late."""
+    seen = session.execute(select(Sight.content, Sight.seen_at).where(Sight.name == CLUSTER)).first()
+    if seen is None or not -OLD < now - seen.seen_at < OLD:
+        return None
+    if "reason" in seen.content:
+        return str(seen.content["reason"])
+    return [Node(*facts) for facts in seen.content["nodes"]]
+
+
+def size(session: Session) -> tuple[float, float] | None:
+    """CPUs and GPUs of the cluster when it was last seen, however long ago that is; None: it never was, or it was empty."""
+    seen = session.scalar(select(Sight.content).where(Sight.name == CLUSTER)) or {}
+    nodes = seen.get("nodes")
+    found = [sum(each[1] for each in nodes), sum(each[3] for each in nodes)] if nodes else seen.get("size")
+    return None if not found else (float(found[0]), float(found[1]))

@@ -1,0 +1,27 @@
+"""The sample grids of a search's trials, as those of jobs."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from service.context import Ctx
+from service.runs import files, gridbook, store, trials
+from service.runs.grids import Owner
+from service.runs.kinds import SEARCH
+from service.searches.routes import SearchId, TrialId
+from trainer.search.trial import trial_dir
+
+PATH = "/v1/searches/{search_id}/trials/{trial_id}/samples"
+
+
+def _find(search_id: SearchId, trial_id: TrialId, ctx: Ctx) -> Owner:
+    """Raises NotFound."""
+    with ctx.db.read() as session:
+        search = store.get(session, search_id, SEARCH)
+        trial = trials.get(session, search, trial_id)
+    folder = trial_dir(files.job_dir(ctx.settings, search.id), trial.id)
+    return Owner(folder, f"trial {search.id}/{trial.id}", PATH.format(search_id=search.id, trial_id=trial.id))
+
+
+router = APIRouter(tags=["searches"])
+gridbook.add(router, PATH, _find)

@@ -1,0 +1,61 @@
+"""README and docs quote the committed results and nothing else."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks import tables
+
+
+@pytest.mark.parametrize("document", tables.TABLES, ids=lambda path: path.name)
+def test_documents_quote_the_committed_results(document: Path) -> None:
+    assert tables.drawn(document) == document.read_text(), "run `python -m benchmarks.tables`"
+
+
+def test_the_readme_has_five_figures_and_says_which_fall_short() -> None:
+    lines = tables.figures().splitlines()[2:]
+    assert len(lines) == 5
+    assert any("| yes |" in line for line in lines)
+    assert any("| **no** |" in line for line in lines)
+
+
+def test_a_figure_that_no_result_has_is_refused() -> None:
+    for file in ("biggan", "reproduce/bigan"):
+        with pytest.raises(LookupError, match="called 'speed'"):
+            tables.figures({file: ("speed", "how fast it is")})
+
+
+def test_a_figure_short_of_its_target_is_shown_as_such(tmp_path: Path) -> None:
+    target = {"name": "speed", "target": "≥ 2", "measured": 1.5, "holds": False}
+    report = {"benchmark": "data", "commit": "a" * 40, "quick": False, "targets": [target]}
+    (tmp_path / "data.json").write_text(json.dumps(report))
+    (tmp_path / "data-quick.json").write_text(json.dumps({**report, "quick": True}))
+    lines = tables.table(tmp_path).splitlines()
+    assert len(lines) == 3
+    assert "| 1.5 | **no** |" in lines[2]
+
+
+def test_a_document_without_markers_is_refused() -> None:
+    with pytest.raises(ValueError, match="markers"):
+        tables.updated("# Agon", "", "benchmarks")
+
+
+def test_equal_digests_are_one_line_that_shows_a_difference(tmp_path: Path) -> None:
+    targets = [
+        {"name": f"state {i}", "target": "= ab", "measured": "ab" if i else "cd", "holds": bool(i)} for i in range(3)
+    ]
+    report = {"benchmark": "resume", "commit": "a" * 40 + "-dirty", "quick": False, "targets": targets}
+    (tmp_path / "resume.json").write_text(json.dumps(report))
+    (line,) = tables.table(tmp_path).splitlines()[2:]
+    assert "| all 3 | 2 | **no** | `aaaaaaa-dirty` |" in line
+
+
+def test_a_name_with_a_bar_stays_in_its_cell(tmp_path: Path) -> None:
+    target = {"name": "|W₁ − |θ||", "target": "≤ 1", "measured": 0.5, "holds": True}
+    report = {"benchmark": "divergence", "commit": "a" * 40, "quick": False, "targets": [target]}
+    (tmp_path / "divergence.json").write_text(json.dumps(report))
+    (line,) = tables.table(tmp_path).splitlines()[2:]
+    assert r"| \|W₁ − \|θ\|\| | ≤ 1 |" in line
