@@ -12,10 +12,10 @@ from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
 from service import docs, errors, health
-from service.auth import access
-from service.auth import routes as auth_routes
-from service.auth import store as tokens
-from service.auth.tokens import read_or_create
+from service.access import callers
+from service.access import routes as access_routes
+from service.access import store as tokens
+from service.access.tokens import read_or_create
 from service.body import BodyReader
 from service.cluster import routes as cluster_routes
 from service.context import Context
@@ -100,7 +100,7 @@ def create_app(
         model_routes,
         cluster_routes,
         disk_routes,
-        auth_routes,
+        access_routes,
         owner_routes,
         usage_routes,
         monitoring_routes,
@@ -111,7 +111,7 @@ def create_app(
     for module in parts:
         app.include_router(module.router, responses=errors.RESPONSES)
     bodies = BodyReader(settings.max_body_bytes)
-    app.add_middleware(Guard, bodies=bodies, hosts=settings.allowed_hosts, who=partial(access.whose, db))
+    app.add_middleware(Guard, bodies=bodies, hosts=settings.allowed_hosts, who=partial(callers.whose, db))
     return app
 
 

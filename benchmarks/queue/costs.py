@@ -21,8 +21,8 @@ from fastapi.testclient import TestClient
 from sqlalchemy import insert, select, update
 
 from benchmarks.common import Report
+from service.access.tokens import Principal, Scope
 from service.app import create_app
-from service.auth.tokens import Principal, Scope
 from service.bodies.owners import EVERYONE
 from service.db.session import Database
 from service.db.tables import AT_ONCE, Job, OwnerCaps

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from fastapi import APIRouter, Depends
 
-from service.auth.access import Away, user
+from service.access.callers import Away, user
 from service.bodies.cluster import Amount, Cluster
 from service.context import Ctx
 from service.errors import Unavailable

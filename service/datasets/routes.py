@@ -9,7 +9,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Response
 from starlette.concurrency import run_in_threadpool
 
-from service.auth.access import Away, user
+from service.access.callers import Away, user
 from service.bodies.base import Page
 from service.bodies.datasets import Dataset, DatasetCheck, DatasetRequest
 from service.context import Ctx

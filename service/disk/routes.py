@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from service.auth.access import Admin, Away, User
+from service.access.callers import Admin, Away, User
 from service.bodies.disk import Collect, Collected, Disk
 from service.context import Context, Ctx
 from service.disk import watch

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from service.auth.access import Away, User
+from service.access.callers import Away, User
 from service.bodies.curves import Curves
 from service.context import Context, Ctx
 from service.etags import ASK, UNCHANGED, IfNoneMatch, matches

@@ -13,8 +13,8 @@ from sse_starlette import EventSourceResponse
 from starlette.concurrency import run_in_threadpool
 
 from service import etags
-from service.auth.access import Away, OwnJob, User
-from service.auth.tokens import Principal
+from service.access.callers import Away, OwnJob, User
+from service.access.tokens import Principal
 from service.bodies.base import Page
 from service.bodies.edits import Edit
 from service.bodies.forks import Lineage

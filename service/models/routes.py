@@ -7,7 +7,7 @@ from typing import Annotated, TypeVar
 
 from fastapi import APIRouter, Depends, Path, Query
 
-from service.auth.access import Away, user
+from service.access.callers import Away, user
 from service.bodies.base import Page
 from service.bodies.models import AliasRequest, Model, ModelVersion
 from service.context import Context, Ctx

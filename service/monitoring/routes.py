@@ -6,7 +6,7 @@ from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.concurrency import run_in_threadpool
 
-from service.auth.access import Away, User
+from service.access.callers import Away, User
 from service.context import Context, Ctx
 from service.disk.gauge import Gauge
 from service.errors import BUSY

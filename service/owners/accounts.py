@@ -7,8 +7,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from service.auth.access import User
-from service.auth.tokens import Scope
+from service.access.callers import User
+from service.access.tokens import Scope
 from service.bodies.usage import Accounts, By, Prices
 from service.context import Ctx
 from service.errors import Forbidden, Invalid

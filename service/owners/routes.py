@@ -7,8 +7,8 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Response
 
 from service import etags
-from service.auth.access import Admin, User
-from service.auth.tokens import Scope
+from service.access.callers import Admin, User
+from service.access.tokens import Scope
 from service.bodies.base import Page
 from service.bodies.owners import OWNER, CapsRequest, Owner
 from service.context import Ctx

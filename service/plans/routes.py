@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Depends
 
-from service.auth.access import Away, user
+from service.access.callers import Away, user
 from service.bodies.jobs import PlanRequest
 from service.context import Context, Ctx
 from service.elsewhere import Errand

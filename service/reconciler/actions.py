@@ -11,8 +11,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from service.auth import store as tokens
-from service.auth.tokens import Scope, new_token
+from service.access import store as tokens
+from service.access.tokens import Scope, new_token
 from service.bodies.states import State
 from service.db.session import Database
 from service.db.tables import AT_ONCE, Job

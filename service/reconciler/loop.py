@@ -15,7 +15,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from service import tallies
-from service.auth import store as tokens
+from service.access import store as tokens
 from service.db.session import Database
 from service.db.tables import Job
 from service.errors import BUSY

@@ -9,7 +9,7 @@ from fastapi.responses import FileResponse
 from sse_starlette import EventSourceResponse
 from starlette.concurrency import run_in_threadpool
 
-from service.auth.tokens import Principal
+from service.access.tokens import Principal
 from service.bodies.states import State
 from service.context import Context
 from service.db.tables import Job

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from fastapi import APIRouter, Depends, Response
 
-from service.auth.access import User
+from service.access.callers import User
 from service.bodies.base import Page
 from service.bodies.checkpoints import Checkpoint
 from service.context import Ctx

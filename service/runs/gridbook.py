@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from fastapi import APIRouter, Depends, Response
 
-from service.auth.access import Away, User
+from service.access.callers import Away, User
 from service.bodies.base import Page
 from service.bodies.samples import SampleGrid
 from service.context import Ctx

@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
-from service.auth.store import valid_digests
+from service.access.store import valid_digests
 from service.db.session import Database
 
 POLL_SECONDS = 0.5

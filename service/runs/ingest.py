@@ -13,7 +13,7 @@ from typing import Any, Literal
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from service.auth.tokens import Principal
+from service.access.tokens import Principal
 from service.bodies.states import State
 from service.db.session import insert_into
 from service.db.tables import AT_ONCE, Job, JobEvent

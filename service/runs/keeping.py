@@ -17,8 +17,8 @@ from fastapi import Path as InPath
 from fastapi.responses import StreamingResponse
 
 from service import paging
-from service.auth.access import owned
-from service.auth.tokens import Principal
+from service.access.callers import owned
+from service.access.tokens import Principal
 from service.bodies import checkpoints as bodies
 from service.bodies.base import Page
 from service.bodies.states import State

@@ -14,8 +14,8 @@ from sse_starlette import EventSourceResponse
 from starlette.concurrency import run_in_threadpool
 
 from service import paging
-from service.auth.access import Away, User
-from service.auth.tokens import Principal
+from service.access.callers import Away, User
+from service.access.tokens import Principal
 from service.bodies.base import Page
 from service.bodies.logs import LogFile, LogLine
 from service.bodies.states import State

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 from fastapi import Query, Response
 from starlette.concurrency import run_in_threadpool
 
-from service.auth.access import owned
-from service.auth.tokens import Principal
+from service.access.callers import owned
+from service.access.tokens import Principal
 from service.bodies.deletion import Deleted
 from service.context import Context
 from service.db.tables import Deletion

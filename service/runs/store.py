@@ -11,7 +11,7 @@ from sqlalchemy import and_, or_, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from service.auth.tokens import Principal
+from service.access.tokens import Principal
 from service.bodies.states import State
 from service.db.session import Database
 from service.db.tables import AT_ONCE, WAITING, Job, JobChange, JobEvent, Trial

@@ -14,7 +14,7 @@ from sse_starlette import EventSourceResponse
 from starlette.concurrency import run_in_threadpool
 
 from service import etags
-from service.auth.access import Away, User
+from service.access.callers import Away, User
 from service.bodies.base import Page
 from service.bodies.edits import SearchEdit
 from service.bodies.forks import Lineage

@@ -7,7 +7,7 @@ from typing import Any
 
 from fastapi import APIRouter, Depends
 
-from service.auth.access import user
+from service.access.callers import user
 from service.bodies.base import Page
 from service.bodies.jobs import Recipe, RecipeSummary
 from service.errors import NotFound

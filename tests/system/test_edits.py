@@ -6,6 +6,8 @@ import pytest
 from embedded import Stack
 from test_stack import ENDLESS, _training, _until
 
+from trainer.spec.limits import period
+
 pytestmark = [pytest.mark.system, pytest.mark.long, pytest.mark.timeout(400), pytest.mark.xdist_group("stack")]
 SEARCH = {
     "base": {
@@ -22,11 +24,16 @@ SEARCH = {
 
 def test_a_job_that_has_used_up_its_time_goes_on_from_its_checkpoint_edited(stack: Stack) -> None:
     with stack.client() as client:
-        job = client.submit(recipe="dcgan-digits", set=ENDLESS | {"resources.workers": 2, "limits.run": "20s"})
+        job = client.submit(recipe="dcgan-digits", set=ENDLESS | {"resources.workers": 2, "limits.run": "10m"})
+        used = _until(
+            client, job.id, _training
+        ).usage.run_seconds  # on a busy machine workers alone take a minute to start
+        most = int(used) + 10
+        client.edit(job.id, {"limits.run": f"{most}s"})
         ended = client.wait(job.id)
         assert (ended.state, ended.limit, ended.failure) == ("cancelled", "run", None)
-        assert ended.reason == "limits.run: its 20s on the cluster are used up"
-        assert 20 <= ended.usage.run_seconds < 60
+        assert ended.reason == f"limits.run: its {period(most)} on the cluster are used up"
+        assert most <= ended.usage.run_seconds < most + 40
         assert ended.usage.cpu_seconds > 1.5 * ended.usage.run_seconds
         folder = stack.layout.home / "jobs" / job.id / "checkpoints"
         saved = max(path.parent.name for path in folder.glob("step-*/manifest.json"))

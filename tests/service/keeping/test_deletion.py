@@ -13,8 +13,8 @@ import rows
 from checkpoints import save
 from sqlalchemy import select
 
-from service.auth import store as tokens
-from service.auth.tokens import Scope, new_token
+from service.access import store as tokens
+from service.access.tokens import Scope, new_token
 from service.db.tables import Deletion, Job, JobEvent
 from service.runs import deletion
 

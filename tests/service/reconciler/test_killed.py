@@ -19,7 +19,7 @@ import httpx
 import pytest
 from httpx_sse import connect_sse
 
-from service.auth.tokens import read_or_create
+from service.access.tokens import read_or_create
 from service.settings import Settings
 
 pytestmark = [pytest.mark.system, pytest.mark.databases]

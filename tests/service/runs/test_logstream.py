@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from httpx_sse import ServerSentEvent, connect_sse
 
-from service.auth.tokens import digest
+from service.access.tokens import digest
 from service.bodies.searches import EXAMPLE
 from service.gateway.ray_jobs import RayStatus
 from service.runs import logstream, store

@@ -12,7 +12,7 @@ from typing import Any
 
 from httpx_sse import ServerSentEvent, connect_sse
 
-from service.auth.tokens import digest
+from service.access.tokens import digest
 from service.gateway.ray_jobs import RayStatus
 from service.runs import store
 from service.runs.stream import Hub, follow

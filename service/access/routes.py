@@ -6,9 +6,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Response
 
-from service.auth import store
-from service.auth.access import Admin
-from service.auth.tokens import Scope
+from service.access import store
+from service.access.callers import Admin
+from service.access.tokens import Scope
 from service.bodies.base import Page
 from service.bodies.tokens import NewToken, Token, TokenRequest
 from service.context import Ctx

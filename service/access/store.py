@@ -11,7 +11,7 @@ from sqlalchemy import and_, delete, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from service.auth.tokens import Principal, Scope, digest, new_token
+from service.access.tokens import Principal, Scope, digest, new_token
 from service.bodies.states import State
 from service.db.session import Database
 from service.db.tables import Job, JobChange, Token

@@ -8,8 +8,8 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
 from fastapi.security.http import HTTPAuthorizationCredentials
 
-from service.auth import store
-from service.auth.tokens import Principal, Scope
+from service.access import store
+from service.access.tokens import Principal, Scope
 from service.db.session import Database
 from service.elsewhere import Errand
 from service.errors import Forbidden, Unauthenticated

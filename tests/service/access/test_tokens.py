@@ -11,8 +11,8 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import select
 
+from service.access.tokens import digest, read_or_create
 from service.app import create_app
-from service.auth.tokens import digest, read_or_create
 from service.db.tables import Token
 from service.gateway.fake_ray import FakeRay
 from service.settings import Settings
