@@ -43,6 +43,8 @@ from service.plans import routes as plan_routes
 from service.plans.planner import Planner
 from service.reconciler.loop import Reconciler
 from service.reconciler.owner import new_owner
+from service.repeats import key as repeat_key
+from service.repeats.guard import Repeats
 from service.runs.logstream import LogHub
 from service.runs.noting import keep_told
 from service.runs.stream import Hub
@@ -52,6 +54,7 @@ from service.searches import routes as search_routes
 from service.searches import samples as trial_samples
 from service.settings import Settings
 from service.specs import routes as recipe_routes
+from trainer import spans
 
 DESCRIPTION = """Agon trains generative adversarial networks as a service: post a job, follow it, pull the model.
 
@@ -59,6 +62,9 @@ Every call but the health checks needs `Authorization: Bearer TOKEN`. Errors are
 (`application/problem+json`) that name every wrong field and the fix."""
 
 
+KEEP_THEIR_KEY = ("/v1/jobs", "/v1/searches")
+"""Submissions: the key is in the row of the run that it made, written with it or not at all, as long as there is that run."""
+CHANGE_NOTHING = ("/v1/validate", "/v1/searches/validate", "/v1/plans")
 STOP_SECONDS = 1.5
 """How long the end of the process waits for a round of the reconciler."""
 
@@ -72,6 +78,7 @@ def create_app(
     """The application. Gateways default to the real ones of the settings, settings to the environment."""
     settings = settings or Settings()
     configure(settings.log_level)
+    spans.configure("agon-api")
     db = Database(settings.database_url)
     registry = registry or (HttpRegistry(settings.mlflow_uri) if settings.mlflow_uri else None)
     planner = planner or Planner(settings.plan_seconds)
@@ -110,6 +117,9 @@ def create_app(
     app.state.routes = [route for module in parts for route in module.router.routes]
     for module in parts:
         app.include_router(module.router, responses=errors.RESPONSES)
+    hours = settings.idempotency_hours
+    repeat_key.describe(app, hours)
+    app.add_middleware(Repeats, db=db, hours=hours, except_for=(*KEEP_THEIR_KEY, *CHANGE_NOTHING))
     bodies = BodyReader(settings.max_body_bytes)
     app.add_middleware(Guard, bodies=bodies, hosts=settings.allowed_hosts, who=partial(callers.whose, db))
     return app

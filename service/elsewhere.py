@@ -8,6 +8,7 @@ place in the pool until it returns, and does not keep the process from ending: i
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import threading
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable
@@ -75,7 +76,8 @@ class Pool:
                     self._tell(loop, errand.caller, partial(_give, result, value))
 
             try:
-                threading.Thread(target=work, name=f"elsewhere: {self.what}", daemon=True).start()
+                here = contextvars.copy_context()  # its lines in the log are the request's
+                threading.Thread(target=here.run, args=(work,), name=f"elsewhere: {self.what}", daemon=True).start()
             except RuntimeError:  # no thread to be had
                 self._leave(errand.caller)
                 raise

@@ -5,7 +5,8 @@ Problem
 ├── Unauthenticated       401  no token, or an unknown one
 ├── Forbidden             403  the token may not do this
 ├── NotFound              404
-├── Conflict              409  not in this state, or the name or key is taken
+├── Conflict              409  not in this state, or the name is taken
+│   └── UnderWay          409  the same request is being done
 ├── TooSlow               408
 ├── PreconditionFailed    412  it is not what it was when whoever changes it saw it
 ├── TooLarge              413
@@ -33,6 +34,8 @@ from trainer.spec import FieldError
 MEDIA_TYPE = "application/problem+json"
 BUSY = (OperationalError, PoolTimeout)
 """The database is down or locked, or all connections to it are in use: the client may try again."""
+NOT_CONFIGURED = {"Retry-After": "3600"}
+"""Headers of what is not there until someone configures it."""
 MOST_ERRORS = 100
 """Wrong fields that one answer names: more are no mistake of a person."""
 logger = logging.getLogger("agon.api")
@@ -44,6 +47,8 @@ class Problem(Exception):  # noqa: N818 — RFC 9457's word, and so are its chil
     status: ClassVar[int] = 500
     name: ClassVar[str] = "internal"
     title: ClassVar[str] = "Internal error"
+    retry_after: ClassVar[str] = ""
+    """Seconds, as the header says unless `headers` do; empty: trying again changes nothing."""
 
     def __init__(
         self, detail: str, errors: Sequence[FieldError] = (), headers: Mapping[str, str] | None = None
@@ -51,7 +56,7 @@ class Problem(Exception):  # noqa: N818 — RFC 9457's word, and so are its chil
         super().__init__(detail)
         self.detail = detail
         self.errors = list(errors)
-        self.headers = dict(headers or {})
+        self.headers = ({"Retry-After": self.retry_after} if self.retry_after else {}) | dict(headers or {})
 
     def document(self) -> dict[str, Any]:
         """The problem document."""
@@ -101,6 +106,12 @@ class Conflict(Problem):
     status, name, title = 409, "conflict", "Conflict"
 
 
+class UnderWay(Conflict):
+    """The same request is being done."""
+
+    name, title, retry_after = "under-way", "Under way", "1"
+
+
 class TooSlow(Problem):
     """The body took too long."""
 
@@ -141,6 +152,7 @@ class Unavailable(Problem):
     """A part that this request needs can't be reached."""
 
     status, name, title = 503, "unavailable", "Unavailable"
+    retry_after = "30"
 
 
 class Document(BaseModel):

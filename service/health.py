@@ -50,7 +50,9 @@ async def readyz(ctx: Ctx) -> JSONResponse:
     if database.state != "ok":
         database.reason = "the database can't be reached; the server's log says why"
     found = Readiness(ready=database.state == "ok", database=database, ray=ray, mlflow=mlflow)
-    return JSONResponse(found.model_dump(), 200 if found.ready else 503)
+    if found.ready:
+        return JSONResponse(found.model_dump())
+    return JSONResponse(found.model_dump(), 503, headers={"Retry-After": "5"})
 
 
 def _ping_database(ctx: Context) -> None:

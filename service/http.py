@@ -19,6 +19,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service import tallies
 from service.body import BodyReader, announced, drain
 from service.errors import MEDIA_TYPE, BadRequest, Problem, TooSlow, Unauthenticated, Unavailable, problem_of
+from service.logs import about
+from trainer import spans, trace
+from trainer.spans import Span, Value
+from trainer.trace import Trace
 
 HEALTH = ("/healthz", "/readyz")
 OPEN = (*HEALTH, "/openapi.json", "/docs")
@@ -50,6 +54,14 @@ class Guard:
             return
         headers = Headers(scope=scope)
         visit = _Visit(scope, headers, receive, send)
+        before = trace.received(headers.getlist(trace.HEADER))
+        with spans.span(visit.method, before, kind="server", attributes=visit.facts()) as span:
+            visit.trace = span.trace
+            with about(request_id=visit.id, trace_id=span.trace.id):
+                await self._take(visit)
+            visit.tell(span)
+
+    async def _take(self, visit: _Visit) -> None:
         try:
             await self._handle(visit)
         except ClientDisconnect:
@@ -96,6 +108,8 @@ class _Visit:
         given = headers.get("x-request-id", "")
         self.id = given if _REQUEST_ID.fullmatch(given) else uuid4().hex
         scope.setdefault("state", {})["request_id"] = self.id
+        self.method = _method(scope["method"])
+        self.trace: Trace | None = None
         self.scope, self.headers, self.receive = scope, headers, receive
         self.unread = announced(headers)
         """Whether the body, or a part of it, is still to come."""
@@ -110,6 +124,8 @@ class _Visit:
             self._tally(message["status"])
             headers = MutableHeaders(scope=message)
             headers["X-Request-Id"] = self.id
+            if self.trace is not None:
+                headers[trace.ANSWERED] = str(self.trace)
             headers["X-Content-Type-Options"] = "nosniff"
         await self._send(message)
 
@@ -131,9 +147,26 @@ class _Visit:
 
     def _tally(self, status: int) -> None:
         """By the route's template: a path has ids in it, and whoever asks for what there isn't chooses them freely."""
-        route = getattr(self.scope.get("route"), "path", "none")
         seconds = time.perf_counter() - self._began
-        tallies.REQUESTS.labels(_method(self.scope["method"]), route, str(status)).observe(seconds)
+        tallies.REQUESTS.labels(self.method, self.route or "none", str(status)).observe(seconds)
+
+    @property
+    def route(self) -> str | None:
+        """Its template, once it is found."""
+        return getattr(self.scope.get("route"), "path", None)
+
+    def facts(self) -> dict[str, Value]:
+        """What a span has from its beginning (OpenTelemetry, semantic conventions for HTTP spans)."""
+        return {"http.request.method": self.method, "url.path": self.scope["path"], "agon.request_id": self.id}
+
+    def tell(self, span: Span) -> None:
+        """The span how it ended."""
+        status = self.status or 500
+        known = {"http.route": self.route} if self.route else {}
+        name = f"{self.method} {self.route}" if self.route else None
+        span.set(
+            {"http.response.status_code": status, **known}, name=name, error=str(status) if status >= 500 else None
+        )
 
     def log(self) -> None:
         """One line of the access log."""

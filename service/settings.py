@@ -114,6 +114,8 @@ class Settings(BaseSettings):
     """The same of a GPU."""
     currency: str = Field(default="", max_length=8)
     """Of these prices: `EUR`."""
+    idempotency_hours: float = Field(default=24.0, gt=0, le=24 * 366)
+    """How long the answer to a request with an `Idempotency-Key` is kept. A job or a search keeps its key as long as it lives."""
     disk_low: float = Field(default=0.1, ge=0, lt=1)
     """Warn when less than this share of the disk is free that runs lie on; 0: never."""
     max_body_bytes: int = Field(default=4 * 1024 * 1024, ge=1024)

@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
+from trainer import trace
 from trainer.errors import TrainingError
 from trainer.proxies import go_direct
 from trainer.wire import FailureKind, JobFile, RunFile, SearchFile
@@ -97,6 +98,7 @@ def _found_or_made(api: MlflowClient, job: JobFile) -> str:
     if runs:
         return str(runs[0].info.run_id)
     tags = {JOB_TAG: job.job_id, "agon.family": job.spec.arch.family, "agon.spec_digest": job.spec.digest()}
+    tags |= _traced(job)
     if job.trial:
         tags["agon.trial"] = job.trial
     if job.fork:
@@ -108,6 +110,12 @@ def _found_or_made(api: MlflowClient, job: JobFile) -> str:
     if job.mlflow_parent:
         tags["mlflow.parentRunId"] = job.mlflow_parent
     return str(api.create_run(experiment, run_name=run_name(job), tags=tags).info.run_id)
+
+
+def _traced(file: RunFile) -> dict[str, str]:
+    """The tag with the id of its trace."""
+    found = trace.parse(file.traceparent)
+    return {"agon.trace": found.id} if found else {}
 
 
 def note(api: MlflowClient, run: str, file: JobFile | SearchFile) -> None:
@@ -199,7 +207,7 @@ def search_run(file: SearchFile) -> str:
     if runs:
         return str(runs[0].info.run_id)
     spec = file.spec
-    tags = {JOB_TAG: file.job_id, "agon.kind": "search", "agon.family": spec.base.arch.family}
+    tags = {JOB_TAG: file.job_id, "agon.kind": "search", "agon.family": spec.base.arch.family, **_traced(file)}
     run = str(api.create_run(experiment, run_name=run_name(file), tags=tags).info.run_id)
     for name in ("algorithm", "trials", "metric", "seed"):
         api.log_param(run, name, getattr(spec, name))

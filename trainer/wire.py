@@ -167,6 +167,8 @@ class RunFile(Frozen):
     mlflow_uri: str | None = None
     """Tracking and registry URI; None: no MLflow."""
     mlflow_experiment: str = "agon"
+    traceparent: str | None = None
+    """W3C Trace Context: the trace of the request that submitted it, and this attempt's span in it; None: there is none."""
     noted: int = Field(default=0, ge=0)
     """How often name, labels or notes were edited before: MLflow's record keeps to the newest."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Response
+from fastapi import APIRouter, Path, Request, Response
 
 from service.access import store
 from service.access.callers import Admin
@@ -14,15 +14,20 @@ from service.bodies.tokens import NewToken, Token, TokenRequest
 from service.context import Ctx
 from service.db import tables
 from service.errors import Conflict, NotFound
+from service.repeats.key import once
 
 router = APIRouter(prefix="/v1/tokens", tags=["tokens"])
 
 
 @router.post("", status_code=201)
-def create(body: TokenRequest, ctx: Ctx, caller: Admin) -> NewToken:
-    """Make a token. The secret is in this answer and nowhere else."""
+def create(body: TokenRequest, ctx: Ctx, caller: Admin, request: Request) -> NewToken:
+    """Make a token. The secret is in this answer and nowhere else: the same request again is answered 409."""
     with ctx.db.begin() as session:
         row, secret = store.create(session, body.name, Scope(body.scope), body.owner or body.name)
+    once(
+        request,
+        f"this request made token {row.id}, and its secret was told once; if it is lost, revoke that token and make another",
+    )
     return NewToken(**dict(_reply(row)), token=secret)
 
 

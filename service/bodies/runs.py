@@ -103,6 +103,8 @@ class Run(Tagged):
     """Of one that is stopping: when Ray stops it, if it hasn't ended by itself."""
     usage: Usage = Usage()
     """What it has used so far."""
+    trace: str | None = None
+    """Id of the trace that its submission is a part of, and all that it leads to (docs/tracing.md)."""
     failure: Failure | None
     spec_digest: str
     priority: int = 50

@@ -93,7 +93,7 @@ class Client(
         """
         headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
         body = _trial_body(trial, scratch, set) if trial is not None else _job_body(spec, recipe, set)
-        return self._read(Job, "POST", "/v1/jobs", body=body, headers=headers, repeatable=True, timeout=SUBMIT_SECONDS)
+        return self._read(Job, "POST", "/v1/jobs", body=body, headers=headers, timeout=SUBMIT_SECONDS)
 
     def jobs(
         self,
@@ -179,7 +179,7 @@ class Client(
         set: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         """The resolved spec, as `submit` would start it. Raises Invalid with every wrong field."""
-        response = self._connection.call("POST", "/v1/validate", body=_job_body(spec, recipe, set), repeatable=True)
+        response = self._connection.call("POST", "/v1/validate", body=_job_body(spec, recipe, set))
         return _mapping(response.json())
 
     def plan(
@@ -198,7 +198,7 @@ class Client(
         Raises Invalid with every wrong field, Unavailable where the API can't make plans.
         """
         body = {**_job_body(spec, recipe, set), "gpus": gpus, "gpu": gpu}
-        return self._read(Plan, "POST", "/v1/plans", body=body, repeatable=True, patience=wait)
+        return self._read(Plan, "POST", "/v1/plans", body=body, patience=wait)
 
     # -- recipes
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import uuid
 from collections.abc import Mapping
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
@@ -16,8 +17,11 @@ from service.stack.layout import HOME_ENV, Layout, home_from_env
 from trainer.proxies import is_loopback, proxy_for
 
 URL_ENV, TOKEN_ENV = "AGON_URL", "AGON_TOKEN"
+KEY = "Idempotency-Key"
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 3.0
 BUSY = (502, 503, 504)
+SOON = 10
+"""Seconds: what is away for longer by its own word is told at once."""
 
 
 def discover(url: str | None = None, token: str | None = None) -> tuple[str, str]:
@@ -77,19 +81,19 @@ class Connection:
     ) -> httpx.Response:
         """One call; an answer with a status of `accept` counts as success.
 
-        GET, PUT and DELETE are repeatable; a POST is if it says so (an idempotency key makes it so). patience and timeout:
-        others for this call.
+        GET, PUT, DELETE and, by an idempotency key, POST are repeatable. patience and timeout: others for this call.
 
         Raises ApiError, UnreadableReply or Unreachable.
         """
-        again = repeatable if repeatable is not None else method in ("GET", "PUT", "DELETE")
+        again = repeatable if repeatable is not None else method in ("GET", "PUT", "DELETE", "POST")
+        keyed = {KEY: uuid.uuid4().hex} if method == "POST" else {}
         until, pause = time.monotonic() + (self.patience if patience is None else patience), FIRST_PAUSE
         within: Any = httpx.USE_CLIENT_DEFAULT if timeout is None else httpx.Timeout(timeout, connect=5.0)
         given = {name: value for name, value in (params or {}).items() if value is not None}
         while True:
             try:
                 response = self.http.request(
-                    method, path, params=given, json=body, headers=dict(headers or {}), timeout=within
+                    method, path, params=given, json=body, headers={**keyed, **(headers or {})}, timeout=within
                 )
             except httpx.TransportError as error:
                 # A connection that was refused has carried no request, so that may always be tried again.
@@ -150,6 +154,8 @@ def _may_be_proxied(url: str) -> bool:
 
 
 def passing(response: httpx.Response) -> bool:
-    """Whether the answer invites to try again: a proxy without its server, or ours with Retry-After."""
-    ours = "problem+json" in response.headers.get("content-type", "")
-    return response.status_code in BUSY and (not ours or "retry-after" in response.headers)
+    """Whether the answer invites to try again: a proxy without its server, or ours that says how soon."""
+    if "problem+json" not in response.headers.get("content-type", ""):
+        return response.status_code in BUSY
+    after = response.headers.get("retry-after", "")  # also of the same request that is under way
+    return after.isdecimal() and int(after) <= SOON

@@ -28,7 +28,7 @@ class DatasetCalls(Calls):
     def check_dataset(self, name: str) -> DatasetCheck:
         """Verify every shard's hash; ten minutes at most."""
         path = f"/v1/datasets/{part(name)}/check"
-        return self._read(DatasetCheck, "POST", path, repeatable=True, timeout=CHECK_SECONDS)
+        return self._read(DatasetCheck, "POST", path, timeout=CHECK_SECONDS)
 
     def delete_dataset(self, name: str) -> None:
         """Forget a dataset; its files stay."""

@@ -23,4 +23,4 @@ class DiskCalls(Calls):
         `samples_days`: also old sample grids of runs that ended longer ago. `cursor`: `next_cursor` of the call before.
         """
         body = {"dry_run": dry_run, "samples_days": samples_days, "cursor": cursor}
-        return self._read(Collected, "POST", "/v1/gc", body=body, repeatable=True, timeout=GC_SECONDS)
+        return self._read(Collected, "POST", "/v1/gc", body=body, timeout=GC_SECONDS)

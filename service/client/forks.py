@@ -42,7 +42,7 @@ class ForkCalls(Calls):
         begun = {**whose, "checkpoint": checkpoint, "mode": mode, "restart": list(restart)}
         body = {"from": {name: value for name, value in begun.items() if value is not None}, "set": dict(set or {})}
         headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
-        return self._read(Job, "POST", "/v1/jobs", body=body, headers=headers, repeatable=True, timeout=SUBMIT_SECONDS)
+        return self._read(Job, "POST", "/v1/jobs", body=body, headers=headers, timeout=SUBMIT_SECONDS)
 
     def lineage(self, job: str, *, limit: int | None = None, cursor: str | None = None) -> Lineage:
         """The run that a job goes on with, that one's, and so on; and a page of the jobs that went on with it."""

@@ -28,12 +28,12 @@ class SearchCalls(Calls):
         """
         headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
         return self._read(
-            Search, "POST", "/v1/searches", body=_body(search), headers=headers, repeatable=True, timeout=SUBMIT_SECONDS
+            Search, "POST", "/v1/searches", body=_body(search), headers=headers, timeout=SUBMIT_SECONDS
         )
 
     def validate_search(self, search: Searchable) -> SearchSpec:
         """The resolved search, as `search` would start it. Raises as `search` does."""
-        return self._read(SearchSpec, "POST", "/v1/searches/validate", body=_body(search), repeatable=True)
+        return self._read(SearchSpec, "POST", "/v1/searches/validate", body=_body(search))
 
     def searches(
         self,

@@ -17,7 +17,7 @@ from service.datasets import check as checking
 from service.datasets import replies, store
 from service.datasets.places import absolute
 from service.errors import Invalid, Problem, Unavailable
-from service.paging import Cursor, Limit
+from service.paging import Cursor, Limit, Onward
 from trainer.data.manifest import read_manifest
 from trainer.errors import BadDataError, DataAwayError
 from trainer.spec import FieldError
@@ -42,11 +42,11 @@ async def register(body: DatasetRequest, ctx: Ctx, errand: Away) -> Dataset:
 
 
 @router.get("")
-def list_datasets(ctx: Ctx, limit: Limit = 50, cursor: Cursor = None) -> Page[Dataset]:
+def list_datasets(ctx: Ctx, onward: Onward, limit: Limit = 50, cursor: Cursor = None) -> Page[Dataset]:
     """Registered datasets, newest first."""
     with ctx.db.read() as session:
         rows, following = store.page(session, limit, cursor)
-    return Page(items=[replies.dataset(row) for row in rows], next_cursor=following)
+    return onward(Page(items=[replies.dataset(row) for row in rows], next_cursor=following))
 
 
 @router.get("/{name}")

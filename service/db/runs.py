@@ -96,6 +96,8 @@ class Job(UsageColumns, NotedColumns, Base):
     fork: Mapped[dict[str, Any] | None]
     """The `Fork`: which checkpoint it began with; None: it began afresh, or before this was written down."""
     created_at: Mapped[datetime]
+    traceparent: Mapped[str | None] = mapped_column(String(55))
+    """Of the request that submitted it (W3C Trace Context); its attempts are spans of that trace."""
 
     workers: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
     """What it takes of the cluster, from its spec: so many workers with …"""

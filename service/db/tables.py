@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, String, Text
+from sqlalchemy import BigInteger, Integer, LargeBinary, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from service.db.base import AT_ONCE, Base, BigId
@@ -42,6 +42,7 @@ __all__ = [
     "JobEvent",
     "JobLabel",
     "JobScore",
+    "KeptAnswer",
     "Lock",
     "OwnerCaps",
     "OwnerHours",
@@ -73,6 +74,25 @@ class Dataset(Base):
     manifest: Mapped[dict[str, Any]]
     check_report: Mapped[dict[str, Any] | None]
     created_at: Mapped[datetime]
+
+
+class KeptAnswer(Base):
+    """A request with an `Idempotency-Key`: claimed while it is done, then its answer (`service.repeats`)."""
+
+    __tablename__ = "kept_answers"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    """SHA-256 of whose key it is, of method, path and key."""
+    request: Mapped[str] = mapped_column(String(64))
+    """SHA-256 of query and body."""
+    claim: Mapped[str] = mapped_column(String(32))
+    """Random: whose it is to answer."""
+    at: Mapped[datetime] = mapped_column(index=True)
+    """When it was answered; before that, when whoever does it last said so."""
+    status: Mapped[int | None] = mapped_column(Integer)
+    """None: it is being done."""
+    headers: Mapped[dict[str, Any] | None]
+    body: Mapped[bytes | None] = mapped_column(LargeBinary)
 
 
 class Lock(Base):

@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 import httpx
 
+from trainer import spans
 from trainer.plan.preflight import ACCELERATOR
 
 
@@ -185,7 +186,7 @@ class HttpRayJobs:
 
     def _call(self, method: str, path: str, **options: Any) -> httpx.Response:
         try:
-            response = self._client.request(method, path, headers=self._headers(), **options)
+            response = self._ask(method, path, **options)
         except httpx.HTTPError as error:
             reason = f"Ray at {self.address} can't be reached ({str(error) or type(error).__name__})"
             raise RayAwayError(reason, nobody=isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)) from error
@@ -194,6 +195,17 @@ class HttpRayJobs:
                 f"Ray at {self.address} refuses the token in {self._token_file}: {response.text[:200]}"
             )
         return response
+
+    def _ask(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """What only looks leaves no span: a job is looked at every second, for days."""
+        if method == "GET":
+            return self._client.request(method, path, headers=self._headers(), **options)
+        facts = {"http.request.method": method, "url.full": f"{self.address}{path}"}
+        with spans.span(method, kind="client", attributes=facts) as span:
+            response = self._client.request(method, path, headers=self._headers(), **options)
+            status = response.status_code
+            span.set({"http.response.status_code": status}, error=str(status) if status >= 400 else None)
+            return response
 
     def _headers(self) -> dict[str, str]:
         """Read each time: the cluster may have been restarted with a new token."""

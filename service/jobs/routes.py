@@ -25,10 +25,11 @@ from service.db import tables
 from service.elsewhere import Errand
 from service.etags import UNCHANGED, IfMatch, IfNoneMatch
 from service.jobs import onward, replies
-from service.paging import Cursor, Limit
+from service.paging import Cursor, Limit, Onward
 from service.plans import preflight, shapes
+from service.repeats.key import REPLAYED, Key
 from service.runs import answers, ingest, lineage, lists, removal, store, waiting, wishes
-from service.runs.answers import Key, LastEventId
+from service.runs.answers import LastEventId
 from service.runs.kinds import JOB
 from service.runs.lists import Filter, Labels, Owner, Scores, Wanted
 from service.runs.removal import WithMlflow
@@ -63,7 +64,7 @@ async def create(
     if new:
         ctx.ring(job.number)
     else:
-        response.headers["Idempotency-Replayed"] = "true"
+        response.headers[REPLAYED] = "true"
     return await run_in_threadpool(_shown, ctx, job)
 
 
@@ -71,6 +72,7 @@ async def create(
 def list_jobs(
     ctx: Ctx,
     caller: User,
+    onward: Onward,
     labels: Labels,
     scores: Scores,
     state: State | None = None,
@@ -85,7 +87,7 @@ def list_jobs(
     with ctx.db.read() as session:
         rows, following = lists.page(session, JOB, wanted, limit=limit, cursor=cursor)
         told = waiting.briefly(session, rows, datetime.now(UTC))
-    return Page(items=[replies.job(row, told.get(row.number)) for row in rows], next_cursor=following)
+    return onward(Page(items=[replies.job(row, told.get(row.number)) for row in rows], next_cursor=following))
 
 
 @router.get("/v1/jobs/{job_id}", response_model=Job, responses=UNCHANGED)
@@ -97,10 +99,10 @@ def show(job_id: JobId, ctx: Ctx, caller: User, if_none_match: IfNoneMatch = Non
 
 
 @router.get("/v1/jobs/{job_id}/lineage")
-def descent(job_id: JobId, ctx: Ctx, caller: User, limit: Limit = 50, cursor: Cursor = None) -> Lineage:
+def descent(job_id: JobId, ctx: Ctx, caller: User, onward: Onward, limit: Limit = 50, cursor: Cursor = None) -> Lineage:
     """The run that a job goes on with, that one's, and so on; and the jobs that went on with it."""
     with ctx.db.read() as session:
-        return lineage.of(session, job_id, JOB, limit=limit, cursor=cursor)
+        return onward(lineage.of(session, job_id, JOB, limit=limit, cursor=cursor))
 
 
 @router.patch("/v1/jobs/{job_id}")

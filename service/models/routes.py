@@ -12,7 +12,7 @@ from service.bodies.base import Page
 from service.bodies.models import AliasRequest, Model, ModelVersion
 from service.context import Context, Ctx
 from service.elsewhere import Errand
-from service.errors import Invalid, NotFound, Unavailable
+from service.errors import NOT_CONFIGURED, Invalid, NotFound, Unavailable
 from service.gateway.registry import (
     Registry,
     RegistryCursorError,
@@ -21,7 +21,7 @@ from service.gateway.registry import (
     RegistryUnreachableError,
 )
 from service.models import replies
-from service.paging import Limit
+from service.paging import Limit, Onward
 from trainer.spec import FieldError
 
 T = TypeVar("T")
@@ -32,10 +32,10 @@ Cursor = Annotated[str | None, Query(max_length=2000, description="`next_cursor`
 
 
 @router.get("")
-async def list_models(ctx: Ctx, errand: Away, limit: Limit = 50, cursor: Cursor = None) -> Page[Model]:
+async def list_models(ctx: Ctx, errand: Away, onward: Onward, limit: Limit = 50, cursor: Cursor = None) -> Page[Model]:
     """Registered models by name."""
     found, following = await _ask(ctx, errand, lambda registry: registry.models(limit, cursor))
-    return Page(items=[replies.model(model) for model in found], next_cursor=following)
+    return onward(Page(items=[replies.model(model) for model in found], next_cursor=following))
 
 
 @router.get("/{name}")
@@ -46,11 +46,11 @@ async def show(name: Name, ctx: Ctx, errand: Away) -> Model:
 
 @router.get("/{name}/versions")
 async def list_versions(
-    name: Name, ctx: Ctx, errand: Away, limit: Limit = 50, cursor: Cursor = None
+    name: Name, ctx: Ctx, errand: Away, onward: Onward, limit: Limit = 50, cursor: Cursor = None
 ) -> Page[ModelVersion]:
     """Its versions, newest first."""
     found, following = await _ask(ctx, errand, lambda registry: registry.versions(name, limit, cursor))
-    return Page(items=[replies.version(version) for version in found], next_cursor=following)
+    return onward(Page(items=[replies.version(version) for version in found], next_cursor=following))
 
 
 @router.put("/{name}/aliases/{alias}")
@@ -63,7 +63,7 @@ async def set_alias(name: Name, alias: Alias, body: AliasRequest, ctx: Ctx, erra
 async def _ask(ctx: Context, errand: Errand, question: Callable[[Registry], T]) -> T:
     """The registry's answer; what it raises becomes a problem."""
     if ctx.registry is None:
-        raise Unavailable("no MLflow is configured; set AGON_MLFLOW_URI")
+        raise Unavailable("no MLflow is configured; set AGON_MLFLOW_URI", headers=NOT_CONFIGURED)
     try:
         return await ctx.elsewhere.mlflow.run(question, ctx.registry, errand=errand)
     except RegistryMissingError as error:

@@ -8,7 +8,7 @@ from service.access.callers import Away, user
 from service.bodies.jobs import PlanRequest
 from service.context import Context, Ctx
 from service.elsewhere import Errand
-from service.errors import Invalid, Problem, Unavailable
+from service.errors import NOT_CONFIGURED, Invalid, Problem, Unavailable
 from service.plans import preflight
 from service.plans.planner import Planner, PlannerBusyError
 from service.specs import draft
@@ -30,7 +30,10 @@ async def make(body: PlanRequest, ctx: Ctx, errand: Away) -> Plan:
     """
     planner = ctx.of(Planner)
     if not planner.able:
-        raise Unavailable("this API runs where torch is not installed; `agon plan` makes plans where the trainer is")
+        raise Unavailable(
+            "this API runs where torch is not installed; `agon plan` makes plans where the trainer is",
+            headers=NOT_CONFIGURED,
+        )
     spec = await draft.resolve(body, ctx, errand)
     device, here = await _device(body.gpu, spec, ctx, errand)
     try:

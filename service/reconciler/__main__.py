@@ -15,12 +15,14 @@ from service.logs import configure
 from service.reconciler.loop import Reconciler
 from service.reconciler.owner import new_owner
 from service.settings import Settings
+from trainer import spans
 
 
 def main() -> None:
     """Run until SIGTERM or SIGINT; the round that is under way is finished."""
     settings = Settings()
     configure(settings.log_level)
+    spans.configure("agon-reconciler")
     db, ray = Database(settings.database_url), HttpRayJobs(settings.ray_address, settings.ray_token_file)
     upgrade(db)
     if settings.metrics_port is not None:

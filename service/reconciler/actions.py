@@ -41,6 +41,7 @@ from service.runs import store as jobs
 from service.runs.kinds import kind_of
 from service.runs.lifecycle import Trigger
 from service.settings import Settings
+from trainer import spans
 from trainer.plain import plain
 from trainer.wire import WireEvent
 
@@ -157,6 +158,12 @@ class Keeper:
 
     def _submit(self, job: Job) -> Action:
         """The run's file with its token, then Ray."""
+        with spans.span("hand over", attributes={f"agon.{job.kind}": job.id, "agon.attempt": job.attempt}) as span:
+            action = self._hand_over(job)
+            span.set({}, error=None if isinstance(action, Confirm) else type(action).__name__.lower())
+        return action
+
+    def _hand_over(self, job: Job) -> Action:
         path = self._run_file(job)
         command = shlex.join([self.settings.driver_python, "-m", kind_of(job).module, str(path)])
         name = files.submission_id(job.id, job.attempt)
@@ -172,7 +179,7 @@ class Keeper:
             return failed_on_ray(view_of(job, self.clock()), str(error))
         except RayRefusedError as error:
             return refused(view_of(job, self.clock()), str(error))
-        logger.info("submitted", extra={"facts": {"job": job.id, "attempt": job.attempt}})
+        logger.info("submitted")
         return Confirm()
 
     def _run_file(self, job: Job) -> Path:
@@ -217,7 +224,7 @@ class Keeper:
                     row.stop_at, due = now + (action.grace or timedelta()), AT_ONCE
                 elif action.trigger in (Trigger.RETRY, Trigger.YIELD):
                     due = now + action.delay
-                logger.info("moved", extra={"facts": {"job": row.id, "state": row.state, "reason": row.reason}})
+                logger.info("moved", extra={"facts": {"state": row.state, "reason": row.reason}})
             elif isinstance(action, Again):
                 row.reason, row.tries = action.reason, row.tries + 1
                 due = max(due, now + action.delay) if row.revision == job.revision else due

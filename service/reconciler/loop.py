@@ -20,17 +20,20 @@ from service.db.session import Database
 from service.db.tables import Job
 from service.errors import BUSY
 from service.gateway.ray_jobs import Node, RayJobs, RayUnreachableError
+from service.logs import about
 from service.reconciler import expiry, rows, store
 from service.reconciler.actions import Keeper
 from service.reconciler.clock import SteadyClock, database_time, time_in
 from service.reconciler.meter import Meter
 from service.reconciler.outage import OncePerRound
 from service.reconciler.queue import Queue
+from service.repeats import store as repeats
 from service.runs import files, hours
 from service.runs.growth import grown
 from service.runs.lifecycle import IllegalTransitionError
 from service.runs.sight import Watch
 from service.settings import Settings
+from trainer import trace
 
 BATCH = 100
 SWEEP_SECONDS = 60.0
@@ -100,6 +103,12 @@ class Reconciler:
 
     def _look_after(self, job: Job) -> None:
         """One owned job. Whatever goes wrong with it concerns no other."""
+        found = trace.parse(job.traceparent)
+        traced = {"trace_id": found.id} if found else {}
+        with about(**{job.kind: job.id}, attempt=job.attempt, **traced), trace.within(found):
+            self._keep(job)
+
+    def _keep(self, job: Job) -> None:
         try:
             self.keeper.look_after(job)
         except (store.LostLeaseError, IllegalTransitionError):
@@ -108,7 +117,7 @@ class Reconciler:
         except BUSY:  # the database's trouble, and so every job's
             raise
         except Exception as error:
-            logger.exception("job failed to reconcile", extra={"facts": {"job": job.id}})
+            logger.exception("job failed to reconcile")
             self.keeper.postpone(job, f"the control plane has a problem with this job: {error}")
         self.changed(job.number)
 
@@ -125,10 +134,11 @@ class Reconciler:
         """Stop what runs on Ray though its job has ended, is paused or has a newer attempt: a submission that arrived late.
 
         A driver has the grace period, from when it was first found so, to end by itself. And forget the tokens of jobs that ended, or
-        were paused, a while ago, and what owners used long ago.
+        were paused, a while ago, what owners used long ago, and answers that are kept no longer.
         """
         tokens.forget_ended(self.db, LATE)
         hours.forget(self.db, self.clock())
+        repeats.forget(self.db, datetime.now(UTC), timedelta(hours=self.settings.idempotency_hours))
         try:
             alive = [job.submission_id for job in self.ray.submissions() if not job.status.ended]
             attempts: dict[str, list[int]] = defaultdict(list)

@@ -26,7 +26,6 @@ REPORT_HEADERS = {
     "Referrer-Policy": "no-referrer",
 }
 """A report is drawn by a job from what people named their classes: a browser runs nothing of it and loads nothing for it."""
-Key = Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_length=255, pattern=r"^[\x21-\x7e]+$")]
 LastEventId = Annotated[int, Header(ge=0, lt=2**63, description="The last `id` that was seen.")]
 
 

@@ -10,7 +10,7 @@ from service.access.callers import User
 from service.bodies.base import Page
 from service.bodies.checkpoints import Checkpoint
 from service.context import Ctx
-from service.paging import Cursor, Limit
+from service.paging import Cursor, Limit, Onward
 from service.runs import keeping
 from service.runs.keeping import ARCHIVE, IfRange, Named, Owner, Range
 
@@ -21,10 +21,10 @@ def add(router: APIRouter, path: str, find: Callable[..., Owner]) -> None:
 
     @router.get(path)
     def list_checkpoints(
-        ctx: Ctx, caller: User, owner: Owner = whose, limit: Limit = 50, cursor: Cursor = None
+        ctx: Ctx, caller: User, onward: Onward, owner: Owner = whose, limit: Limit = 50, cursor: Cursor = None
     ) -> Page[Checkpoint]:
         """Complete checkpoints that are kept, newest step first, with what was scored at their steps."""
-        return keeping.page(ctx, owner, limit, cursor)
+        return onward(keeping.page(ctx, owner, limit, cursor))
 
     @router.get(path + "/{step}")
     def show_checkpoint(step: Named, ctx: Ctx, caller: User, owner: Owner = whose) -> Checkpoint:

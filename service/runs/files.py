@@ -18,6 +18,7 @@ from service.runs import ingest, logs
 from service.runs.kinds import kind_of
 from service.runs.logs import Log
 from service.settings import Settings
+from trainer import trace
 from trainer.plain import plain
 from trainer.wire import WireEvent, log_file
 
@@ -77,11 +78,21 @@ def run_file_draft(settings: Settings, job: Job, token: str) -> Iterator[Callabl
         "token": token,
         "mlflow_uri": settings.mlflow_uri,
         "noted": job.noted,
+        "traceparent": _traceparent(job),
         "mlflow_experiment": settings.mlflow_experiment,
     }
     path = run_file(settings, job)
     with _draft(path, kind_of(job).content(job, common).model_dump_json(indent=2)) as draft:
         yield lambda: draft.replace(path)
+
+
+def _traceparent(job: Job) -> str | None:
+    """Of an attempt: in the trace of the run's submission, below what hands it over."""
+    before = trace.parse(job.traceparent)
+    here = trace.current()
+    if before is None:
+        return None
+    return str(here if here is not None and here.id == before.id else before.child())
 
 
 def save_log(settings: Settings, job: Job, attempt: int, text: str) -> None:

@@ -11,7 +11,7 @@ from service.bodies.base import Page
 from service.bodies.samples import SampleGrid
 from service.context import Ctx
 from service.etags import IfNoneMatch
-from service.paging import Cursor, Limit
+from service.paging import Cursor, Limit, Onward
 from service.runs import grids
 from service.runs.grids import PICTURE, Owner, Step, Tile, Version
 
@@ -27,10 +27,10 @@ def add(router: APIRouter, path: str, find: Callable[..., Owner]) -> None:
 
     @router.get(path + "/steps")
     def list_grids(
-        ctx: Ctx, caller: User, owner: Owner = whose, limit: Limit = 50, cursor: Cursor = None
+        ctx: Ctx, caller: User, onward: Onward, owner: Owner = whose, limit: Limit = 50, cursor: Cursor = None
     ) -> Page[SampleGrid]:
         """Every sample grid that is kept, newest step first. All are of the same latents, in all trials of a search, too."""
-        return grids.page(ctx, owner, limit, cursor)
+        return onward(grids.page(ctx, owner, limit, cursor))
 
     @router.get(path + "/{step}", response_class=Response, responses=PICTURE)
     def show_grid(

@@ -24,7 +24,7 @@ from service.db.tables import Job
 from service.elsewhere import Errand
 from service.errors import NotFound, Unavailable
 from service.gateway.ray_jobs import RayUnreachableError
-from service.paging import Cursor, Limit
+from service.paging import Cursor, Limit, Onward
 from service.runs import files, logs
 from service.runs.answers import HEARTBEAT_SECONDS
 from service.runs.logarchive import pack
@@ -109,16 +109,17 @@ def _add_all(router: APIRouter, path: str, whose: Any) -> None:
 
     @router.get(path + "/list")
     def list_logs(
-        ctx: Ctx, caller: User, owner: Owner = whose, limit: Limit = 50, cursor: Cursor = None
+        ctx: Ctx, caller: User, onward: Onward, owner: Owner = whose, limit: Limit = 50, cursor: Cursor = None
     ) -> Page[LogFile]:
         """The logs that are kept: newest attempt first, in each the driver and then its workers."""
-        return _page(ctx, owner, limit, cursor)
+        return onward(_page(ctx, owner, limit, cursor))
 
     @router.get(path + "/search")
     async def search_logs(
         ctx: Ctx,
         caller: User,
         errand: Away,
+        onward: Onward,
         text: Words,
         owner: Owner = whose,
         attempt: Attempt = None,
@@ -137,7 +138,7 @@ def _add_all(router: APIRouter, path: str, whose: Any) -> None:
         stop, begin = threading.Event(), None if cursor is None else place_of(cursor)
         answer = await ctx.elsewhere.logs.run(search, found, wanted, limit, begin, stop, errand=errand, stop=stop)
         following = answer.following.cursor() if answer.following else None
-        return Page(items=[_line(hit) for hit in answer.hits], next_cursor=following)
+        return onward(Page(items=[_line(hit) for hit in answer.hits], next_cursor=following))
 
     @router.get(path + "/archive", response_class=Response, responses={200: {"content": {"application/x-tar": {}}}})
     def archive_logs(ctx: Ctx, caller: User, owner: Owner = whose, attempt: Only = None) -> StreamingResponse:

@@ -11,9 +11,10 @@ from service.bodies.states import State
 from service.bodies.waiting import Waiting
 from service.db.tables import Job
 from service.runs import limits
+from trainer import trace
 
 OF_SPEC = ("labels", "notes")
-COMPUTED = ("etag", "waiting", "limit", "ends_at", "next_try_at", "stop_at", "usage")
+COMPUTED = ("etag", "waiting", "limit", "ends_at", "next_try_at", "stop_at", "usage", "trace")
 
 
 def common(row: Job, waiting: Waiting | None) -> dict[str, Any]:
@@ -37,6 +38,7 @@ def _computed(row: Job, now: datetime) -> dict[str, Any]:
     return {
         "etag": etag(row),
         "limit": row.spent["limit"] if row.spent else None,
+        "trace": found.id if (found := trace.parse(row.traceparent)) else None,
         "ends_at": limits.ends_at(row),
         "next_try_at": _next_try(row, now),
         "stop_at": row.stop_at if row.state == State.STOPPING else None,

@@ -16,9 +16,11 @@ from service.bodies.states import State
 from service.db.session import Database
 from service.db.tables import AT_ONCE, WAITING, Job, JobChange, JobEvent, Trial
 from service.errors import Conflict, NotFound
+from service.repeats.key import other_body
 from service.runs import caps, counting, limits, marks, numbers, order, planned, share
 from service.runs.kinds import JOB, KINDS, SEARCH, Kind, kind_of, need_of, queue_of
 from service.runs.lifecycle import Trigger, advance
+from trainer import trace
 from trainer.search import SearchSpec, TrialState
 from trainer.spec import JobSpec
 from trainer.wire import Fork
@@ -55,7 +57,7 @@ class Submission:
 def create(db: Database, asked: Submission) -> tuple[Job, bool]:
     """Store a run; the second value is False if the idempotency key had made it before.
 
-    Raises Conflict for a key that made another one, and if the owner has as many in the queue as they may have.
+    Raises Invalid for a key that made another one, Conflict if the owner has as many in the queue as they may have.
     """
     try:
         with db.begin() as session:
@@ -85,14 +87,13 @@ def admitted(session: Session, asked: Submission) -> None:
 
 
 def find_repeated(db: Database, principal: str, key: str | None, digest: str) -> Job | None:
-    """The run that this key made before. Raises Conflict if it was made from another body."""
+    """The run that this key made before. Raises Invalid if it was made from another body."""
     if key is None:
         return None
     with db.read() as session:
         job = session.scalar(select(Job).where(Job.principal == principal, Job.idempotency_key == key))
     if job is not None and job.request_digest != digest:
-        detail = f"Idempotency-Key {key!r} made {job.kind} {job.id} from another body; use a new key"
-        raise Conflict(f"{detail} for a new {job.kind}")
+        raise other_body(f"{key!r} made {job.kind} {job.id} from another body", f"use a new key for a new {job.kind}")
     return job
 
 
@@ -229,6 +230,7 @@ def _insert(session: Session, asked: Submission) -> Job:
         parent=asked.parent,
         fork=asked.fork.model_dump(mode="json") if asked.fork else None,
         created_at=now,
+        traceparent=str(here) if (here := trace.current()) else None,
         workers=workers,
         worker_cpus=cpus,
         worker_gpus=gpus,

@@ -24,10 +24,11 @@ from service.bodies.waiting import Waiting
 from service.context import Context, Ctx
 from service.db import tables
 from service.etags import UNCHANGED, IfMatch, IfNoneMatch
-from service.paging import Cursor, Limit
+from service.paging import Cursor, Limit, Onward
+from service.repeats.key import REPLAYED, Key
 from service.runs import answers, checkpoints, files, lineage, lists, removal, trials, waiting, wishes
 from service.runs import store as runs
-from service.runs.answers import Key, LastEventId
+from service.runs.answers import LastEventId
 from service.runs.kinds import SEARCH
 from service.runs.lists import Filter, Labels, Owner, Scores, Wanted
 from service.runs.removal import WithMlflow
@@ -66,7 +67,7 @@ async def create(
     if new:
         ctx.ring(search.number)
     else:
-        response.headers["Idempotency-Replayed"] = "true"
+        response.headers[REPLAYED] = "true"
     return await run_in_threadpool(_shown, ctx, search)
 
 
@@ -80,6 +81,7 @@ async def validate(body: SearchRequest, ctx: Ctx, caller: User, errand: Away) ->
 def list_searches(
     ctx: Ctx,
     caller: User,
+    onward: Onward,
     labels: Labels,
     scores: Scores,
     state: State | None = None,
@@ -94,7 +96,7 @@ def list_searches(
         rows, following = lists.page(session, SEARCH, wanted, limit=limit, cursor=cursor)
         standings, told = trials.standings(session, rows), waiting.briefly(session, rows, datetime.now(UTC))
     found = [replies.search(row, standings[row.number], told.get(row.number)) for row in rows]
-    return Page(items=found, next_cursor=following)
+    return onward(Page(items=found, next_cursor=following))
 
 
 @router.get("/v1/searches/{search_id}", response_model=Search, responses=UNCHANGED)
@@ -106,10 +108,12 @@ def show(search_id: SearchId, ctx: Ctx, caller: User, if_none_match: IfNoneMatch
 
 
 @router.get("/v1/searches/{search_id}/lineage")
-def descent(search_id: SearchId, ctx: Ctx, caller: User, limit: Limit = 50, cursor: Cursor = None) -> Lineage:
+def descent(
+    search_id: SearchId, ctx: Ctx, caller: User, onward: Onward, limit: Limit = 50, cursor: Cursor = None
+) -> Lineage:
     """The jobs that went on with a search's trials."""
     with ctx.db.read() as session:
-        return lineage.of(session, search_id, SEARCH, limit=limit, cursor=cursor)
+        return onward(lineage.of(session, search_id, SEARCH, limit=limit, cursor=cursor))
 
 
 @router.patch("/v1/searches/{search_id}")
@@ -165,6 +169,7 @@ def list_trials(
     search_id: SearchId,
     ctx: Ctx,
     caller: User,
+    onward: Onward,
     state: TrialState | None = None,
     order: Annotated[
         Literal["score", "number"], Query(description="Best first (without a score: last), or as drawn.")
@@ -177,7 +182,7 @@ def list_trials(
         search = runs.get(session, search_id, SEARCH)
         by_score = order == "score"
         rows, following = trials.page(session, search, state=state, by_score=by_score, limit=limit, cursor=cursor)
-    return Page(items=[replies.trial(row) for row in rows], next_cursor=following)
+    return onward(Page(items=[replies.trial(row) for row in rows], next_cursor=following))
 
 
 @router.get("/v1/searches/{search_id}/trials/{trial_id}")

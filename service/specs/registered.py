@@ -7,7 +7,7 @@ import re
 from service.bodies.forks import From
 from service.context import Context
 from service.elsewhere import Errand
-from service.errors import Invalid, Unavailable
+from service.errors import NOT_CONFIGURED, Invalid, Unavailable
 from service.gateway.registry import (
     Registry,
     RegistryMissingError,
@@ -30,7 +30,10 @@ async def found(begun: From, ctx: Context, errand: Errand) -> From:
     Raises Invalid if there is no such version or nobody here trained it, Unavailable if the registry doesn't answer.
     """
     if ctx.registry is None:
-        raise Unavailable("no MLflow is configured, so no models are known; set AGON_MLFLOW_URI, or give the job")
+        raise Unavailable(
+            "no MLflow is configured, so no models are known; set AGON_MLFLOW_URI, or give the job",
+            headers=NOT_CONFIGURED,
+        )
     name, wanted = str(begun.model), begun.version or CHAMPION
     try:
         version = await ctx.elsewhere.mlflow.run(_version, ctx.registry, name, wanted, errand=errand)

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from trainer import tracking
+from trainer import spans, trace, tracking
 from trainer.errors import judge
 from trainer.launch import log, warm
 from trainer.proxies import go_direct
@@ -52,6 +52,11 @@ class Launch:
     def inside_ray(self) -> bool:
         """Whether the thread is still in a call of Ray: the run was stopped before it started, and nobody waits for it."""
         return self._training is not None and self._training.is_alive()
+
+    @property
+    def failed(self) -> str | None:
+        """The kind of failure that it ended with."""
+        return self._failure[0].value if self._failure else None
 
     def run(self) -> int:
         """Train; report the end; return the exit code."""
@@ -149,11 +154,15 @@ def main(arguments: list[str]) -> int:
         print(f"{arguments[0]} can't be read: {error}", file=sys.stderr)  # noqa: T201
         return 2
     log.keep(job)
+    trace.enter(job.traceparent)
     go_direct(*job.own_urls)
-    with Reporter(job) as reporter:
-        _connect()
-        launch = Launch(job, reporter)
-        code = launch.run()
+    with spans.attempt(job, "agon-driver") as span:
+        with Reporter(job) as reporter:
+            _connect()
+            launch = Launch(job, reporter)
+            code = launch.run()
+        span.set({"process.exit.code": code}, error=launch.failed)
+    spans.flush()
     if launch.inside_ray:
         _leave(code)
     return code

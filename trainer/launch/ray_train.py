@@ -18,6 +18,7 @@ from ray.train import FailureConfig, RunConfig, UserCallback
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
 
+from trainer import trace
 from trainer.errors import BadSpecError, PreemptedError, WorkerFailedError, blame, judge
 from trainer.launch import log, warm
 from trainer.launch.backend import ProcessGroup
@@ -104,6 +105,7 @@ def train_worker(config: dict[str, Any]) -> str:
         from trainer.launch.compose import train
 
         job = JobFile.model_validate_json(Path(config["job_file"]).read_bytes())
+        trace.enter(job.traceparent)
         go_direct(*job.own_urls)
         world, sizes = ray.train.get_context().get_world_size(), job.spec.world_sizes()
         if world not in sizes:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
+from trainer import trace
 from trainer.sinks.forward import Forwarder, RefusedError, UnavailableError
 from trainer.sinks.spool import ACKED_FILE, Spool
 from trainer.wire import EventBatch, EventReply, RunFile, WireEvent
@@ -57,6 +59,8 @@ class Pusher(Forwarder):
                 logging.WARNING
             )  # a line for each question would be most of a job's log
             headers = {"Authorization": f"Bearer {self._job.token or ''}", "Content-Type": "application/json"}
+            if (run := trace.parse(self._job.traceparent)) is not None:
+                headers[trace.HEADER] = str(replace(run, sampled=False))  # in the API's log, not a span every second
             self._client = httpx.Client(
                 base_url=f"{(self._job.api_url or '').rstrip('/')}/v1/jobs/{self._job.job_id}/",
                 headers=headers,

@@ -203,6 +203,27 @@ def test_a_submission_that_is_tried_again_carries_the_same_key(script: Any, clie
     assert script.seen[2].headers["idempotency-key"] != first.headers["idempotency-key"]
 
 
+def test_whatever_is_asked_to_change_carries_a_key_and_is_tried_again(script: Any, client: Client) -> None:
+    script.then("bad gateway", 502, content_type="text/html").problem(409, "under way", **{"Retry-After": "1"})
+    script.then(job(state="cancelled"), 202)
+    assert client.cancel("j-1").state == "cancelled"
+    keys = [seen.headers["idempotency-key"] for seen in script.seen]
+    assert (len(keys), len(set(keys))) == (3, 1)
+    script.answers[:] = []
+    script.problem(409, "it has ended")
+    with pytest.raises(Conflict):
+        client.cancel("j-1")
+    assert script.seen[3].headers["idempotency-key"] not in keys
+
+
+@pytest.mark.parametrize("after", ["30", "3600", "", "Mon, 30 Nov 2026 11:00:00 GMT"])
+def test_what_is_away_for_longer_is_told_at_once(script: Any, client: Client, after: str) -> None:
+    script.problem(503, "away", **{"Retry-After": after})
+    with pytest.raises(Unavailable):
+        client.models()
+    assert len(script.seen) == 1
+
+
 def test_a_busy_database_is_waited_for_and_an_absent_part_is_not(script: Any, client: Client) -> None:
     script.problem(503, "busy", **{"Retry-After": "1"}).then(job())
     assert client.job("j-1").id == "j-1"
@@ -212,13 +233,6 @@ def test_a_busy_database_is_waited_for_and_an_absent_part_is_not(script: Any, cl
     with pytest.raises(Unavailable):
         client.models()
     assert len(script.seen) == before + 1
-
-
-def test_a_call_without_a_key_is_not_sent_twice(script: Any, client: Client) -> None:
-    script.then("bad gateway", 502, content_type="text/html")
-    with pytest.raises(UnreadableReply):
-        client.create_token("ada")
-    assert len(script.seen) == 1
 
 
 def test_nobody_there_is_unreachable_and_says_what_to_do() -> None:

@@ -149,15 +149,16 @@ def test_a_registered_dataset_is_resolved_to_its_url_and_digest(world: Any, pack
     assert (data["url"], data["digest"]) == (str(packed), json.loads((packed / "dataset.json").read_text())["digest"])
 
 
-def test_the_same_key_and_body_is_the_same_job_and_another_body_is_a_conflict(world: Any) -> None:
+def test_the_same_key_and_body_is_the_same_job_and_another_body_is_refused(world: Any) -> None:
     headers = {"Idempotency-Key": "k1"}
     first = world.client.post("/v1/jobs", json={"spec": SPEC}, headers=headers)
-    again = world.client.post("/v1/jobs", json={"spec": dict(reversed(SPEC.items()))}, headers=headers)
+    quoted = {"Idempotency-Key": '"k1"'}
+    again = world.client.post("/v1/jobs", json={"spec": dict(reversed(SPEC.items()))}, headers=quoted)
     assert (first.status_code, again.status_code) == (201, 201)
     assert again.json()["id"] == first.json()["id"]
     assert again.headers["Idempotency-Replayed"] == "true"
     other = world.client.post("/v1/jobs", json={"spec": {**SPEC, "name": "other"}}, headers=headers)
-    assert other.status_code == 409
+    assert (other.status_code, other.json()["errors"][0]["path"]) == (422, "Idempotency-Key")
     assert first.json()["id"] in other.json()["detail"]
     fresh = world.client.post("/v1/jobs", json={"spec": SPEC}, headers={"Idempotency-Key": "k2"})
     assert fresh.json()["id"] != first.json()["id"]

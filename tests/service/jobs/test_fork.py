@@ -213,7 +213,7 @@ def test_a_repeated_key_makes_one_fork_and_one_folder(world: Any, parent: str) -
     made = [fork(world, parent, headers).json()["id"] for _ in range(2)]
     assert made[0] == made[1]
     assert left(world) == {parent, made[0]}
-    assert fork(world, parent, headers, checkpoint=5).status_code == 409, "another body"
+    assert fork(world, parent, headers, checkpoint=5).status_code == 422, "another body"
 
 
 def test_a_fork_whose_commit_was_not_answered_is_there_with_its_checkpoint(

@@ -169,3 +169,38 @@ def test_each_request_is_logged_once_as_json_and_without_its_query(tmp_path: Pat
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
     (line,) = done.stderr.splitlines()
     assert json.loads(line)["message"] == "started"
+
+
+def test_every_post_reads_the_header_and_says_so(client: TestClient) -> None:
+    described = client.get("/openapi.json").json()["paths"]
+    posts = [route for route in client.app.state.routes if "POST" in (getattr(route, "methods", None) or ())]  # type: ignore[attr-defined]
+    assert len(posts) > 12
+    for route in posts:
+        names = [parameter["name"] for parameter in described[route.path]["post"]["parameters"]]
+        assert names.count("Idempotency-Key") == 1, route.path
+        path = route.path.format(**dict.fromkeys(route.param_convertors, "x-1"))
+        refused = client.post(path, headers={"Idempotency-Key": '"a b'}, json={})
+        assert (refused.status_code, "in quotes or without blanks" in refused.json()["detail"]) == (400, True), path
+    twice = client.post("/v1/tokens", headers=[("Idempotency-Key", "a"), ("Idempotency-Key", "b")], json={})
+    assert (twice.status_code, "send one" in twice.json()["detail"]) == (400, True)
+
+
+def test_every_answer_that_tells_a_secret_is_known_to_be_one(client: TestClient) -> None:
+    """A new endpoint that makes a secret calls `service.repeats.key.once`, and is written down here."""
+    schema = client.get("/openapi.json").json()
+    secret = {"token", "secret", "password"}
+    telling = set()
+    for path, item in schema["paths"].items():
+        for code, answer in item.get("post", {}).get("responses", {}).items():
+            name = (
+                answer.get("content", {})
+                .get("application/json", {})
+                .get("schema", {})
+                .get("$ref", "")
+                .rpartition("/")[2]
+            )
+            if code.startswith("2") and secret & set(
+                schema["components"]["schemas"].get(name, {}).get("properties", {})
+            ):
+                telling.add(path)
+    assert telling == {"/v1/tokens"}

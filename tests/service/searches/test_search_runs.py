@@ -236,7 +236,7 @@ def test_a_key_makes_one_search_and_none_of_another_body(world: Any, searches: A
     search = searches.submit(headers=key)
     assert searches.submit(headers=key) == search
     other = world.client.post("/v1/jobs", json={"recipe": "dcgan-digits"}, headers=key)
-    assert other.status_code == 409
+    assert other.status_code == 422
     assert search in other.json()["detail"]
 
 

@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
-from trainer import tracking
+from trainer import spans, trace, tracking
 from trainer.errors import WorkerFailedError, classify
 from trainer.launch import log, warm
 from trainer.launch.tune import track
@@ -211,13 +211,16 @@ def main(arguments: list[str]) -> int:
         print(f"{path} can't be read: {error}", file=sys.stderr)  # noqa: T201
         return 2
     log.keep(file)
+    trace.enter(file.traceparent)
     go_direct(*file.own_urls)
-    with Reporter(file) as reporter:
+    with spans.attempt(file, "agon-search") as span, Reporter(file) as reporter:
         import ray
 
         ray.init(address="auto", runtime_env={"env_vars": warm.environment()}, logging_level="WARNING")
         try:
-            return Drive(file, path, reporter).run()
+            code = Drive(file, path, reporter).run()
+            span.set({"process.exit.code": code}, error="failed" if code else None)
+            return code
         except Exception as error:
             reporter.failed(*_verdict(error))
             raise

@@ -14,6 +14,7 @@ import ray
 from ray.util.placement_group import PlacementGroup, get_current_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+from trainer import trace
 from trainer.errors import WorkerFailedError, blame
 from trainer.launch import log
 from trainer.launch.backend import COLLECTIVE_TIMEOUT, listen, store
@@ -33,6 +34,7 @@ class Rank:
         """Join the group and train until rank 0 is done; how it failed, if it did."""
         parsed = JobFile.model_validate_json(job)
         log.keep_rank(parsed.job_dir, parsed.attempt, rank, world)
+        trace.enter(parsed.traceparent)
         go_direct(*parsed.own_urls)
         join(parsed.spec, rank, world, address, port)
         training = Training(parsed, world, metric)

@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 from ray import tune
 from ray.tune import PlacementGroupFactory
 
+from trainer import trace
 from trainer.errors import weight
 from trainer.launch import log
 from trainer.launch.stop import stop_file
@@ -146,6 +147,7 @@ class Trial(tune.Trainable):  # type: ignore[misc]
             mlflow_parent=_parent(Path(self._file.job_dir)),
         )
         if ray.is_initialized():  # else it is no process of its own
+            trace.enter(self._job.traceparent)
             log.keep_rank(self._job.job_dir, self._job.attempt, 0, self._job.spec.resources.workers)
         replace_text(self._folder / JOB_FILE, self._job.model_dump_json(indent=1))
         replace_text(self._folder / "spec.yaml", dump_spec(self._job.spec))
