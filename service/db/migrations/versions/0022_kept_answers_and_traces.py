@@ -1,10 +1,10 @@
-"""Answers to requests with an Idempotency-Key"""
+"""Answers to requests with an Idempotency-Key, and the trace that a run's submission is a part of"""
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0021"
-down_revision = "0020"
+revision = "0022"
+down_revision = "0021"
 
 
 def upgrade() -> None:
@@ -19,7 +19,9 @@ def upgrade() -> None:
         sa.Column("body", sa.LargeBinary(), nullable=True),
     )
     op.create_index("ix_kept_answers_at", "kept_answers", ["at"])
+    op.add_column("jobs", sa.Column("traceparent", sa.String(length=55), nullable=True))
 
 
 def downgrade() -> None:
+    op.execute("ALTER TABLE jobs DROP COLUMN traceparent")
     op.drop_table("kept_answers")
