@@ -27,9 +27,7 @@ class SearchCalls(Calls):
         A key is made if none is given, so that trying again after a lost answer starts no second search.
         """
         headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
-        return self._read(
-            Search, "POST", "/v1/searches", body=_body(search), headers=headers, timeout=SUBMIT_SECONDS
-        )
+        return self._read(Search, "POST", "/v1/searches", body=_body(search), headers=headers, timeout=SUBMIT_SECONDS)
 
     def validate_search(self, search: Searchable) -> SearchSpec:
         """The resolved search, as `search` would start it. Raises as `search` does."""
