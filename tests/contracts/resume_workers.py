@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from forked import context, free_port, join_group
+from forked import context, free_port, join_group, leave_group
 
 from trainer.checkpoint import Checkpointer, files, restore
 from trainer.data.stream import open_dataset
@@ -130,8 +130,7 @@ def _worker(
     results.put((rank, json.dumps(attempt(spec, directory, cache, mine, pause if rank == 0 else None))))
     results.close()
     results.join_thread()
-    if world > 1:
-        torch.distributed.destroy_process_group()
+    leave_group()
 
 
 def attempt(

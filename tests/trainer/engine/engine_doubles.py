@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from forked import context, free_port, join_group
+from forked import context, free_port, join_group, leave_group
 
 from trainer.data.stream import RealBatch
 from trainer.engine.distributed import Distributed
@@ -104,9 +104,9 @@ def parameters(state: TrainState) -> dict[str, torch.Tensor]:
 def spawn(world: int, target: Callable[..., Any], *args: Any) -> list[Any]:
     """Run target(rank, world, *args) in `world` processes of one gloo group; their results in rank order."""
     forked, port = context(), free_port()
-    results = forked.Queue()
+    results, read = forked.Queue(), forked.Event()
     processes = [
-        forked.Process(target=_worker, args=(results, rank, world, port, target, args)) for rank in range(world)
+        forked.Process(target=_worker, args=(results, read, rank, world, port, target, args)) for rank in range(world)
     ]
     for process in processes:
         process.start()
@@ -114,6 +114,7 @@ def spawn(world: int, target: Callable[..., Any], *args: Any) -> list[Any]:
     for _ in processes:  # read before joining: a child does not end while its result waits in the pipe
         rank, value = results.get(timeout=120)
         found[rank] = value
+    read.set()
     for process in processes:
         process.join(30)
         process.kill()
@@ -123,11 +124,13 @@ def spawn(world: int, target: Callable[..., Any], *args: Any) -> list[Any]:
     return [found[rank] for rank in range(world)]
 
 
-def _worker(results: Any, rank: int, world: int, port: int, target: Callable[..., Any], args: tuple[Any, ...]) -> None:
+def _worker(
+    results: Any, read: Any, rank: int, world: int, port: int, target: Callable[..., Any], args: tuple[Any, ...]
+) -> None:
     join_group(rank, world, port)
     try:
         results.put((rank, target(rank, world, *args)))
     except Exception as error:
         results.put((rank, RuntimeError(f"{type(error).__name__}: {error}")))
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
+    read.wait(120)  # tensors are handed over by the process that they are of
+    leave_group()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from forked import context, free_port, join_group
+from forked import context, free_port, join_group, leave_group
 
 from trainer.engine.distributed import Distributed
 from trainer.engine.events import Event, Observed, RolledBack, Run, StepDone, Warned
@@ -121,7 +121,7 @@ def _worker(results: Any, spec_json: str, rank: int, port: int, folder: Path, ca
     results.put((rank, json.dumps(said)))
     results.close()
     results.join_thread()
-    torch.distributed.destroy_process_group()
+    leave_group()
 
 
 def warnings(hook: Hook) -> Sequence[str]:

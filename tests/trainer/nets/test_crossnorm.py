@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-from forked import context, free_port, join_group
+from forked import context, free_port, join_group, leave_group
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.parallel import DistributedDataParallel
@@ -76,7 +76,7 @@ def work(rank: int, world: int, port: int, folder: str) -> None:
     dist.init_process_group("gloo")
     found = [measure(rank, world), measure(rank, world, autocast=True)]
     torch.save({"found": found, "refused": refused(rank)}, f"{folder}/{world}-{rank}.pt")
-    dist.destroy_process_group()
+    leave_group()
 
 
 def refused(rank: int) -> str:
