@@ -6,16 +6,17 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from functools import partial
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from starlette.concurrency import run_in_threadpool
 
 from service import docs, errors, health
-from service.access import callers
+from service.access import callers, login
 from service.access import routes as access_routes
 from service.access import store as tokens
+from service.access.entry import Entry
 from service.access.tokens import read_or_create
+from service.access.uses import Uses
 from service.body import BodyReader
 from service.cluster import routes as cluster_routes
 from service.context import Context
@@ -58,7 +59,7 @@ from trainer import spans
 
 DESCRIPTION = """Agon trains generative adversarial networks as a service: post a job, follow it, pull the model.
 
-Every call but the health checks needs `Authorization: Bearer TOKEN`. Errors are RFC 9457 problem documents
+Every call but the health checks needs `Authorization: Bearer TOKEN`, or the cookie of a browser session. Errors are RFC 9457 problem documents
 (`application/problem+json`) that name every wrong field and the fix."""
 
 
@@ -84,10 +85,18 @@ def create_app(
     planner = planner or Planner(settings.plan_seconds)
     ray = ray or HttpRayJobs(settings.ray_address, settings.ray_token_file)
     hub, log_hub = Hub(db), LogHub(db)
-    parts_of = (hub, log_hub, planner, Gauge(settings), Reader(db))
+    uses = Uses(db)
+    door = Entry(db, settings, uses)
+    parts_of = (hub, log_hub, planner, Gauge(settings), Reader(db), uses, door)
     ctx = Context(settings=settings, db=db, ray=ray, registry=registry, tell=hub.poke, parts=parts_of)
     app = FastAPI(
-        title="Agon", version="1", description=DESCRIPTION, lifespan=_lifespan(ctx), docs_url=None, redoc_url=None
+        title="Agon",
+        version="1",
+        description=DESCRIPTION,
+        lifespan=_lifespan(ctx),
+        docs_url=None,
+        redoc_url=None,
+        dependencies=[Depends(callers.permitted)],  # of every route, however it is added
     )
     app.state.context = ctx
     errors.install(app)
@@ -108,6 +117,7 @@ def create_app(
         cluster_routes,
         disk_routes,
         access_routes,
+        login,
         owner_routes,
         usage_routes,
         monitoring_routes,
@@ -121,7 +131,7 @@ def create_app(
     repeat_key.describe(app, hours)
     app.add_middleware(Repeats, db=db, hours=hours, except_for=(*KEEP_THEIR_KEY, *CHANGE_NOTHING))
     bodies = BodyReader(settings.max_body_bytes)
-    app.add_middleware(Guard, bodies=bodies, hosts=settings.allowed_hosts, who=partial(callers.whose, db))
+    app.add_middleware(Guard, bodies=bodies, hosts=settings.allowed_hosts, who=door)
     return app
 
 
@@ -133,6 +143,7 @@ def _lifespan(ctx: Context) -> Callable[[FastAPI], AbstractAsyncContextManager[N
             asyncio.create_task(ctx.of(Hub).run()),
             asyncio.create_task(ctx.of(LogHub).run()),
             asyncio.create_task(keep_told(ctx)),
+            asyncio.create_task(ctx.of(Uses).run()),
             asyncio.create_task(watch(ctx.of(Gauge), ctx.elsewhere, ctx.settings.disk_low)),
         ]
         stop = _start_reconciler(ctx) if ctx.settings.reconciler else None

@@ -1,4 +1,4 @@
-"""What every request passes before any endpoint: request id, host check, its token, its body, access log."""
+"""What every request passes before any endpoint: request id, host check, who asks, its body, access log."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import logging
 import re
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from uuid import uuid4
 
-from fastapi.security.utils import get_authorization_scheme_param
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import tallies
 from service.body import BodyReader, announced, drain
-from service.errors import MEDIA_TYPE, BadRequest, Problem, TooSlow, Unauthenticated, Unavailable, problem_of
+from service.errors import MEDIA_TYPE, BadRequest, Problem, TooSlow, Unavailable, problem_of
 from service.logs import about
 from trainer import spans, trace
 from trainer.spans import Span, Value
@@ -34,14 +34,27 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 access = logging.getLogger("agon.access")
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What is known of a request before its body is read."""
+
+    method: str
+    path: str
+    headers: Headers
+    peer: str | None
+    """Address of whoever is connected; None: it is no network's."""
+
+
 class Guard:
     """ASGI middleware, outermost. Refusals are problem documents; the access log never holds headers or queries.
 
-    who: whose token it is, or Unauthenticated; called in a thread, before anything of the body is read. What it returns is
-    `request.state.principal`.
+    who: who asks, or a Problem; called in a thread, before anything of the body is read. What it returns is
+    `request.state.principal`, which is not there where nobody need say who they are: `OPEN`, and what begins a session.
     """
 
-    def __init__(self, app: ASGIApp, *, bodies: BodyReader, hosts: Sequence[str], who: Callable[[str], object]) -> None:
+    def __init__(
+        self, app: ASGIApp, *, bodies: BodyReader, hosts: Sequence[str], who: Callable[[Asked], object | None]
+    ) -> None:
         self.app = app
         self.bodies = bodies
         self.hosts = frozenset(host.lower() for host in hosts)
@@ -82,7 +95,9 @@ class Guard:
         if is_open(scope["path"]):  # nothing there takes a body, so nobody has one read without a token
             await self.app(scope, receive, visit.answer)
             return
-        scope["state"]["principal"] = await run_in_threadpool(self.who, _token(headers))
+        caller = await run_in_threadpool(self.who, _asked(scope, headers))
+        if caller is not None:
+            scope["state"]["principal"] = caller
         if scope["method"] in ("POST", "PUT", "PATCH", "DELETE"):
             body = await self.bodies.read(scope["path"], headers, receive)
             visit.unread = False
@@ -185,12 +200,9 @@ def is_open(path: str) -> bool:
     return any(path == known or path.startswith(f"{known}/") for known in OPEN)
 
 
-def _token(headers: Headers) -> str:
-    """Raises Unauthenticated."""
-    scheme, token = get_authorization_scheme_param(headers.get("authorization"))
-    if scheme.lower() != "bearer" or not token:
-        raise Unauthenticated("send `Authorization: Bearer TOKEN`; `agon up` writes the token to AGON_HOME/token")
-    return token
+def _asked(scope: Scope, headers: Headers) -> Asked:
+    client = scope.get("client")
+    return Asked(scope["method"], scope["path"], headers, client[0] if client else None)
 
 
 def _as_json(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:

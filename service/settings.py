@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from ipaddress import ip_network
 from math import inf
 from pathlib import Path
 from typing import Annotated, NamedTuple, Self
@@ -18,6 +19,10 @@ from trainer.data.fetch import Patience
 from trainer.proxies import LOOPBACK
 
 MAX_NODES = 10_000
+TAKEN_HEADERS = frozenset(
+    {"authorization", "cookie", "host", "origin", "x-forwarded-for", "x-forwarded-proto", "x-request-id"}
+)
+"""Headers that can't say who asks."""
 
 
 def sqlite_url(path: Path) -> str:
@@ -75,6 +80,14 @@ class Settings(BaseSettings):
     """This API as the workers reach it."""
     token_file: Path = Path()
     """The administrator's token; created with mode 0600 if it is missing."""
+    token_days: float | None = Field(default=None, gt=0, le=36_500)
+    """Longest life of a token that people make, which they get unless they ask for less. None: as they ask, or for good."""
+    session_hours: float = Field(default=12.0, gt=0, le=8760)
+    """Longest life of a browser session; it ends with its token."""
+    sso_header: str = Field(default="", pattern=r"^([A-Za-z0-9-]{1,64})?$")
+    """Header in which a proxy that has signed people on says who asks: `X-Forwarded-User`. "": none does."""
+    sso_proxies: Annotated[tuple[str, ...], NoDecode] = ()
+    """Addresses and networks of these proxies, separated by commas: from others the header says nothing."""
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
     """Host names that requests may be addressed to, separated by commas; `*`: any. Default: loopback and `api_url`'s host."""
     driver_python: str = sys.executable
@@ -136,7 +149,7 @@ class Settings(BaseSettings):
     def _split_roots(cls, value: object) -> object:
         return tuple(part for part in value.split(os.pathsep) if part) if isinstance(value, str) else value
 
-    @field_validator("allowed_hosts", "private_hosts", mode="before")
+    @field_validator("allowed_hosts", "private_hosts", "sso_proxies", mode="before")
     @classmethod
     def _split_hosts(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
@@ -145,6 +158,29 @@ class Settings(BaseSettings):
     @classmethod
     def _hosts(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(check_host(host) for host in hosts)
+
+    @field_validator("sso_header")
+    @classmethod
+    def _no_header_of_ours(cls, name: str) -> str:
+        if name.lower() in TAKEN_HEADERS:
+            raise ValueError(f"{name} says something else; use one of its own, such as X-Forwarded-User")
+        return name
+
+    @field_validator("sso_proxies")
+    @classmethod
+    def _networks(cls, proxies: tuple[str, ...]) -> tuple[str, ...]:
+        for proxy in proxies:
+            if ip_network(proxy, strict=False).prefixlen == 0:
+                raise ValueError(f"{proxy} is everyone; name the proxies: 10.0.0.5,10.1.0.0/24")
+        return proxies
+
+    @model_validator(mode="after")
+    def _sso_is_whole(self) -> Self:
+        if bool(self.sso_header) != bool(self.sso_proxies):
+            raise ValueError(
+                "AGON_SSO_HEADER and AGON_SSO_PROXIES go together: without proxies that are trusted anyone could say who they are"
+            )
+        return self
 
     @field_validator("ray_address", "api_url")
     @classmethod

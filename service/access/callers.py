@@ -1,32 +1,80 @@
-"""Who may call what, as dependencies of the routes."""
+"""Who may call what, as dependencies of the routes. `permitted` stands before every route of the application."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
 from fastapi import Depends, Request
-from fastapi.security import HTTPBearer
+from fastapi.security import APIKeyCookie, HTTPBearer
 from fastapi.security.http import HTTPAuthorizationCredentials
+from starlette.concurrency import run_in_threadpool
 
-from service.access import store
+from service.access import entry, rules, things
+from service.access.rules import Action
+from service.access.things import Thing
 from service.access.tokens import Principal, Scope
+from service.context import context
 from service.db.session import Database
 from service.elsewhere import Errand
-from service.errors import Forbidden, Unauthenticated
+from service.errors import Forbidden
 
 _bearer = HTTPBearer(auto_error=False, description="The token in `AGON_HOME/token`, or one made from it.")
+_cookie = APIKeyCookie(
+    name=entry.COOKIE,
+    auto_error=False,
+    description="A browser session: `POST /v1/session` begins one. What changes something has to come from a page of this server.",
+)
 
 
-def whose(db: Database, token: str) -> Principal:
-    """Whose token it is. Raises Unauthenticated."""
-    found = store.find(db, token)
-    if found is None:
-        raise Unauthenticated("this token is not known here; it may have been revoked", invalid=True)
-    return found
+async def permitted(request: Request) -> None:
+    """Raise Forbidden for what the caller's role keeps them from, and for changes to what is somebody else's.
+
+    It goes by the route's method and path, so a new endpoint is under it without a word.
+    """
+    caller: Principal | None = getattr(request.state, "principal", None)
+    if caller is None:  # anyone may: `service.http.Guard` lets nothing else come so far
+        return
+    template = request.scope["route"].path
+    action = rules.action_of(request.method, template)
+    if not rules.may(caller.scope, action):
+        raise Forbidden(_refusal(caller, action))
+    if action is Action.READ:
+        return
+    if caller.by != "token":
+        entry.check_own_page(request.headers)
+    kind = things.kind_of(template)
+    if action is Action.CHANGE and kind is not None and caller.scope is not Scope.ADMIN:
+        thing = await run_in_threadpool(_look, context(request).db, kind, request.path_params)
+        if thing is not None and not rules.may_change(caller.scope, caller.owner, thing.owner):
+            raise Forbidden(_not_theirs(thing))
 
 
-def principal(request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> Principal:
-    """Whose token the request carries: `service.http.Guard` has looked, before it read the body."""
+def _look(db: Database, kind: things.Kind, params: dict[str, str]) -> Thing | None:
+    with db.read() as session:
+        return things.find(session, kind, params)
+
+
+def _refusal(caller: Principal, action: Action) -> str:
+    if caller.scope is Scope.JOB:
+        return f"this token may only report events of job {caller.job_id}"
+    if action is Action.REPORT:
+        return "only the job's own token may do this"
+    return (
+        f"{caller.owner} asks as a viewer, who sees everything and changes nothing; an administrator can give {caller.owner} the role "
+        f"user, PUT /v1/owners/{caller.owner}/role, and a token of that scope, POST /v1/tokens"
+    )
+
+
+def _not_theirs(thing: Thing) -> str:
+    return f"{thing.name} is {thing.owner}'s: only {thing.owner} or an administrator may change it; ask them, or {thing.instead}"
+
+
+def principal(
+    request: Request,
+    _: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+    __: Annotated[str | None, Depends(_cookie)],
+) -> Principal:
+    """Who asks: `service.http.Guard` has looked, before it read the body."""
     found: Principal = request.state.principal
     return found
 
@@ -35,23 +83,17 @@ Caller = Annotated[Principal, Depends(principal)]
 
 
 def user(caller: Caller) -> Principal:
-    """A person's token. Raises Forbidden for a job's."""
+    """A person; whether they may do this `permitted` has said. Raises Forbidden for a job's token."""
     if caller.scope is Scope.JOB:
-        raise Forbidden(f"this token may only report events of job {caller.job_id}")
+        raise Forbidden(_refusal(caller, Action.READ))
     return caller
 
 
 def admin(caller: Annotated[Principal, Depends(user)]) -> Principal:
-    """An administrator's token. Raises Forbidden."""
+    """An administrator. Raises Forbidden."""
     if caller.scope is not Scope.ADMIN:
-        raise Forbidden("only an administrator's token may do this")
+        raise Forbidden("only an administrator may do this")
     return caller
-
-
-def owned(caller: Principal, owner: str, what: str) -> None:
-    """For what can't be undone: only whose it is, and administrators. Raises Forbidden. owner "": nobody knows whose it is."""
-    if owner not in ("", caller.owner) and caller.scope is not Scope.ADMIN:
-        raise Forbidden(f"{what} is {owner}'s; only {owner} or an administrator can do this")
 
 
 def own_job(request: Request, caller: Caller) -> Principal:

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import and_, delete, or_, select
+from sqlalchemy import and_, delete, func, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from service.access.rules import least
 from service.access.tokens import Principal, Scope, digest, new_token
 from service.bodies.states import State
 from service.db.session import Database
-from service.db.tables import Job, JobChange, Token
+from service.db.tables import Job, JobChange, Person, Token
+from service.errors import NotFound, Unauthenticated
 
 BOOTSTRAP = "bootstrap"
 ADMIN = "admin"
 """Owner of the bootstrap token: whoever runs the API."""
-PAGE = 500
 
 
 def bootstrap(db: Database, token: str) -> None:
@@ -43,22 +44,83 @@ def bootstrap(db: Database, token: str) -> None:
             raise
 
 
-def find(db: Database, token: str) -> Principal | None:
-    """Whose token it is; None if it isn't known."""
-    wanted = digest(token)
+def find(db: Database, token: str, noted: Callable[[str, datetime | None], None] | None = None) -> Principal | None:
+    """Whose token it is; None if it isn't known. Raises Unauthenticated, saying since when, for one that was good once.
+
+    noted: is told the id of a person's token that is good, and when its row says that it was last used.
+    """
+    now, wanted = datetime.now(UTC), digest(token)
+    statement = select(Token, Person.role).outerjoin(Person, Person.name == Token.owner)
     with db.read() as session:
-        row = session.scalar(select(Token).where(Token.digest == wanted))
-    if row is None or not hmac.compare_digest(row.digest, wanted):
+        found = session.execute(statement.where(or_(Token.digest == wanted, Token.old_digest == wanted))).first()
+    if found is None:
         return None
-    return Principal(row.id, row.name, row.owner, Scope(row.scope), row.job_id, row.attempt, wanted)
+    row, role = found
+    current = hmac.compare_digest(row.digest, wanted)
+    if not current and not hmac.compare_digest(row.old_digest or "", wanted):
+        return None
+    _check_good(row, current, now)
+    if noted is not None and row.scope != Scope.JOB:
+        noted(row.id, row.used_at)
+    return principal(row, role, wanted)
 
 
-def create(session: Session, name: str, scope: Scope, owner: str) -> tuple[Token, str]:
+def principal(row: Token, role: str | None, secret_digest: str) -> Principal:
+    """Who comes with a token of which that is the secret. role: its owner's, which bounds all tokens but the token file's."""
+    bound = Scope(role) if role and row.id != BOOTSTRAP else None
+    scope = least(Scope(row.scope), bound)
+    ends = row.expires_at
+    return Principal(
+        row.id, row.name, row.owner, scope, row.job_id, row.attempt, secret_digest, expires_at=ends, token_ends_at=ends
+    )
+
+
+def _check_good(row: Token, current: bool, now: datetime) -> None:
+    if row.expires_at is not None and row.expires_at <= now:
+        since = f"this token expired on {_moment(row.expires_at)}"
+        raise Unauthenticated(f"{since}; use another one, or ask an administrator for one", invalid=True)
+    if not current and (row.old_until is None or row.old_until <= now):
+        since = f" on {_moment(row.old_until)}" if row.old_until else ""
+        raise Unauthenticated(
+            f"this token's secret was replaced and stopped working{since}; use the new one", invalid=True
+        )
+
+
+def _moment(when: datetime) -> str:
+    return f"{when:%Y-%m-%d at %H:%M:%S} UTC"
+
+
+def create(
+    session: Session, name: str, scope: Scope, owner: str, expires_at: datetime | None = None
+) -> tuple[Token, str]:
     """A new token for a person; the second value is the only time that it is seen."""
     token = new_token()
     row = add(session, token, name, scope)
-    row.owner = owner
+    row.owner, row.expires_at = owner, expires_at
     return row, token
+
+
+def get(session: Session, token_id: str) -> Token:
+    """A person's token, locked until the transaction ends. Raises NotFound."""
+    wanted = select(Token).where(Token.id == token_id, Token.scope != Scope.JOB)
+    row = session.scalar(wanted.with_for_update())
+    if row is None:
+        raise NotFound(f"no token {token_id!r}; GET /v1/tokens lists them")
+    return row
+
+
+def rotate(row: Token, overlap: timedelta, expires_at: datetime | None) -> str:
+    """Give a locked token another secret, seen here alone. The one that it replaces works on for `overlap`.
+
+    Of several that were replaced within that time the first does: the answer with a later one may have been lost.
+    """
+    now, token = datetime.now(UTC), new_token()
+    if not overlap:
+        row.old_digest, row.old_until = None, None
+    elif row.old_until is None or row.old_until <= now:
+        row.old_digest, row.old_until = row.digest, now + overlap
+    row.digest, row.rotated_at, row.expires_at = digest(token), now, expires_at
+    return token
 
 
 def add(session: Session, token: str, name: str, scope: Scope, job_id: str | None = None, attempt: int = 0) -> Token:
@@ -96,20 +158,18 @@ def forget_ended(db: Database, grace: timedelta) -> int:
         return len(session.scalars(delete(Token).where(Token.scope == Scope.JOB, over).returning(Token.id)).all())
 
 
-def people(session: Session) -> Sequence[Token]:
-    """Tokens of people, oldest first; the jobs' own aren't listed."""
-    return session.scalars(select(Token).where(Token.scope != Scope.JOB).order_by(Token.created_at, Token.id)).all()
+def people(session: Session, owner: str | None = None) -> Sequence[Token]:
+    """Tokens of people, or of one, oldest first; the jobs' own aren't listed."""
+    wanted = select(Token).where(Token.scope != Scope.JOB).order_by(Token.created_at, Token.id)
+    return session.scalars(wanted if owner is None else wanted.where(Token.owner == owner)).all()
+
+
+def count(session: Session, owner: str) -> int:
+    """How many tokens are this person's."""
+    return session.scalar(select(func.count()).select_from(Token).where(Token.owner == owner)) or 0
 
 
 def revoke(session: Session, token_id: str) -> bool:
-    """Whether there was such a token."""
-    gone = session.scalar(delete(Token).where(Token.id == token_id).returning(Token.id))
+    """Whether there was such a token; what was begun with it ends, too."""
+    gone = session.scalar(delete(Token).where(Token.id == token_id, Token.scope != Scope.JOB).returning(Token.id))
     return gone is not None
-
-
-def valid_digests(session: Session, digests: Collection[str]) -> set[str]:
-    """Those of them that are known tokens'."""
-    wanted, found = list(digests), set[str]()
-    for begin in range(0, len(wanted), PAGE):
-        found.update(session.scalars(select(Token.digest).where(Token.digest.in_(wanted[begin : begin + PAGE]))))
-    return found

@@ -6,15 +6,18 @@ import hashlib
 import os
 import secrets
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
+from typing import Literal
 
 
 class Scope(StrEnum):
-    """What a token may do."""
+    """What a token, and a person's role, may do: `service.access.rules` is the table."""
 
-    ADMIN = "admin"  # everything, and create and revoke tokens
-    USER = "user"  # jobs, datasets, models
+    ADMIN = "admin"  # everything, and others' tokens, roles and caps
+    USER = "user"  # jobs, searches, datasets, models: change one's own, see all
+    VIEWER = "viewer"  # see what users see, change nothing
     JOB = "job"  # report one job's events and read what is wanted of it, nothing else
 
 
@@ -30,7 +33,13 @@ class Principal:
     job_id: str | None = None
     attempt: int = 0
     digest: str = field(default="", repr=False)
-    """Of the token: finds it again, as long as it is not revoked."""
+    """Of the secret that it came with, a token's or a session's: finds it again for as long as it is good. "": there is none."""
+    by: Literal["token", "session", "proxy"] = "token"
+    """How it was said who asks."""
+    expires_at: datetime | None = None
+    """When what it came with ends; None: never."""
+    token_ends_at: datetime | None = None
+    """When the token behind it ends: what it makes doesn't outlive that."""
 
 
 def new_token() -> str:

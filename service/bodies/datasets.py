@@ -56,6 +56,8 @@ class Dataset(Reply):
     """A registered dataset."""
 
     name: str
+    owner: str = ""
+    """Who registered it: only they and administrators remove it. "": nobody knows."""
     url: str
     manifest: DatasetFacts
     last_check: DatasetCheck | None

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.bodies.base import Reply, Request, Tagged
+from service.bodies.tokens import Role
 
 EVERYONE = "*"
 """In a person's place: all who have no caps of their own."""
@@ -42,6 +43,16 @@ class Caps(_Caps, Reply):
     """What an owner may have at once; null: as much as there is."""
 
 
+class RoleRequest(Request):
+    """The role that a person shall have."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"role": "user"}]})
+
+    role: Role | None
+    """The most that their tokens and sessions may do, and what they may do through a proxy's sign-on. null: what each token says, and
+    through a proxy a viewer."""
+
+
 class Use(Reply):
     """What an owner has now, of what has a cap."""
 
@@ -75,5 +86,8 @@ class Owner(Tagged):
     own: bool
     """Whether they are this owner's; else they are those of `*`."""
     use: Use
+    role: str | None = None
+    """The most that anything of theirs may do: admin, user or viewer. Null: nobody has set it; a token may do what it says, and who
+    comes through a proxy's sign-on is a viewer."""
     share: Share | None = None
     """Null: the cluster was never seen, or fair share is switched off; in a list; and of `*`."""

@@ -44,6 +44,7 @@ EPILOG = (
 
 app = typer.Typer(
     name="agon",
+    cls=groups.Root,
     help="Agon trains generative adversarial networks as a service. Begin: agon up, then agon submit dcgan-digits --wait",
     epilog=EPILOG,
     no_args_is_help=True,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 HELP = ("-h", "--help")
 HELP_OPTIONS = {"help_option_names": list(HELP)}
+SAME = {"token": "tokens", "owner": "owners"}
 LIST, SHOW = "list", "show"
 PAGE = 100
 Most = Annotated[int, typer.Option("--limit", "-n", min=1, help="At most so many.")]
@@ -36,6 +37,14 @@ class Group:
         for name, verb in self.verbs.items():
             found.command(name, context_settings=HELP_OPTIONS)(verb)
         return found
+
+
+class Root(TyperGroup):
+    """All verbs. One thing has the same verbs as many."""
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """By its name: `agon token …` is `agon tokens …`."""
+        return super().get_command(ctx, SAME.get(cmd_name, cmd_name))
 
 
 class Things(TyperGroup):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.text import Text
@@ -27,7 +27,7 @@ TITLES = {"gpu_hours_week": "GPU-hours a week"}
 
 
 def list_(json_: Json = False) -> None:
-    """List everyone who has a token, runs or caps: what they have, and of how much. For administrators.
+    """List everyone who has a token, runs, caps or a role: what they have, and of how much. For administrators.
 
     Examples:
 
@@ -66,6 +66,33 @@ def show(
     _print([found])
     if found.share:
         err.print(Text(shares(found.name, found.share)))
+
+
+def role(
+    name: Annotated[str, typer.Argument(metavar="OWNER", help="A person.")],
+    role: Annotated[
+        Literal["viewer", "user", "admin", "none"],
+        typer.Argument(
+            metavar="ROLE",
+            help="viewer sees everything, user also changes what is theirs, admin everything; none: what each token says.",
+        ),
+    ],
+    json_: Json = False,
+) -> None:
+    """Set the most that anything of a person's may do, at once: tokens, browser sessions, a proxy's sign-on. For administrators.
+
+    Examples:
+
+    - `agon owners role ada user`
+    """
+    from service.client import Client
+
+    with Client() as client:
+        found = client.set_role(name, None if role == "none" else role)
+    if json_:
+        print_json(found.model_dump(mode="json"))
+    else:
+        _print([found])
 
 
 def cap(
@@ -120,18 +147,21 @@ def uncap(name: Name, if_match: Etag = None) -> None:
 
 GROUP = Group(
     "owners",
-    """The people whose runs they are: what they have on the cluster, and what they may have at once.
+    """The people whose runs they are: what they have on the cluster, and what they may do and have at once.
 
 `agon owners` is short for `agon owners list`, `agon owners NAME` for `agon owners show NAME`; `agon owners me` shows yourself.
 """,
-    {"list": list_, "show": show, "cap": cap, "uncap": uncap},
+    {"list": list_, "show": show, "role": role, "cap": cap, "uncap": uncap},
 )
 
 
 def _print(owners: Sequence[Owner]) -> None:
-    rows = [(owner.name, *(_of(owner, what) for what in WHAT), "own" if owner.own else "") for owner in owners]
+    rows = [
+        (owner.name, *(_of(owner, what) for what in WHAT), "own" if owner.own else "", owner.role or "")
+        for owner in owners
+    ]
     print_table(
-        ("owner", *(TITLES.get(what, what) for what in WHAT), "caps"),
+        ("owner", *(TITLES.get(what, what) for what in WHAT), "caps", "role"),
         rows,
         "nobody has a token yet; make one: agon tokens create NAME",
     )

@@ -94,17 +94,22 @@ VERBS: dict[str, str | None] = {
     "GET /v1/owners": "agon owners",
     "GET /v1/owners/me": "agon owners show me",
     "GET /v1/owners/{}": "agon owners show {}",
+    "PUT /v1/owners/{}/role": "agon owners role {} ROLE",
     "PUT /v1/owners/{}/caps": "agon owners cap {}",
     "DELETE /v1/owners/{}/caps": "agon owners uncap {}",
     "GET /v1/usage": "agon usage",
     "GET /v1/tokens": "agon tokens",
     "POST /v1/tokens": "agon tokens create NAME",
+    "POST /v1/tokens/{}/rotate": "agon tokens rotate {}",
     "DELETE /v1/tokens/{}": "agon tokens revoke {}",
+    "GET /v1/session": "agon tokens me",
     # No verb does these; who is told of them is told the endpoint.
     **dict.fromkeys(
         (
             "POST /v1/jobs/{}/events",
             "GET /v1/jobs/{}/desired",
+            "POST /v1/session",
+            "DELETE /v1/session",
             "GET /v1/schema",
             "GET /metrics",
             "GET /healthz",
@@ -127,9 +132,9 @@ PARAMETERS = {
 OF_A_CHANGE = {
     "from.job": "JOB", "from.trial": "SEARCH/TRIAL", "from.model": "MODEL", "from.version": "VERSION", "from.package": "--package",
     "from.checkpoint": "--at", "from.restart": "--restart", "from": "--restart",
-    "if-match": "--if-match",
+    "if-match": "--if-match", "expires_in": "--expires", "overlap": "--overlap",
 }  # fmt: skip
-"""Of what a job begins with, or what a change is made to → what is typed for it."""
+"""Of what a job begins with, or of a change → what is typed for it."""
 
 
 def typed(text: str) -> str:

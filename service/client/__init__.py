@@ -23,7 +23,7 @@ from service.bodies.owners import Caps, Owner, Share, Use
 from service.bodies.runs import TERMINAL, Failure, JobModel, Progress, Run
 from service.bodies.samples import SampleGrid, Tiles
 from service.bodies.searches import Search, Trial, TrialDetail
-from service.bodies.tokens import NewToken, Token
+from service.bodies.tokens import NewToken, Token, Who
 from service.bodies.usage import Account, Accounts, Prices
 from service.client.calls import Client
 from service.client.errors import (
@@ -110,4 +110,5 @@ __all__ = [
     "Unreachable",
     "UnreadableReply",
     "Use",
+    "Who",
 ]

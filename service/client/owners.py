@@ -14,7 +14,7 @@ class OwnerCalls(Calls):
     """Part of `Client`. An owner is a person's name; `*` stands for all who have no caps of their own."""
 
     def owners(self) -> tuple[Owner, ...]:
-        """Everyone who has a token, runs or caps, by name; for administrators."""
+        """Everyone who has a token, runs, caps or a role, or came through a proxy, by name; for administrators."""
         return self._read(Page[Owner], "GET", "/v1/owners").items
 
     def owner(self, name: str | None = None) -> Owner:
@@ -38,6 +38,10 @@ class OwnerCalls(Calls):
         when = since.isoformat() if isinstance(since, datetime) else since
         params = {"by": by, "owner": owner, "lineage": lineage, "since": when, "limit": limit}
         return self._read(Accounts, "GET", "/v1/usage", params=params)
+
+    def set_role(self, name: str, role: str | None) -> Owner:
+        """Set the most that anything of a person's may do: viewer, user or admin; None: what each token says."""
+        return self._read(Owner, "PUT", f"/v1/owners/{part(name)}/role", body={"role": role})
 
     def cap(self, name: str, *, if_match: str | None = None, **most: float | None) -> Owner:
         """Set what an owner may have, in place of what was set before: `cap("ada", running=4, gpus=8)`.

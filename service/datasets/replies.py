@@ -25,6 +25,7 @@ def dataset(row: tables.Dataset) -> Dataset:
     """One dataset."""
     return Dataset(
         name=row.name,
+        owner=row.owner,
         url=row.url,
         manifest=DatasetFacts.model_validate(row.manifest),
         last_check=DatasetCheck.model_validate(row.check_report) if row.check_report else None,

@@ -9,7 +9,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Response
 from starlette.concurrency import run_in_threadpool
 
-from service.access.callers import Away, user
+from service.access.callers import Away, User, user
 from service.bodies.base import Page
 from service.bodies.datasets import Dataset, DatasetCheck, DatasetRequest
 from service.context import Ctx
@@ -27,7 +27,7 @@ Name = Annotated[str, Path(max_length=64, pattern=r"^[a-z0-9._-]+$")]
 
 
 @router.post("", status_code=201)
-async def register(body: DatasetRequest, ctx: Ctx, errand: Away) -> Dataset:
+async def register(body: DatasetRequest, ctx: Ctx, caller: User, errand: Away) -> Dataset:
     """Register a packed dataset: its manifest is read now. Jobs name it as `data.url: dataset:NAME`.
 
     A relative path is meant below a data root, as in a job."""
@@ -38,7 +38,7 @@ async def register(body: DatasetRequest, ctx: Ctx, errand: Away) -> Dataset:
     except (BadDataError, DataAwayError) as error:
         raise _refusal(error, url, "request") from error
     facts = replies.facts(manifest).model_dump(mode="json")
-    return replies.dataset(await run_in_threadpool(store.create, ctx.db, body.name, url, facts))
+    return replies.dataset(await run_in_threadpool(store.create, ctx.db, body.name, url, facts, caller.owner))
 
 
 @router.get("")

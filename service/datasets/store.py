@@ -16,11 +16,11 @@ from service.db.tables import Dataset
 from service.errors import Conflict, NotFound
 
 
-def create(db: Database, name: str, url: str, manifest: dict[str, Any]) -> Dataset:
+def create(db: Database, name: str, url: str, manifest: dict[str, Any], owner: str = "") -> Dataset:
     """Register a dataset; the same name, URL and digest again is the same dataset. Raises Conflict."""
     try:
         with db.begin() as session:
-            row = Dataset(name=name, url=url, manifest=manifest, created_at=datetime.now(UTC))
+            row = Dataset(name=name, owner=owner, url=url, manifest=manifest, created_at=datetime.now(UTC))
             session.add(row)
         return row
     except IntegrityError:

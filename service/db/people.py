@@ -1,14 +1,10 @@
-"""Tables of people: their tokens, what they may have, and what they have used."""
+"""Tables of people: their roles, tokens and browser sessions, what they may have, and what they have used."""
 
 from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import (
-    Double,
-    Integer,
-    String,
-)  # fmt: skip
+from sqlalchemy import Double, Index, Integer, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from service.db.base import Base
@@ -18,6 +14,7 @@ class Token(Base):
     """A bearer token, by the SHA-256 of its 256 random bits."""
 
     __tablename__ = "tokens"
+    __table_args__ = (Index("ix_tokens_old", "old_digest", unique=True), Index("ix_tokens_owner", "owner"))
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     name: Mapped[str] = mapped_column(String(64))
@@ -30,6 +27,40 @@ class Token(Base):
     attempt: Mapped[int] = mapped_column(Integer, default=0)
     """The attempt that the token was given to; when a newer one runs, its reports no longer count."""
     created_at: Mapped[datetime]
+    expires_at: Mapped[datetime | None]
+    """From then on it is refused; null: never."""
+    used_at: Mapped[datetime | None]
+    """When it was last used, to about a minute (`service.access.uses`). Of jobs' tokens it isn't kept."""
+    rotated_at: Mapped[datetime | None]
+    """When its secret was last replaced."""
+    old_digest: Mapped[str | None] = mapped_column(String(64))
+    """Of the secret that was replaced, which works on until then:"""
+    old_until: Mapped[datetime | None]
+
+
+class Person(Base):
+    """Someone whose role an administrator has set, or whom a proxy has named."""
+
+    __tablename__ = "people"
+
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    role: Mapped[str | None] = mapped_column(String(16))
+    """The most that anything of theirs may do. Null, nobody has set one: a token does what it says, who comes through a proxy reads."""
+    changed_at: Mapped[datetime]
+
+
+class BrowserSession(Base):
+    """What a cookie stands for: a token's secret, for some hours. Whatever ends that secret ends the session."""
+
+    __tablename__ = "sessions"
+    __table_args__ = (Index("ix_sessions_expires", "expires_at"),)
+
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    """SHA-256 of the 256 random bits in the cookie."""
+    token_digest: Mapped[str] = mapped_column(String(64))
+    """Of the secret that it was begun with."""
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
 
 
 class OwnerCaps(Base):

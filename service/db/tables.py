@@ -9,7 +9,7 @@ from sqlalchemy import BigInteger, Integer, LargeBinary, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from service.db.base import AT_ONCE, Base, BigId
-from service.db.people import DeletedUsage, OwnerCaps, OwnerHours, Token
+from service.db.people import BrowserSession, DeletedUsage, OwnerCaps, OwnerHours, Person, Token
 from service.db.runs import (
     LEAVING,
     LIMITED,
@@ -34,6 +34,7 @@ __all__ = [
     "YIELDING",
     "Base",
     "BigId",
+    "BrowserSession",
     "Dataset",
     "DeletedUsage",
     "Deletion",
@@ -46,6 +47,7 @@ __all__ = [
     "Lock",
     "OwnerCaps",
     "OwnerHours",
+    "Person",
     "Sight",
     "Token",
     "Trial",
@@ -70,6 +72,8 @@ class Dataset(Base):
 
     number: Mapped[int] = mapped_column(BigId, primary_key=True, autoincrement=True)
     name: Mapped[str] = mapped_column(String(64), unique=True)
+    owner: Mapped[str] = mapped_column(String(64), default="", server_default="")
+    """Who registered it; "": nobody knows."""
     url: Mapped[str] = mapped_column(Text)
     manifest: Mapped[dict[str, Any]]
     check_report: Mapped[dict[str, Any] | None]

@@ -77,6 +77,14 @@ class FakeRegistry:
         ]
         return found, str(begin + limit) if begin + limit < len(newest) else None
 
+    def version(self, name: str, version: str) -> Version:
+        """See Registry."""
+        self.model(name)
+        for found in self._versions[name]:
+            if found.version == version:
+                return found
+        raise RegistryMissingError(f"Model Version (name={name}, version={version}) not found")
+
     def set_alias(self, name: str, alias: str, version: str) -> None:
         """See Registry."""
         model = self.model(name)

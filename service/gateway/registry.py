@@ -85,6 +85,9 @@ class Registry(Protocol):
     def versions(self, name: str, limit: int, cursor: str | None) -> tuple[list[Version], str | None]:
         """Newest first, and the cursor of the next page. Raises RegistryMissingError for a model that doesn't exist."""
 
+    def version(self, name: str, version: str) -> Version:
+        """One version, without its aliases."""
+
     def set_alias(self, name: str, alias: str, version: str) -> None:
         """Point an alias at a version."""
 
@@ -144,6 +147,11 @@ class HttpRegistry:
             _version(item, tuple(sorted(pointing.get(item["version"], [])))) for item in body.get("model_versions", [])
         ]
         return found, body.get("next_page_token") or None
+
+    def version(self, name: str, version: str) -> Version:
+        """See Registry."""
+        found = self._call("GET", "model-versions/get", params={"name": name, "version": version})
+        return _version(found["model_version"], ())
 
     def set_alias(self, name: str, alias: str, version: str) -> None:
         """See Registry."""

@@ -123,7 +123,7 @@ async def delete(job_id: JobId, ctx: Ctx, caller: User, errand: Away, mlflow: Wi
     409 for one that has not ended, or has pinned checkpoints. 403 unless it is the caller's, or the caller is an administrator.
     202 says what of it could not be removed yet; asked for again it goes on.
     """
-    return await removal.delete(ctx, errand, caller, JOB, job_id, mlflow)
+    return await removal.delete(ctx, errand, JOB, job_id, mlflow)
 
 
 @router.post("/v1/jobs/{job_id}/cancel", status_code=202)

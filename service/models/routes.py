@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Annotated, TypeVar
 
 from fastapi import APIRouter, Depends, Path, Query
+from starlette.concurrency import run_in_threadpool
 
-from service.access.callers import Away, user
+from service.access import rules, things
+from service.access.callers import Away, User, user
+from service.access.tokens import Principal, Scope
 from service.bodies.base import Page
 from service.bodies.models import AliasRequest, Model, ModelVersion
 from service.context import Context, Ctx
 from service.elsewhere import Errand
-from service.errors import NOT_CONFIGURED, Invalid, NotFound, Unavailable
+from service.errors import NOT_CONFIGURED, Forbidden, Invalid, NotFound, Unavailable
 from service.gateway.registry import (
+    JOB_TAG,
     Registry,
     RegistryCursorError,
     RegistryMissingError,
@@ -54,10 +59,35 @@ async def list_versions(
 
 
 @router.put("/{name}/aliases/{alias}")
-async def set_alias(name: Name, alias: Alias, body: AliasRequest, ctx: Ctx, errand: Away) -> Model:
-    """Point an alias, such as `champion`, at a version."""
+async def set_alias(name: Name, alias: Alias, body: AliasRequest, ctx: Ctx, caller: User, errand: Away) -> Model:
+    """Point an alias, such as `champion`, at a version. 403 if that one, or the one that it points at now, is of another's run."""
+    if caller.scope is not Scope.ADMIN:
+        versions = await _ask(ctx, errand, lambda registry: _concerned(registry, name, alias, body.version))
+        await run_in_threadpool(_check_theirs, ctx, caller, name, versions)
     await _ask(ctx, errand, lambda registry: registry.set_alias(name, alias, body.version))
     return replies.model(await _ask(ctx, errand, lambda registry: registry.model(name)))
+
+
+def _concerned(registry: Registry, name: str, alias: str, version: str) -> dict[str, str]:
+    """The versions that an alias leaves and comes to, with the run that made each, where that is known."""
+    now = registry.model(name).aliases.get(alias)
+    found = {version: registry.version(name, version)}
+    if now is not None and now != version:
+        with suppress(RegistryMissingError):  # deleted
+            found[now] = registry.version(name, now)
+    return {number: of.tags[JOB_TAG] for number, of in found.items() if JOB_TAG in of.tags}
+
+
+def _check_theirs(ctx: Context, caller: Principal, name: str, versions: dict[str, str]) -> None:
+    """Raises Forbidden."""
+    with ctx.db.read() as session:
+        for version, made_by in versions.items():
+            owner = things.owner_of_run(session, "-".join(made_by.split("-")[:2])) or ""  # a trial's is SEARCH-TRIAL
+            if not rules.may_change(caller.scope, caller.owner, owner):
+                raise Forbidden(
+                    f"version {version} of {name} is of {owner}'s {made_by}: only {owner} or an administrator may move an alias to it, "
+                    "or away from it; ask them, or use another alias"
+                )
 
 
 async def _ask(ctx: Context, errand: Errand, question: Callable[[Registry], T]) -> T:

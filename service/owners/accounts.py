@@ -48,7 +48,7 @@ def usage(
     """
     if caller.scope is not Scope.ADMIN:
         if owner not in (None, caller.owner):
-            raise Forbidden("only an administrator's token sees what others have used; leave owner out")
+            raise Forbidden("only an administrator sees what others have used; leave owner out")
         owner = caller.owner
     if since is not None and since.tzinfo is None:
         fix = "write a time with its zone, e.g. 2026-11-01T00:00:00Z"

@@ -7,10 +7,12 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Response
 
 from service import etags
+from service.access import people
 from service.access.callers import Admin, User
 from service.access.tokens import Scope
 from service.bodies.base import Page
-from service.bodies.owners import OWNER, CapsRequest, Owner
+from service.bodies.owners import OWNER, CapsRequest, Owner, RoleRequest
+from service.bodies.tokens import PERSON
 from service.context import Ctx
 from service.errors import Forbidden, NotFound
 from service.etags import UNCHANGED, IfMatch, IfNoneMatch
@@ -18,11 +20,12 @@ from service.owners import store
 
 router = APIRouter(prefix="/v1/owners", tags=["owners"])
 Name = Annotated[str, Path(pattern=OWNER, description="A person; `*`: all who have no caps of their own.")]
+Someone = Annotated[str, Path(pattern=PERSON, description="A person.")]
 
 
 @router.get("")
 def list_owners(ctx: Ctx, caller: Admin) -> Page[Owner]:
-    """Everyone who has a token, runs or caps, with what they have and may have."""
+    """Everyone who has a token, runs, caps or a role, or came through a proxy's sign-on, with what they have and may have."""
     with ctx.db.read() as session:
         return Page(items=store.owners(session))
 
@@ -38,9 +41,21 @@ def me(ctx: Ctx, caller: User, if_none_match: IfNoneMatch = None) -> Response:
 def show(name: Name, ctx: Ctx, caller: User, if_none_match: IfNoneMatch = None) -> Response:
     """One owner; others' are for administrators."""
     if caller.scope is not Scope.ADMIN and name != caller.owner:
-        raise Forbidden("only an administrator's token sees what others have; GET /v1/owners/me shows yours")
+        raise Forbidden("only an administrator sees what others have; GET /v1/owners/me shows yours")
     with ctx.db.read() as session:
         return etags.answer(store.owner(session, name, ctx.settings.fair_share_hours), if_none_match)
+
+
+@router.put("/{name}/role")
+def set_role(name: Someone, body: RoleRequest, ctx: Ctx, caller: Admin) -> Owner:
+    """Set the most that anything of a person's may do, at once: their tokens, browser sessions, and what they do through a proxy's sign-on.
+
+    The token in AGON_TOKEN_FILE stays what it is.
+    """
+    with ctx.db.begin() as session:
+        people.set_role(session, name, None if body.role is None else Scope(body.role))
+    with ctx.db.read() as session:
+        return store.owner(session, name, ctx.settings.fair_share_hours)
 
 
 @router.put("/{name}/caps")

@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, and_, delete, select, update
 from sqlalchemy.orm import Session
 
 from service import etags
+from service.access import people
 from service.bodies.owners import EVERYONE, Caps, CapsRequest, Owner, Share, Use
 from service.db.session import insert_into
 from service.db.tables import OwnerCaps, Token
@@ -17,16 +18,16 @@ from trainer.spec import Queue
 
 
 def owners(session: Session) -> list[Owner]:
-    """All who have a token, runs or caps, by name; `*` first, if it has caps."""
-    known, using = caps.read(session), caps.uses(session, datetime.now(UTC))
-    people = {name for name in session.scalars(select(Token.owner).distinct()) if name}
-    return [_owner(name, known, using) for name in sorted({*people, *known, *using} - {""})]
+    """All who have a token, runs, caps or a role, or came through a proxy, by name; `*` first, if it has caps."""
+    known, using, roles = caps.read(session), caps.uses(session, datetime.now(UTC)), people.roles(session)
+    with_token = session.scalars(select(Token.owner).distinct())
+    return [_owner(name, known, using, roles) for name in sorted({*with_token, *known, *using, *roles} - {""})]
 
 
 def owner(session: Session, name: str, most_delay: float) -> Owner:
     """One of them, or anyone. most_delay: as the server allows it, in hours."""
     now = datetime.now(UTC)
-    found = _owner(name, caps.read(session), caps.uses(session, now))
+    found = _owner(name, caps.read(session), caps.uses(session, now), people.roles(session))
     return found if name == EVERYONE else found.model_copy(update={"share": _share(session, name, most_delay, now)})
 
 
@@ -92,7 +93,8 @@ def _share(session: Session, name: str, most: float, now: datetime) -> Share | N
     )
 
 
-def _owner(name: str, known: dict[str, Caps], using: dict[str, Use]) -> Owner:
+def _owner(name: str, known: dict[str, Caps], using: dict[str, Use], roles: dict[str, str | None]) -> Owner:
     found = known.get(name) or known.get(EVERYONE) or caps.NO_CAPS
     use = Use() if name == EVERYONE else using.get(name, Use())
-    return Owner(name=name, etag=_edition(known.get(name)), caps=found, own=name in known, use=use)
+    etag = _edition(known.get(name))
+    return Owner(name=name, etag=etag, caps=found, own=name in known, use=use, role=roles.get(name))

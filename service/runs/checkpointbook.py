@@ -49,9 +49,9 @@ def add(router: APIRouter, path: str, find: Callable[..., Owner]) -> None:
     @router.delete(path + "/{step}/pin", status_code=204)
     def unpin(step: Named, ctx: Ctx, caller: User, owner: Owner = whose) -> None:
         """Keep a checkpoint no longer than policy says. One that only its pin has kept is gone with it."""
-        keeping.unpin(ctx, owner, caller, step)
+        keeping.unpin(ctx, owner, step)
 
     @router.delete(path + "/{step}", status_code=204)
     def delete(step: Named, ctx: Ctx, caller: User, owner: Owner = whose) -> None:
         """Delete a checkpoint. 409 for a pinned one, and for the newest one of a run that has not ended: it goes on from that."""
-        keeping.delete(ctx, owner, caller, step)
+        keeping.delete(ctx, owner, step)

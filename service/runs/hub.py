@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
-from service.access.store import valid_digests
+from service.access.live import valid_digests
 from service.db.session import Database
 
 POLL_SECONDS = 0.5
@@ -56,7 +56,7 @@ class Followed(ABC, Generic[K, M]):
             self._loop.call_soon_threadsafe(self._poked.set)
 
     async def changed(self, followed: K, seen: M, token: str = "") -> None:
-        """Return once its mark is not `seen`, or the token is revoked."""
+        """Return once its mark is not `seen`, or the token, or the session, is good no more."""
         async with self._news:
             await self._news.wait_for(lambda: self._marks.get(followed, seen) != seen or token in self._revoked)
 
@@ -65,7 +65,7 @@ class Followed(ABC, Generic[K, M]):
         return token in self._revoked
 
     def enter(self, followed: K, token: str = "") -> None:
-        """A follower came, with a token of that digest."""
+        """A follower came, with a token, or a session, of that digest; "": with neither, and nothing ends what it hears."""
         self._followers[followed] += 1
         if token:
             self._tokens[token] += 1
@@ -96,7 +96,7 @@ class Followed(ABC, Generic[K, M]):
                 self._news.notify_all()
 
     def _load(self, followed: Sequence[K], tokens: set[str]) -> tuple[dict[K, M], set[str]]:
-        """Marks, and those of the tokens that are still known."""
+        """Marks, and those of the tokens that are still good."""
         with self._db.read() as session:
             valid = valid_digests(session, tokens)
             return self.marks(session, followed), valid

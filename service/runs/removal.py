@@ -7,8 +7,6 @@ from typing import Annotated, Any
 from fastapi import Query, Response
 from starlette.concurrency import run_in_threadpool
 
-from service.access.callers import owned
-from service.access.tokens import Principal
 from service.bodies.deletion import Deleted
 from service.context import Context
 from service.db.tables import Deletion
@@ -32,15 +30,15 @@ ANSWERS: dict[int | str, dict[str, Any]] = {
 """What such an endpoint answers, for the OpenAPI document."""
 
 
-async def delete(ctx: Context, errand: Errand, caller: Principal, kind: Kind, run_id: str, mlflow: bool) -> Response:
-    """Delete a run that has ended. Raises NotFound, Forbidden, Conflict, Invalid, Unavailable.
+async def delete(ctx: Context, errand: Errand, kind: Kind, run_id: str, mlflow: bool) -> Response:
+    """Delete a run that has ended. Raises NotFound, Conflict, Invalid, Unavailable.
 
     One whose deletion broke off is gone on with.
     """
-    record = await run_in_threadpool(_look, ctx, caller, kind, run_id)
+    record = await run_in_threadpool(_look, ctx, kind, run_id)
     if mlflow and record is not None:
         await _check_versions(ctx, errand, record, kind, run_id)
-    left_over = await run_in_threadpool(_begin, ctx, caller, kind, run_id, mlflow)
+    left_over = await run_in_threadpool(_begin, ctx, kind, run_id, mlflow)
     try:
         left = await ctx.elsewhere.removals.run(
             deletion.finish, ctx.db, ctx.settings, ctx.registry, left_over, errand=Errand(errand.caller)
@@ -53,14 +51,12 @@ async def delete(ctx: Context, errand: Errand, caller: Principal, kind: Kind, ru
     return Response(body.model_dump_json(), status_code=202, media_type="application/json")
 
 
-def _look(ctx: Context, caller: Principal, kind: Kind, run_id: str) -> str | None:
-    """Whether it may be deleted; the record in MLflow that it has."""
+def _look(ctx: Context, kind: Kind, run_id: str) -> str | None:
+    """The record in MLflow that it has. Raises Conflict for one that may not be deleted."""
     with ctx.db.read() as session:
-        if (begun := _begun(session, kind, run_id)) is not None:
-            owned(caller, begun.owner, f"{kind.name} {run_id}")
+        if _begun(session, kind, run_id) is not None:
             return None
         job = store.get(session, run_id, kind)
-        owned(caller, job.owner, f"{kind.name} {run_id}")
         deletion.check(ctx.settings, job)
         return job.mlflow_run_id
 
@@ -70,12 +66,11 @@ def _begun(session: Any, kind: Kind, run_id: str) -> Deletion | None:
     return found if found is not None and found.kind == kind.name else None
 
 
-def _begin(ctx: Context, caller: Principal, kind: Kind, run_id: str, mlflow: bool) -> Deletion:
+def _begin(ctx: Context, kind: Kind, run_id: str, mlflow: bool) -> Deletion:
     with ctx.db.begin() as session:
         if (begun := _begun(session, kind, run_id)) is not None:
             return begun
         job = store.get(session, run_id, kind, lock=True)
-        owned(caller, job.owner, f"{kind.name} {run_id}")
         number, found = job.number, deletion.begin(session, ctx.settings, job, mlflow=mlflow)
     ctx.tell(number)
     return found

@@ -134,7 +134,7 @@ async def delete(search_id: SearchId, ctx: Ctx, caller: User, errand: Away, mlfl
 
     409 for one that has not ended, or has trials with pinned checkpoints. Else as `DELETE /v1/jobs/{job_id}`.
     """
-    return await removal.delete(ctx, errand, caller, SEARCH, search_id, mlflow)
+    return await removal.delete(ctx, errand, SEARCH, search_id, mlflow)
 
 
 @router.post("/v1/searches/{search_id}/cancel", status_code=202)

@@ -120,7 +120,7 @@ def _api(config: Config, env: dict[str, str]) -> Part:
     layout, ports = config.layout, config.ports
     command = (
         sys.executable, "-m", "uvicorn", "service.app:create_app", "--factory",
-        "--host", config.host, "--port", str(ports.api), "--timeout-graceful-shutdown", "2",
+        "--host", config.host, "--port", str(ports.api), "--timeout-graceful-shutdown", "2", "--no-proxy-headers",
     )  # fmt: skip
     url = base_url(config.host, ports.api)
     env |= {

@@ -353,6 +353,9 @@ def test_versions_come_newest_first_with_tags_and_aliases_page_by_page(
         registry.add(model, {"fid": str(index)})
     registry.set_alias(model, "champion", "2")
     assert registry.model(model).aliases == {"champion": "2"}
+    assert (registry.version(model, "2").version, registry.version(model, "2").tags) == ("2", {"fid": "1"})
+    with pytest.raises(RegistryMissingError):
+        registry.version(model, "9")
     first, cursor = registry.versions(model, 2, None)
     assert [(item.version, item.aliases, item.tags) for item in first] == [
         ("3", (), {"fid": "2"}),

@@ -17,6 +17,8 @@ from service.db.tables import Token
 from service.gateway.fake_ray import FakeRay
 from service.settings import Settings
 
+LOGIN = ("post", "/v1/session")
+"""Has the token in its body."""
 OPEN = {"/healthz", "/readyz", "/openapi.json", "/docs", "/docs/oauth2-redirect"}
 
 
@@ -34,6 +36,9 @@ def test_every_endpoint_but_the_open_ones_wants_a_token(world: Any) -> None:
             body = b"{}" if method in ("post", "put") else None
             headers = {"Authorization": ""}
             reply = world.client.request(method, concrete, content=body, headers=headers)
+            if (method, path) == LOGIN:
+                assert reply.status_code == 422
+                continue
             if path in OPEN:
                 assert reply.status_code == 200
                 continue
@@ -82,11 +87,10 @@ def test_people_cannot_report_for_a_job(world: Any) -> None:
     assert world.client.post(f"/v1/jobs/{job}/events", json={"events": []}).status_code == 403
 
 
-def test_an_administrator_makes_and_revokes_tokens_and_a_user_cannot(world: Any) -> None:
+def test_an_administrator_makes_and_revokes_tokens_of_anybody(world: Any) -> None:
     made = world.client.post("/v1/tokens", json={"name": "ada"}).json()
     headers = {"Authorization": f"Bearer {made['token']}"}
     assert world.client.get("/v1/jobs", headers=headers).status_code == 200
-    assert world.client.post("/v1/tokens", json={"name": "eve"}, headers=headers).status_code == 403
     listed = world.client.get("/v1/tokens")
     assert [item["name"] for item in listed.json()["items"]] == ["bootstrap", "ada"]
     assert made["token"] not in listed.text

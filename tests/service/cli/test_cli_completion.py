@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[3]
         ("agon models ", {"list", "show", "alias"}),
         ("agon search pa", {"pause"}),
         ("agon samples --st", {"--step"}),
-        ("agon tokens create --scope ", {"user", "admin"}),
+        ("agon tokens create --scope ", {"viewer", "user", "admin"}),
     ],
 )
 def test_what_is_begun_is_completed(agon: Any, monkeypatch: pytest.MonkeyPatch, line: str, expected: set[str]) -> None:

@@ -189,7 +189,21 @@ def test_a_token_is_made_used_and_revoked(agon: Agon, world: Any, monkeypatch: p
     ids = {token["name"]: token["id"] for token in json.loads(agon("tokens", "list", "--json").out)}
     monkeypatch.setenv("AGON_TOKEN", secret)
     assert agon("jobs").code == 0
-    assert agon("tokens").code == 4  # for administrators
+    assert [row[1] for row in cells(agon("tokens").out)] == ["ada"]  # one's own
+    assert json.loads(agon("token", "me", "--json").out)["owner"] == "ada"
+    assert agon("tokens", "create", "eve", "--scope", "admin").code == 4
+    assert agon("tokens", "create", "x", "--expires", "soon").code == 2
+    other = json.loads(agon("tokens", "create", "phone", "--expires", "30d", "--json").out)
+    assert other["owner"] == "ada"
+    again = agon("token", "rotate", other["id"], "--overlap", "0s")
+    assert (again.code, again.out.strip() not in ("", other["token"])) == (0, True)
+    assert agon("tokens", "revoke", other["id"]).code == 0
+    assert agon("owners", "role", "ada", "admin").code == 4
+    monkeypatch.setenv("AGON_TOKEN", admin["token"])
+    assert agon("owners", "role", "ada", "viewer").out.split()[-1] == "viewer"
+    monkeypatch.setenv("AGON_TOKEN", secret)
+    refused = agon("submit", "dcgan-digits")
+    assert (refused.code, "agon owners role ada ROLE" in " ".join(refused.err.split())) == (4, True)
     monkeypatch.setenv("AGON_TOKEN", admin["token"])
     assert agon("tokens", "revoke", ids["ada"]).code == 0
     assert agon("tokens", "revoke", ids["ada"]).code == 4

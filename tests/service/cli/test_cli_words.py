@@ -43,10 +43,11 @@ def test_the_verbs_are_there() -> None:
         assert not rest or not hasattr(commands[name], "commands") or rest[0] in commands[name].commands, verb
 
 
-def test_what_no_verb_does_is_for_jobs_and_programs_alone() -> None:
+def test_what_no_verb_does_is_for_jobs_browsers_and_programs_alone() -> None:
     none = {endpoint for endpoint, verb in words.VERBS.items() if verb is None}
     for_jobs = {"POST /v1/jobs/{}/events", "GET /v1/jobs/{}/desired"}
-    assert none == for_jobs | {"GET /v1/schema", "GET /metrics", "GET /healthz", "GET /readyz"}
+    for_browsers = {"POST /v1/session", "DELETE /v1/session"}
+    assert none == for_jobs | for_browsers | {"GET /v1/schema", "GET /metrics", "GET /healthz", "GET /readyz"}
 
 
 def test_every_message_of_the_service_that_names_an_endpoint_is_reworded() -> None:

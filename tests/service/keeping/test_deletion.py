@@ -105,7 +105,7 @@ def test_what_was_made_of_it_keeps_what_it_began_with(world: Any, ended: Any) ->
     assert told[0]["id"] == ended.run
 
 
-def test_only_whose_it_is_and_administrators_delete(world: Any, ended: Any) -> None:
+def test_only_whose_it_is_and_administrators_pin_and_delete(world: Any, ended: Any) -> None:
     tokens = {
         name: world.client.post("/v1/tokens", json={"name": name, "scope": "user"}).json()["token"]
         for name in ("ada", "bob")
@@ -114,8 +114,9 @@ def test_only_whose_it_is_and_administrators_delete(world: Any, ended: Any) -> N
     as_bob, as_ada = ({"Authorization": f"Bearer {tokens[name]}"} for name in ("bob", "ada"))
     for path in (url(ended.run), f"{ended.url}/500", f"{ended.url}/500/pin"):
         refused = world.client.delete(path, headers=as_bob)
-        assert (refused.status_code, "ada's; only ada or an administrator" in refused.json()["detail"]) == (403, True)
-    assert world.client.put(f"{ended.url}/500/pin", headers=as_bob).status_code == 200
+        assert (refused.status_code, "ada's: only ada or an administrator" in refused.json()["detail"]) == (403, True)
+    assert world.client.put(f"{ended.url}/500/pin", headers=as_bob).status_code == 403
+    assert world.client.put(f"{ended.url}/500/pin", headers=as_ada).status_code == 200
     assert world.client.delete(f"{ended.url}/500/pin", headers=as_ada).status_code == 204
     assert world.client.delete(url(ended.run), headers=as_ada).status_code == 204
 

@@ -42,7 +42,7 @@ def test_administrators_set_caps_and_everyone_sees_their_own(world: Any) -> None
     assert mine == {
         "name": "ada", "own": True, "caps": {"running": None, "workers": 8, "gpus": None, "gpu_hours_week": None, "waiting": 3},
         "use": {"running": 0, "workers": 0, "gpus": 0.0, "gpu_hours_week": 0.0, "waiting": 1},
-        "share": None,
+        "share": None, "role": None,
     }  # fmt: skip
     theirs = world.client.get("/v1/owners/bob", headers=bob).json()
     assert (theirs["own"], theirs["caps"]["running"]) == (False, 2)

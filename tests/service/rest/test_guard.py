@@ -13,7 +13,7 @@ import pytest
 from service import body as bodies
 from service.body import BodyReader, bound_of
 from service.errors import Unauthenticated
-from service.http import Guard
+from service.http import Asked, Guard
 
 TOKEN = "t" * 40
 
@@ -34,8 +34,8 @@ class Client:
         self.fault: Exception | None = None
         self.guard = Guard(self._app, bodies=BodyReader(4 << 20, seconds), hosts=["*"], who=self._who)
 
-    def _who(self, token: str) -> str:
-        if token != TOKEN:
+    def _who(self, asked: Asked) -> str:
+        if asked.headers.get("authorization") != f"Bearer {TOKEN}":
             raise Unauthenticated("no")
         return "ada"
 
@@ -139,6 +139,7 @@ def test_a_large_body_is_parsed_off_the_event_loop(monkeypatch: pytest.MonkeyPat
         ("/v1/jobs/j-1/events", 3 << 20, 200), ("/v1/jobs/j-1/events", 5 << 20, 413),
         ("/v1/searches", 900 << 10, 200), ("/v1/searches", 2 << 20, 413),
         ("/v1/jobs", 200 << 10, 200), ("/v1/jobs", 300 << 10, 413), ("/v1/tokens", 300 << 10, 413),
+        ("/v1/session", 1000, 200), ("/v1/session", 1100, 413),
     ],
 )  # fmt: skip
 def test_each_endpoint_takes_as_much_as_it_needs(path: str, size: int, status: int) -> None:
