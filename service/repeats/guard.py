@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -21,6 +22,9 @@ from service.repeats.store import LEASE, Answer, Asked
 
 MOST = 256 * 1024
 """Bytes of an answer that are kept; a longer one is given and forgotten."""
+UNTOLD = "the answer held a secret, which is not kept; look what there is, and have the secret made anew if it is lost"
+_SECRET = re.compile(rb'"(agon_[A-Za-z0-9_-]{43}|whsec_[A-Za-z0-9+/]{24,}=*)"')
+"""A token of ours or a webhook's secret, should an endpoint not have said that it tells one."""
 KEPT = ("content-type", "location", "etag", "link")
 """Headers that are kept with it; the others are the connection's, or the request's that asks."""
 
@@ -77,7 +81,7 @@ class Repeats:
             if answer is None:
                 await run_in_threadpool(store.let_go, self.db, asked, mine)
                 return
-            told: str | None = state.get("told_of_secret")
+            told: str | None = state.get("told_of_secret") or (UNTOLD if _SECRET.search(answer.body) else None)
             kept = answer if told is None else Answer(Conflict.status, body=told.encode())
             await run_in_threadpool(store.keep, self.db, asked, mine, kept, datetime.now(UTC))
 

@@ -15,10 +15,11 @@ import pytest
 from fastapi.routing import APIRoute
 from sqlalchemy import func, select
 
+from service.access.tokens import new_token
 from service.app import CHANGE_NOTHING, KEEP_THEIR_KEY
 from service.db.session import Database
 from service.db.tables import KeptAnswer, Token
-from service.errors import BadRequest, UnderWay
+from service.errors import BadRequest, Conflict, UnderWay
 from service.repeats import key as keys
 from service.repeats import store
 from service.repeats.guard import MOST, Repeats
@@ -162,6 +163,8 @@ class Around:
         self.status, self.headers, self.parts = 200, [(b"content-type", b"text/plain")], [b"one"]
         self.before: Callable[[], Any] = lambda: None
         self.guard = Repeats(self._app, db=db, hours=24, except_for=())
+        self.settled: list[int | None] = []
+        """When an answer began: the status that was kept by then; None: the key was free."""
 
     async def _app(self, scope: Any, receive: Any, send: Any) -> None:
         assert (await receive())["body"] == b"{}"
@@ -180,6 +183,10 @@ class Around:
             return {"type": "http.request", "body": b"{}", "more_body": False}
 
         async def send(message: Any) -> None:
+            if not sent:
+                with self.db.read() as session:
+                    rows = session.scalars(select(KeptAnswer)).all()
+                    self.settled.append(rows[0].status or 0 if rows else None)
             sent.append(message)
 
         person = SimpleNamespace(id="t-1", owner="ada")
@@ -203,6 +210,7 @@ def test_an_answer_in_parts_is_kept_whole(around: Around) -> None:
     status, headers, body = asyncio.run(around.post())
     assert (around.done, status, body, headers[b"location"]) == (1, 200, b"ab", b"/v1/x/1")
     assert b"x-own" not in headers
+    assert around.settled == [200, 200], "it is kept before it is given"
 
 
 @pytest.mark.parametrize("what", ["a stream", "a cookie", "too long", "a failure", "a refusal"])
@@ -219,7 +227,18 @@ def test_what_is_not_kept_is_given_each_time(around: Around, what: str) -> None:
     assert (status, dict(around.headers), body) == (around.status, headers, b"".join(around.parts))
     asyncio.run(around.post())
     assert around.done == 2
+    assert around.settled == [None, None], "who hears the answer may ask again at once"
     assert count(around.db, KeptAnswer) == 0
+
+
+@pytest.mark.parametrize("secret", [new_token(), "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLw=="])
+def test_a_secret_is_not_kept_though_nobody_said_that_it_is_one(around: Around, secret: str) -> None:
+    around.parts = [b'{"id": "x", "made": "', secret.encode() + b'"}']
+    asyncio.run(around.post())
+    with pytest.raises(Conflict, match="held a secret"):
+        asyncio.run(around.post())
+    with around.db.read() as session:
+        assert secret.encode() not in (session.scalars(select(KeptAnswer)).one().body or b"")
 
 
 def test_while_it_is_done_a_repeat_is_told_to_wait(around: Around) -> None:

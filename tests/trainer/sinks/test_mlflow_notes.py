@@ -100,12 +100,13 @@ def test_a_real_mlflow_takes_it(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     api = tracking.client(uri)
     for changes in (("labels.team=vision", "notes=why"), ("resources.workers=4", "name=renamed")):
-        file = job(tmp_path, *changes).replace(mlflow_uri=uri)
+        file = job(tmp_path, *changes).replace(mlflow_uri=uri, traceparent=f"00-{'ab' * 16}-{'cd' * 8}-01")
         run = tracking.run_id(file)
         tracking.note(api, run, file)
         MlflowSink(Spool(tmp_path / "events.jsonl"), file)._log_params(api, run)
     found = api.get_run(run)
     assert found.info.run_name == "renamed-j-1"
     assert found.data.tags["agon.edited.resources.workers"] == "4"
+    assert found.data.tags["agon.trace"] == "ab" * 16
     assert (found.data.tags["mlflow.note.content"], "agon.label.team" in found.data.tags) == ("why", False)
     assert found.data.params["resources.workers"] == "2"
