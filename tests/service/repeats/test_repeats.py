@@ -143,6 +143,20 @@ def test_of_many_that_claim_a_key_at_once_one_gets_it(db: Database) -> None:
     assert store.forget(db, late, DAY) == 1
 
 
+@pytest.mark.parametrize("late", [store.keep, store.let_go, store.renew])
+def test_who_was_thought_dead_changes_nothing_of_the_next_ones_claim(around: Around, late: Callable[..., None]) -> None:
+    db, asked, now = around.db, Asked.of("ada", "POST", "/v1/x", b"", "k", b"{}"), datetime.now(UTC)
+    first = store.claim(db, asked, now, DAY)
+    second = store.claim(db, asked, now + LEASE, DAY)
+    given: dict[Any, tuple[Any, ...]] = {store.keep: (Answer(200), now), store.renew: (now + 2 * LEASE,)}
+    late(db, asked, first, *given.get(late, ()))
+    with pytest.raises(UnderWay):
+        store.claim(db, asked, now + LEASE, DAY)
+    assert isinstance(second, str)
+    store.keep(db, asked, second, Answer(204), now + LEASE)
+    assert store.claim(db, asked, now + LEASE, DAY) == Answer(204)
+
+
 @pytest.mark.databases
 def test_a_thousand_answers_are_forgotten_in_batches(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "BATCH", 10)
