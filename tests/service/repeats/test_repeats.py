@@ -98,7 +98,7 @@ def test_a_refusal_frees_the_key_and_so_does_a_failure(world: Any, monkeypatch: 
 def test_a_key_is_its_owners_for_that_path(world: Any) -> None:
     tokens = {}
     for name, owner in (("ada-1", "ada"), ("ada-2", "ada"), ("bob", "bob")):
-        made = world.client.post("/v1/tokens", json={"name": name, "owner": owner}).json()
+        made = world.client.post("/v1/tokens", json={"name": name, "owner": owner, "scope": "admin"}).json()
         tokens[name] = {"Authorization": f"Bearer {made['token']}", **KEY}
     job = world.submit()
 
