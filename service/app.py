@@ -17,6 +17,10 @@ from service.access import store as tokens
 from service.access.entry import Entry
 from service.access.tokens import read_or_create
 from service.access.uses import Uses
+from service.audit import routes as audit_routes
+from service.audit.keeping import keep as keep_audit
+from service.audit.stream import AuditHub
+from service.audit.witness import Watch
 from service.body import BodyReader
 from service.cluster import routes as cluster_routes
 from service.context import Context
@@ -25,7 +29,9 @@ from service.db.migrate import upgrade
 from service.db.session import Database
 from service.disk import routes as disk_routes
 from service.disk.gauge import Gauge
-from service.disk.watch import watch
+from service.disk.watch import watch as watch_disk
+from service.events import routes as event_routes
+from service.events.broadcast import Broadcast
 from service.gateway.ray_jobs import HttpRayJobs, RayJobs
 from service.gateway.registry import HttpRegistry, Registry
 from service.http import Guard
@@ -84,11 +90,13 @@ def create_app(
     registry = registry or (HttpRegistry(settings.mlflow_uri) if settings.mlflow_uri else None)
     planner = planner or Planner(settings.plan_seconds)
     ray = ray or HttpRayJobs(settings.ray_address, settings.ray_token_file)
-    hub, log_hub = Hub(db), LogHub(db)
     uses = Uses(db)
     door = Entry(db, settings, uses)
-    parts_of = (hub, log_hub, planner, Gauge(settings), Reader(db), uses, door)
-    ctx = Context(settings=settings, db=db, ray=ray, registry=registry, tell=hub.poke, parts=parts_of)
+    hub, log_hub, broadcast = Hub(db), LogHub(db), Broadcast(db)
+    watch = Watch(db)
+    parts_of = (hub, log_hub, broadcast, watch, AuditHub(db), planner, Gauge(settings), Reader(db), uses, door)
+    tell = _both(hub.poke, broadcast.poke_all)
+    ctx = Context(settings=settings, db=db, ray=ray, registry=registry, tell=tell, parts=parts_of)
     app = FastAPI(
         title="Agon",
         version="1",
@@ -110,6 +118,7 @@ def create_app(
         search_logs,
         trial_samples,
         trial_checkpoints,
+        event_routes,
         plan_routes,
         recipe_routes,
         dataset_routes,
@@ -120,6 +129,7 @@ def create_app(
         login,
         owner_routes,
         usage_routes,
+        audit_routes,
         monitoring_routes,
         health,
         docs,
@@ -131,8 +141,19 @@ def create_app(
     repeat_key.describe(app, hours)
     app.add_middleware(Repeats, db=db, hours=hours, except_for=(*KEEP_THEIR_KEY, *CHANGE_NOTHING))
     bodies = BodyReader(settings.max_body_bytes)
-    app.add_middleware(Guard, bodies=bodies, hosts=settings.allowed_hosts, who=door)
+    watch.learn(app.state.routes)
+    app.add_middleware(Guard, bodies=bodies, hosts=settings.allowed_hosts, who=door, watch=watch)
     return app
+
+
+def _both(tell: Callable[[int], None], tell_all: Callable[[], None]) -> Callable[[int], None]:
+    """Tells who follows the run of a number, and who follows all."""
+
+    def both(number: int) -> None:
+        tell(number)
+        tell_all()
+
+    return both
 
 
 def _lifespan(ctx: Context) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
@@ -142,9 +163,12 @@ def _lifespan(ctx: Context) -> Callable[[FastAPI], AbstractAsyncContextManager[N
         tasks = [
             asyncio.create_task(ctx.of(Hub).run()),
             asyncio.create_task(ctx.of(LogHub).run()),
+            asyncio.create_task(ctx.of(Broadcast).run()),
+            asyncio.create_task(ctx.of(AuditHub).run()),
+            asyncio.create_task(keep_audit(ctx.of(Watch), ctx.settings.audit_days)),
             asyncio.create_task(keep_told(ctx)),
             asyncio.create_task(ctx.of(Uses).run()),
-            asyncio.create_task(watch(ctx.of(Gauge), ctx.elsewhere, ctx.settings.disk_low)),
+            asyncio.create_task(watch_disk(ctx.of(Gauge), ctx.elsewhere, ctx.settings.disk_low)),
         ]
         stop = _start_reconciler(ctx) if ctx.settings.reconciler else None
         try:
@@ -154,6 +178,7 @@ def _lifespan(ctx: Context) -> Callable[[FastAPI], AbstractAsyncContextManager[N
                 task.cancel()
             if stop is not None:
                 await run_in_threadpool(stop)
+            await run_in_threadpool(ctx.of(Watch).refusals.write)
             await run_in_threadpool(ctx.of(Planner).close)
             ctx.ray.close()
             if ctx.registry:

@@ -7,7 +7,9 @@ import logging
 import re
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Protocol
 from uuid import uuid4
 
 from starlette.concurrency import run_in_threadpool
@@ -45,17 +47,37 @@ class Asked:
     """Address of whoever is connected; None: it is no network's."""
 
 
+class Witness(Protocol):
+    """Sees one request."""
+
+    async def begins(self, body: bytes) -> None:
+        """It is let in, its body is read, the endpoint is next."""
+        ...
+
+    async def ended(self, status: int, *, repeated: bool) -> None:
+        """It was answered with this status; repeated: as an earlier one was, and nothing was done for it now."""
+        ...
+
+
 class Guard:
     """ASGI middleware, outermost. Refusals are problem documents; the access log never holds headers or queries.
 
     who: who asks, or a Problem; called in a thread, before anything of the body is read. What it returns is
     `request.state.principal`, which is not there where nobody need say who they are: `OPEN`, and what begins a session.
+    watch: while the request is served, by its scope and id; what it gives sees what becomes of it.
     """
 
     def __init__(
-        self, app: ASGIApp, *, bodies: BodyReader, hosts: Sequence[str], who: Callable[[Asked], object | None]
+        self,
+        app: ASGIApp,
+        *,
+        bodies: BodyReader,
+        hosts: Sequence[str],
+        who: Callable[[Asked], object | None],
+        watch: Callable[[Scope, str], AbstractContextManager[Witness]],
     ) -> None:
         self.app = app
+        self.watch = watch
         self.bodies = bodies
         self.hosts = frozenset(host.lower() for host in hosts)
         self.who = who
@@ -70,13 +92,15 @@ class Guard:
         before = trace.received(headers.getlist(trace.HEADER))
         with spans.span(visit.method, before, kind="server", attributes=visit.facts()) as span:
             visit.trace = span.trace
-            with about(request_id=visit.id, trace_id=span.trace.id):
-                await self._take(visit)
+            with about(request_id=visit.id, trace_id=span.trace.id), self.watch(scope, visit.id) as witness:
+                await self._take(visit, witness)
+                await witness.ended(visit.status or 500, repeated=visit.repeated)
             visit.tell(span)
 
-    async def _take(self, visit: _Visit) -> None:
+    async def _take(self, visit: _Visit, witness: Witness) -> None:
+        """Answer, whatever happens."""
         try:
-            await self._handle(visit)
+            await self._handle(visit, witness)
         except ClientDisconnect:
             visit.status = GONE
         except asyncio.CancelledError:  # the server ends, and has waited for this request as long as it would
@@ -88,7 +112,7 @@ class Guard:
         finally:
             visit.log()
 
-    async def _handle(self, visit: _Visit) -> None:
+    async def _handle(self, visit: _Visit, witness: Witness) -> None:
         scope, headers = visit.scope, visit.headers
         self._check_host(scope, headers)
         receive = visit.receive
@@ -102,6 +126,7 @@ class Guard:
             body = await self.bodies.read(scope["path"], headers, receive)
             visit.unread = False
             await self.bodies.check(scope["path"], body)
+            await witness.begins(body)
             scope["headers"] = _as_json(scope["headers"]) if body else scope["headers"]
             receive = _replay(body, receive)
         await self.app(scope, receive, visit.answer)
@@ -130,6 +155,8 @@ class _Visit:
         """Whether the body, or a part of it, is still to come."""
         self.status: int | None = None
         """Of the answer, once it has begun."""
+        self.repeated = False
+        """Whether it is the answer to an earlier request with the same `Idempotency-Key`."""
         self._send, self._began = send, time.perf_counter()
 
     async def answer(self, message: Message) -> None:
@@ -138,6 +165,7 @@ class _Visit:
             self.status = message["status"]
             self._tally(message["status"])
             headers = MutableHeaders(scope=message)
+            self.repeated = "idempotency-replayed" in headers
             headers["X-Request-Id"] = self.id
             if self.trace is not None:
                 headers[trace.ANSWERED] = str(self.trace)

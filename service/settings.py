@@ -129,6 +129,8 @@ class Settings(BaseSettings):
     """Of these prices: `EUR`."""
     idempotency_hours: float = Field(default=24.0, gt=0, le=24 * 366)
     """How long the answer to a request with an `Idempotency-Key` is kept. A job or a search keeps its key as long as it lives."""
+    audit_days: float = Field(default=365.0, ge=0)
+    """After so many days what was changed, and by whom, is forgotten. 0: never."""
     disk_low: float = Field(default=0.1, ge=0, lt=1)
     """Warn when less than this share of the disk is free that runs lie on; 0: never."""
     max_body_bytes: int = Field(default=4 * 1024 * 1024, ge=1024)

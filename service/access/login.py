@@ -27,6 +27,7 @@ def begin(request: Request, response: Response, ctx: Ctx, body: SessionRequest |
     caller = _with_token(request, ctx.of(Entry), body)
     if caller.scope is Scope.JOB:
         raise Forbidden("a job's token begins no browser session; use a person's")
+    request.state.principal = caller  # whom the audit names
     with ctx.db.begin() as session:
         secret, ends = sessions.begin(session, caller, ctx.settings.session_hours)
     response.set_cookie(

@@ -17,7 +17,7 @@ def named(db: Database, name: str) -> Scope:
     with db.read() as session:
         row = session.get(Person, name)
     if row is None:
-        with db.begin() as session:
+        with db.begin(unseen=True) as session:
             write = insert_into(session, Person).values(name=name, role=None, changed_at=datetime.now(UTC))
             session.execute(write.on_conflict_do_nothing())
     return Scope.VIEWER if row is None or row.role is None else Scope(row.role)

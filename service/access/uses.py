@@ -46,7 +46,7 @@ class Uses:
     def write(self) -> None:
         """Write what was noted, but where another process has."""
         noted, self._noted = self._noted, {}
-        with self._db.begin() as session:
+        with self._db.begin(unseen=True) as session:
             for token_id, when in sorted(
                 noted.items()
             ):  # in one order: two processes don't wait for each other in a circle

@@ -11,6 +11,7 @@ import typer
 
 from service.cli import (
     ask,
+    audit,
     checkpoints,
     children,
     cluster,
@@ -93,7 +94,7 @@ VERBS: dict[str, tuple[Callable[..., None], ...]] = {
         ask.retry,
         delete.delete,
     ),
-    SERVER: (cluster.cluster, gc.gc, usage.usage),
+    SERVER: (cluster.cluster, gc.gc, usage.usage, audit.audit),
 }
 GROUPS: dict[str, tuple[groups.Group, ...]] = {
     "Jobs": (checkpoints.GROUP,),

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 RunStates = Literal[
     "submitted", "queued", "starting", "running", "stopping", "paused", "succeeded", "failed", "cancelled"
 ]
+RunKind = Literal["job", "search"]
 TrialStates = Literal["pending", "running", "paused", "stopped", "completed", "diverged", "failed"]
 
 

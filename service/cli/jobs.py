@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,13 +12,13 @@ import typer
 from rich.text import Text
 
 from service.cli import facts
-from service.cli.arguments import JobState, Labels, Owner, Scores, connect, labels_of
+from service.cli.arguments import JobState, Labels, Owner, RunKind, Scores, connect, labels_of
 from service.cli.disk import warn
 from service.cli.output import Exit, ago, err, note, out, print_facts, print_json, print_table
 from service.cli.specs import Json, Set
 
 if TYPE_CHECKING:
-    from service.client import Client, Job
+    from service.client import Client, Event, Job
 
 JobArgument = Annotated[
     str, typer.Argument(metavar="JOB", help="A job's id, or its name (then the newest of that name).")
@@ -178,22 +178,48 @@ def show(job: JobArgument, json_: Json = False) -> None:
 
 
 def events(
-    job: JobArgument,
-    after: Annotated[int | None, typer.Option(min=0, help="Only events behind this id, a number.")] = None,
+    job: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="JOB", help="A job's id, or its name (then the newest of that name).", show_default="all runs"
+        ),
+    ] = None,
+    after: Annotated[
+        str | None, typer.Option(metavar="ID", help="Only events behind this id, which an event before had as `id`.")
+    ] = None,
+    kind: Annotated[RunKind | None, typer.Option(help="Of all runs: only jobs, or only searches.")] = None,
+    states: Annotated[bool, typer.Option("--states", help="Of all runs: only changes of state.")] = False,
+    owner: Owner = None,
+    label: Labels = None,
 ) -> None:
-    """Print a job's events as JSON lines, from the first, until it has ended.
+    """Print a job's events as JSON lines, from the first, until it has ended. Without JOB those of all jobs and searches, from now on,
+    until Ctrl-C; `run` says whose each is.
 
     Examples:
 
     - `agon events dcgan-digits`
     - `agon events dcgan-digits | jq 'select(.kind == "scores")'`
+    - `agon events --states --label team=vision`
+    - `agon events --after 0 | jq .run.id`
     """
+    if job is not None and (kind or states or owner or label):
+        raise typer.BadParameter("--kind, --states, --owner and --label go without JOB")
+    if job is not None and after is not None and not after.isdecimal():
+        raise typer.BadParameter(f"{after!r} is no id of a job's event; give a number", param_hint="--after")
     with connect() as client:
+        if job is None:
+            with suppress(KeyboardInterrupt):
+                _print(client.all_events(after=after, kind=kind, owner=owner, labels=labels_of(label), states=states))
+            return
         found = find(client, job)
         with leaving(found):
-            for event in client.events(found.id, after=None if after is None else str(after)):
-                sys.stdout.write(event.model_dump_json() + "\n")
-                sys.stdout.flush()
+            _print(client.events(found.id, after=after))
+
+
+def _print(events: Iterable[Event]) -> None:
+    for event in events:
+        sys.stdout.write(event.model_dump_json() + "\n")
+        sys.stdout.flush()
 
 
 def find(client: Client, text: str) -> Job:

@@ -22,6 +22,7 @@ VERBS: dict[str, str | None] = {
     "POST /v1/jobs/{}/resume": "agon resume {}",
     "POST /v1/jobs/{}/retry": "agon retry {}",
     "GET /v1/jobs/{}/events": "agon events {}",
+    "GET /v1/events": "agon events",
     "GET /v1/jobs/{}/logs": "agon logs {}",
     "GET /v1/jobs/{}/curves": "agon compare {}",
     "GET /v1/jobs/{}/logs/list": "agon logs {} --list",
@@ -98,6 +99,8 @@ VERBS: dict[str, str | None] = {
     "PUT /v1/owners/{}/caps": "agon owners cap {}",
     "DELETE /v1/owners/{}/caps": "agon owners uncap {}",
     "GET /v1/usage": "agon usage",
+    "GET /v1/audit": "agon audit",
+    "GET /v1/audit/stream": "agon audit --follow",
     "GET /v1/tokens": "agon tokens",
     "POST /v1/tokens": "agon tokens create NAME",
     "POST /v1/tokens/{}/rotate": "agon tokens rotate {}",
@@ -122,7 +125,9 @@ ENDPOINT = re.compile(r"\b(?:GET|POST|PUT|PATCH|DELETE) /[A-Za-z0-9_/.{}-]*[A-Za
 _PATTERNS = {re.compile(re.escape(endpoint).replace(r"\{\}", "([^/]+)")): verb for endpoint, verb in VERBS.items()}
 _IF_MATCH = re.compile(r'If-Match: ("[^"]*")')
 PARAMETERS = {
-    "last-event-id": "--after", "state": "--state", "name": "--name", "family": "--family", "owner": "--owner", "label": "--label",
+    "last-event-id": "--after", "kind": "--kind", "actor": "--actor", "action": "--action", "target": "--target", "token": "--token",
+    "outcome": "--outcome", "since": "--since", "until": "--until",
+    "state": "--state", "name": "--name", "family": "--family", "owner": "--owner", "label": "--label",
     "score": "--score", "limit": "--limit", "tail": "--tail",
     "attempt": "--attempt", "rank": "--rank", "text": "--search", "context": "--context", "case": "--case",
     "job_id": "JOB", "search_id": "SEARCH", "trial_id": "TRIAL",

@@ -9,6 +9,7 @@
 Every method of `Client` is one call of the API; `events`, `wait` and `every_job` combine calls. Errors: `service.client.errors`.
 """
 
+from service.bodies.audit import AuditEntry
 from service.bodies.base import Page
 from service.bodies.checkpoints import Checkpoint, CheckpointFile
 from service.bodies.cluster import Cluster
@@ -44,7 +45,7 @@ from service.client.errors import (
     UnreadableReply,
 )
 from service.client.logs import LogPiece, LogText
-from service.client.stream import Event
+from service.client.stream import Event, RunEvent
 from trainer.search import TrialClone, TrialResult
 
 __all__ = [
@@ -52,6 +53,7 @@ __all__ = [
     "Account",
     "Accounts",
     "ApiError",
+    "AuditEntry",
     "BadRequest",
     "Caps",
     "Changed",
@@ -94,6 +96,7 @@ __all__ = [
     "RecipeSummary",
     "Relative",
     "Run",
+    "RunEvent",
     "SampleGrid",
     "Search",
     "Share",

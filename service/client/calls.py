@@ -11,6 +11,7 @@ from service.bodies.base import Page
 from service.bodies.cluster import Cluster
 from service.bodies.jobs import Job, Recipe, RecipeSummary
 from service.client import stream
+from service.client.audit import AuditCalls
 from service.client.base import SUBMIT_SECONDS, label_words, part
 from service.client.checkpoints import CheckpointCalls
 from service.client.connection import Connection, discover
@@ -20,6 +21,7 @@ from service.client.deletion import DeletionCalls
 from service.client.disk import DiskCalls
 from service.client.edits import EditCalls
 from service.client.errors import JobFailed, UnreadableReply
+from service.client.events import EventCalls
 from service.client.forks import ForkCalls
 from service.client.logs import LogCalls
 from service.client.models import ModelCalls
@@ -38,6 +40,7 @@ class Client(
     CheckpointCalls,
     CurveCalls,
     EditCalls,
+    EventCalls,
     ForkCalls,
     LogCalls,
     DeletionCalls,
@@ -46,6 +49,7 @@ class Client(
     DatasetCalls,
     ModelCalls,
     TokenCalls,
+    AuditCalls,
 ):
     """One API, by URL and bearer token. Use it as a context manager, or call `close`.
 

@@ -1,10 +1,11 @@
-"""A job's events as one stream, however often the connection breaks."""
+"""A job's events, or those of all runs, as one stream, however often the connection breaks."""
 
 from __future__ import annotations
 
 import json
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -35,6 +36,22 @@ class Event(Reply):
     time: datetime | None = None
 
 
+class RunName(Reply):
+    """Whose event it is."""
+
+    id: str
+    kind: str
+    """`job` or `search`."""
+    name: str = ""
+    owner: str = ""
+
+
+class RunEvent(Event):
+    """One event of any run, in the stream of all."""
+
+    run: RunName
+
+
 def _of_a_run(event: Event) -> bool:
     """Whether a run has ended with it."""
     return event.kind == "state" and event.data.get("state") in TERMINAL
@@ -48,19 +65,21 @@ def events(
     is_last: Callable[[Event], bool] = _of_a_run,
 ) -> Iterator[Event]:
     """Events behind id `after`, until the job has ended. Raises ApiError; Unreachable after `patience` without an answer."""
-    last, pause = after, FIRST_PAUSE
+    place, pause = _Place(after), FIRST_PAUSE
     silent_since = time.monotonic()
     while True:
         came = False
         try:
-            for event in _one_connection(connection, path, last):
-                came, last = True, event.id or last
+            for event in _one_connection(connection, path, place):
+                came = True
                 yield event
                 if is_last(event):
                     return
             if not came and ended():
                 return
         except (httpx.TransportError, _Passing) as error:
+            if place.take_answered():  # it is there, though nothing happened
+                silent_since = time.monotonic()
             if not came and time.monotonic() - silent_since > connection.patience:
                 raise Unreachable(connection.url, error, proxied=connection.proxied) from error
         else:
@@ -75,10 +94,25 @@ class _Passing(Exception):  # noqa: N818
     """An answer that invites to try again."""
 
 
-def _one_connection(connection: Connection, path: str, after: str | None) -> Iterator[Event]:
+@dataclass
+class _Place:
+    """How far a follower is."""
+
+    id: str | None
+    """The last that came; one may come without an event."""
+    answered: bool = False
+    """Whether the API has begun to answer since that was last asked."""
+
+    def take_answered(self) -> bool:
+        """And ask anew."""
+        answered, self.answered = self.answered, False
+        return answered
+
+
+def _one_connection(connection: Connection, path: str, place: _Place) -> Iterator[Event]:
     headers = {"Accept": "text/event-stream", "Cache-Control": "no-store"}
-    if after is not None:
-        headers["Last-Event-ID"] = after
+    if place.id is not None:
+        headers["Last-Event-ID"] = place.id
     timeout = httpx.Timeout(connection.http.timeout.connect, read=SILENCE_SECONDS)
     with connection.http.stream("GET", path, headers=headers, timeout=timeout) as response:
         if not response.is_success:
@@ -86,8 +120,10 @@ def _one_connection(connection: Connection, path: str, after: str | None) -> Ite
             if passing(response):
                 raise _Passing(f"status {response.status_code}")
             raise from_response(response)
+        place.answered = True
         try:
             for message in EventSource(response).iter_sse():
+                place.id = message.id or place.id
                 if message.data:  # after the first id, httpx-sse takes a comment (a ping) for an empty event
                     yield _event(message)
         except SSEError as error:
@@ -100,7 +136,11 @@ def _event(message: ServerSentEvent) -> Event:
         body = json.loads(message.data)
     except ValueError as error:
         raise UnreadableReply(f"an event that is no JSON: {message.data[:80]!r}") from error
+    run = body.pop("run", None)
+    kind = Event if run is None else RunEvent
+    of = {} if run is None else {"run": run}
     if "kind" in body and isinstance(body.get("data"), dict):
         known = {name: body[name] for name in ("attempt", "step", "images", "time") if name in body}
-        return Event(id=message.id, kind=message.event, data=body["data"], **known)
-    return Event(id=message.id, kind=message.event, data=body, attempt=body.get("attempt") or 0, time=body.get("time"))
+        return kind(id=message.id, kind=message.event, data=body["data"], **known, **of)
+    known = {"attempt": body.get("attempt") or 0, "time": body.get("time")}
+    return kind(id=message.id, kind=message.event, data=body, **known, **of)

@@ -9,13 +9,34 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from contextvars import ContextVar
+from typing import Any, Protocol
 
 from sqlalchemy import Engine, create_engine, event, make_url
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 
 BUSY_SECONDS = 15
+
+
+class Witness(Protocol):
+    """Sees the transactions of a request."""
+
+    def opened(self, session: Session) -> None:
+        """One begins."""
+        ...
+
+    def commits(self, session: Session) -> None:
+        """It is about to end well: what is added now goes with it."""
+        ...
+
+    def committed(self) -> None:
+        """It has."""
+        ...
+
+
+WITNESS: ContextVar[Witness | None] = ContextVar("witness", default=None)
+"""Of the request that is served."""
 
 
 class Database:
@@ -40,10 +61,21 @@ class Database:
         self._readers = sessionmaker(self.engine.execution_options(agon_read=True), expire_on_commit=False)
 
     @contextmanager
-    def begin(self) -> Iterator[Session]:
-        """A transaction that may write: committed at the end, rolled back by an exception."""
-        with self._sessions() as session, session.begin():
-            yield session
+    def begin(self, *, unseen: bool = False) -> Iterator[Session]:
+        """A transaction that may write: committed at the end, rolled back by an exception.
+
+        unseen: it is no part of what the request is to change, so `WITNESS` isn't told of it.
+        """
+        witness = None if unseen else WITNESS.get()
+        with self._sessions() as session:
+            with session.begin():
+                if witness is not None:
+                    witness.opened(session)
+                yield session
+                if witness is not None:
+                    witness.commits(session)
+            if witness is not None:
+                witness.committed()
 
     @contextmanager
     def read(self) -> Iterator[Session]:

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Integer, LargeBinary, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
+from service.db.audit import AuditRecord
 from service.db.base import AT_ONCE, Base, BigId
 from service.db.people import BrowserSession, DeletedUsage, OwnerCaps, OwnerHours, Person, Token
 from service.db.runs import (
@@ -24,6 +25,7 @@ from service.db.runs import (
     JobScore,
     Trial,
 )
+from service.db.tape import TapeEntry
 
 __all__ = [
     "AT_ONCE",
@@ -32,6 +34,7 @@ __all__ = [
     "SCORED",
     "WAITING",
     "YIELDING",
+    "AuditRecord",
     "Base",
     "BigId",
     "BrowserSession",
@@ -49,6 +52,7 @@ __all__ = [
     "OwnerHours",
     "Person",
     "Sight",
+    "TapeEntry",
     "Token",
     "Trial",
 ]
@@ -100,7 +104,8 @@ class KeptAnswer(Base):
 
 
 class Lock(Base):
-    """A row that a transaction updates to take its turn; `admission` is the queue's. `numbers` counts what deleted runs had."""
+    """A row that a transaction updates to take its turn; `admission` is the queue's, `tape` and `audit`
+    are those of whoever gives places there. `numbers` counts what deleted runs had."""
 
     __tablename__ = "locks"
 

@@ -28,7 +28,7 @@ from service.reconciler.meter import Meter
 from service.reconciler.outage import OncePerRound
 from service.reconciler.queue import Queue
 from service.repeats import store as repeats
-from service.runs import files, hours
+from service.runs import files, hours, tape
 from service.runs.growth import grown
 from service.runs.lifecycle import IllegalTransitionError
 from service.runs.sight import Watch
@@ -139,6 +139,8 @@ class Reconciler:
         tokens.forget_ended(self.db, LATE)
         hours.forget(self.db, self.clock())
         repeats.forget(self.db, datetime.now(UTC), timedelta(hours=self.settings.idempotency_hours))
+        while tape.place(self.db):  # where nobody follows all runs, nobody else does
+            pass
         try:
             alive = [job.submission_id for job in self.ray.submissions() if not job.status.ended]
             attempts: dict[str, list[int]] = defaultdict(list)

@@ -63,7 +63,7 @@ def _digest(*parts: bytes) -> str:
 def claim(db: Database, asked: Asked, now: datetime, life: timedelta) -> str | Answer:
     """A new claim, by its name, or the answer that was given before. Raises Invalid for another body, UnderWay."""
     while True:
-        with db.begin() as session:
+        with db.begin(unseen=True) as session:
             found = _claim(session, asked, now, life)
         if found is not None:
             return found
@@ -103,13 +103,13 @@ def keep(db: Database, asked: Asked, mine: str, answer: Answer, now: datetime) -
 
 
 def _change(db: Database, asked: Asked, mine: str, **values: Any) -> None:
-    with db.begin() as session:
+    with db.begin(unseen=True) as session:
         session.execute(update(KeptAnswer).where(*_held(asked, mine)).values(**values))
 
 
 def let_go(db: Database, asked: Asked, mine: str) -> None:
     """Nothing was done, or nothing is kept of it: the key is free."""
-    with db.begin() as session:
+    with db.begin(unseen=True) as session:
         session.execute(delete(KeptAnswer).where(*_held(asked, mine)))
 
 
@@ -121,7 +121,7 @@ def forget(db: Database, now: datetime, life: timedelta) -> int:
     """Delete answers, and claims, that are older than that; how many there were."""
     gone = 0
     for _ in range(BATCHES):
-        with db.begin() as session:
+        with db.begin(unseen=True) as session:
             old = or_(KeptAnswer.at <= now - life, KeptAnswer.at >= now + life)
             ids = session.scalars(select(KeptAnswer.id).where(old).order_by(KeptAnswer.at).limit(BATCH)).all()
             if ids:  # asked again: a key that was claimed anew meanwhile is young

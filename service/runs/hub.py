@@ -47,8 +47,13 @@ class Followed(ABC, Generic[K, M]):
                 await self._poked.wait()
             self._poked.clear()
             await self._look()
+            await asyncio.sleep(self.pause())
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._poked.wait(), POLL_SECONDS)
+
+    def pause(self) -> float:
+        """Seconds that pass between two looks, however often it is poked."""
+        return 0.0
 
     def poke(self, followed: K) -> None:
         """From any thread: this changed just now."""

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from service.access.tokens import Principal
 from service.bodies.states import State
 from service.db.session import insert_into
-from service.db.tables import AT_ONCE, Job, JobEvent
+from service.db.tables import AT_ONCE, Job, JobEvent, TapeEntry
 from service.errors import Invalid
 from service.runs import marks, store, trials
 from service.runs.fold import Report, fold
@@ -72,6 +72,7 @@ def take(session: Session, job: Job, events: Iterable[WireEvent]) -> bool:
     elif (scores := _scores(told.progress)) and scores != _scores(job.progress):
         marks.write_scores(session, job, scores)
     urgent = (told.started_attempt, told.outcome) != (job.started_attempt, job.outcome)
+    session.add(TapeEntry(job_number=job.number, first=ready[0].seq, last=ready[-1].seq))
     job.acked = ready[-1].seq
     job.started_attempt, job.progress, job.model = told.started_attempt, told.progress, told.model
     job.mlflow_run_id, job.outcome, job.waiting = told.mlflow_run_id, told.outcome, told.waiting

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from service.access.tokens import Principal
 from service.bodies.states import State
 from service.db.session import Database
-from service.db.tables import AT_ONCE, WAITING, Job, JobChange, JobEvent, Trial
+from service.db.tables import AT_ONCE, WAITING, Job, JobChange, JobEvent, TapeEntry, Trial
 from service.errors import Conflict, NotFound
 from service.repeats.key import other_body
 from service.runs import caps, counting, limits, marks, numbers, order, planned, share
@@ -205,7 +205,8 @@ def record_change(session: Session, job: Job) -> None:
 def note(session: Session, job: Job, reason: str) -> None:
     """Tell whoever follows the run something that changes neither its state nor the reason that it has."""
     now = datetime.now(UTC)
-    session.add(JobChange(job_number=job.number, time=now, state=job.state, attempt=job.attempt, reason=reason))
+    change = JobChange(job_number=job.number, time=now, state=job.state, attempt=job.attempt, reason=reason)
+    session.add(TapeEntry(job_number=job.number, change=change))
 
 
 def _insert(session: Session, asked: Submission) -> Job:

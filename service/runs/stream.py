@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -19,6 +18,7 @@ from service.db.tables import Job, JobChange, JobEvent
 from service.runs import store
 from service.runs.hub import Followed
 from service.runs.ingest import wire
+from service.runs.tape import state_of
 
 PAGE = 500
 Mark = tuple[int, int]
@@ -102,12 +102,4 @@ def _event(row: JobEvent) -> ServerSentEvent:
 
 def _state(job: Job, change: JobChange) -> ServerSentEvent:
     """Without an id: `Last-Event-ID` counts the job's own events, and a stream begins with the state anyway."""
-    data: dict[str, Any] = {
-        "state": change.state,
-        "attempt": change.attempt,
-        "reason": change.reason,
-        "time": change.time.isoformat(),
-    }
-    if change.state == State.FAILED:
-        data["failure"] = job.failure
-    return ServerSentEvent(event="state", data=json.dumps(data))
+    return ServerSentEvent(event="state", data=json.dumps(state_of(change, job.failure)))

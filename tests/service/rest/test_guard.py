@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Iterable
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -32,7 +33,21 @@ class Client:
         self.reads = 0
         self.asked: list[bytes] = []
         self.fault: Exception | None = None
-        self.guard = Guard(self._app, bodies=BodyReader(4 << 20, seconds), hosts=["*"], who=self._who)
+        self.seen: list[int | bytes] = []
+        """What its witness saw."""
+        self.guard = Guard(
+            self._app,
+            bodies=BodyReader(4 << 20, seconds),
+            hosts=["*"],
+            who=self._who,
+            watch=lambda *_: nullcontext(self),
+        )
+
+    async def begins(self, body: bytes) -> None:
+        self.seen.append(body)
+
+    async def ended(self, status: int, *, repeated: bool) -> None:
+        self.seen.append(status)
 
     def _who(self, asked: Asked) -> str:
         if asked.headers.get("authorization") != f"Bearer {TOKEN}":

@@ -39,7 +39,7 @@ def test_all_of_a_run_goes_and_nothing_of_another(world: Any) -> None:
     assert world.job(other)["state"] == "submitted"
     left = counts(world, job, search)
     assert {name: count for name, count in left.items() if count and name not in KEPT} == {
-        "jobs": 1, "job_changes": 1, "job_labels": 1,
+        "jobs": 1, "job_changes": 1, "job_labels": 1, "tape": 1,
     }  # fmt: skip
 
 

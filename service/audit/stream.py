@@ -1,0 +1,67 @@
+"""The audit as it grows, for whoever follows it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+
+from sqlalchemy.orm import Session
+from sse_starlette import ServerSentEvent
+from starlette.concurrency import run_in_threadpool
+
+from service.audit import replies, store
+from service.audit.store import Wanted
+from service.db.session import Database
+from service.runs.hub import Followed
+
+ALL = "audit"
+"""What is followed."""
+PAGE = 100
+
+
+class AuditHub(Followed[str, int]):
+    """Of the audit: its last place."""
+
+    def marks(self, session: Session, followed: Sequence[str]) -> dict[str, int]:
+        """How far it has come."""
+        return {ALL: store.end(session)}
+
+    def _load(self, followed: Sequence[str], tokens: set[str]) -> tuple[dict[str, int], set[str]]:
+        store.place(self._db)
+        return super()._load(followed, tokens)
+
+
+async def follow(
+    hub: AuditHub, db: Database, wanted: Wanted, after: int | None, token: str
+) -> AsyncIterator[ServerSentEvent]:
+    """Records behind a place, or what comes, without an end; a message's id is its place.
+
+    token: digest of the follower's; the stream ends when it is revoked.
+    """
+    hub.enter(ALL, token)
+    try:
+        place = await run_in_threadpool(_end, db) if after is None else after
+        yield ServerSentEvent(id=str(place))
+        while not hub.is_revoked(token):
+            messages, place, more = await run_in_threadpool(_read, db, place, wanted)
+            for message in messages:
+                yield message
+            if not more:
+                await hub.changed(ALL, place, token)
+    finally:
+        hub.leave(ALL, token)
+
+
+def _end(db: Database) -> int:
+    store.place(db)
+    with db.read() as session:
+        return store.end(session)
+
+
+def _read(db: Database, after: int, wanted: Wanted) -> tuple[list[ServerSentEvent], int, bool]:
+    """The next messages, the place behind them, and whether there may be more already."""
+    with db.read() as session:
+        rows, place = store.behind(session, after, wanted, PAGE)
+    messages = [
+        ServerSentEvent(id=str(row.place), event="audit", data=replies.entry(row).model_dump_json()) for row in rows
+    ]
+    return messages, place, len(rows) == PAGE
