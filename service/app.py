@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import timedelta
 
 from fastapi import Depends, FastAPI
 from starlette.concurrency import run_in_threadpool
@@ -48,6 +49,7 @@ from service.owners import accounts as usage_routes
 from service.owners import routes as owner_routes
 from service.plans import routes as plan_routes
 from service.plans.planner import Planner
+from service.reconciler.clock import SteadyClock, database_time
 from service.reconciler.loop import Reconciler
 from service.reconciler.owner import new_owner
 from service.repeats import key as repeat_key
@@ -61,6 +63,10 @@ from service.searches import routes as search_routes
 from service.searches import samples as trial_samples
 from service.settings import Settings
 from service.specs import routes as recipe_routes
+from service.webhooks import addresses as webhook_addresses
+from service.webhooks import routes as webhook_routes
+from service.webhooks.dispatcher import Dispatcher
+from service.webhooks.sending import HttpPost
 from trainer import spans
 
 DESCRIPTION = """Agon trains generative adversarial networks as a service: post a job, follow it, pull the model.
@@ -130,6 +136,7 @@ def create_app(
         owner_routes,
         usage_routes,
         audit_routes,
+        webhook_routes,
         monitoring_routes,
         health,
         docs,
@@ -170,13 +177,14 @@ def _lifespan(ctx: Context) -> Callable[[FastAPI], AbstractAsyncContextManager[N
             asyncio.create_task(ctx.of(Uses).run()),
             asyncio.create_task(watch_disk(ctx.of(Gauge), ctx.elsewhere, ctx.settings.disk_low)),
         ]
-        stop = _start_reconciler(ctx) if ctx.settings.reconciler else None
+        stops = [_start_reconciler(ctx)] if ctx.settings.reconciler else []
+        stops += [await run_in_threadpool(_start_webhooks, ctx)] if ctx.settings.webhooks else []
         try:
             yield
         finally:
             for task in tasks:
                 task.cancel()
-            if stop is not None:
+            for stop in stops:
                 await run_in_threadpool(stop)
             await run_in_threadpool(ctx.of(Watch).refusals.write)
             await run_in_threadpool(ctx.of(Planner).close)
@@ -192,6 +200,12 @@ def _prepare(ctx: Context) -> None:
     """Schema and token, before the first request."""
     upgrade(ctx.db)
     tokens.bootstrap(ctx.db, read_or_create(ctx.settings.token_file))
+
+
+def _start_webhooks(ctx: Context) -> Callable[[], None]:
+    """The same of what sends the messages of webhooks."""
+    post, keep = HttpPost(webhook_addresses.access(ctx.settings)), timedelta(days=ctx.settings.webhooks_keep_days)
+    return Dispatcher(ctx.db, post, keep, SteadyClock(database_time(ctx.db))).start()
 
 
 def _start_reconciler(ctx: Context) -> Callable[[], None]:

@@ -131,6 +131,14 @@ class Settings(BaseSettings):
     """How long the answer to a request with an `Idempotency-Key` is kept. A job or a search keeps its key as long as it lives."""
     audit_days: float = Field(default=365.0, ge=0)
     """After so many days what was changed, and by whom, is forgotten. 0: never."""
+    webhooks: bool = True
+    """Whether this process sends the messages of webhooks."""
+    webhooks_allow: Annotated[tuple[str, ...], NoDecode] = ()
+    """Hosts, addresses and networks off the public internet that webhooks may post to, also by http, separated by commas; `*`: any."""
+    webhooks_http: bool = False
+    """Whether webhooks may post by http, which anyone on the way can read, to public addresses too."""
+    webhooks_keep_days: float = Field(default=30.0, ge=1, le=3650)
+    """For so many days it is remembered what was sent by webhooks that has ended."""
     disk_low: float = Field(default=0.1, ge=0, lt=1)
     """Warn when less than this share of the disk is free that runs lie on; 0: never."""
     max_body_bytes: int = Field(default=4 * 1024 * 1024, ge=1024)
@@ -151,12 +159,12 @@ class Settings(BaseSettings):
     def _split_roots(cls, value: object) -> object:
         return tuple(part for part in value.split(os.pathsep) if part) if isinstance(value, str) else value
 
-    @field_validator("allowed_hosts", "private_hosts", "sso_proxies", mode="before")
+    @field_validator("allowed_hosts", "private_hosts", "sso_proxies", "webhooks_allow", mode="before")
     @classmethod
     def _split_hosts(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
-    @field_validator("private_hosts")
+    @field_validator("private_hosts", "webhooks_allow")
     @classmethod
     def _hosts(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(check_host(host) for host in hosts)

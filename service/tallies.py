@@ -46,12 +46,18 @@ LEASES_LOST = Counter(
     "Decisions that were not written, because the run had changed or another reconciler owned it.",
     registry=None,
 )
+WEBHOOKS = Counter(
+    "agon_webhook_deliveries_total",
+    "Attempts to deliver a message of a webhook: delivered; again: another follows; failed: none does.",
+    ["outcome"],
+    registry=None,
+)
 LAG = Gauge(
     "agon_reconciler_lag_seconds",
     "Since this process's reconciler last finished a round; -1: it has none.",
     registry=None,
 )
-EVERY: tuple[Collector, ...] = (REQUESTS, QUEUED, STARTED, TRANSITIONS, FAILURES, RESTARTS, LEASES_LOST, LAG)
+EVERY: tuple[Collector, ...] = (REQUESTS, QUEUED, STARTED, TRANSITIONS, FAILURES, RESTARTS, LEASES_LOST, WEBHOOKS, LAG)
 _round: list[float] = []
 
 
@@ -65,6 +71,12 @@ def reconciler_stopped() -> None:
     _round.clear()
 
 
+for _outcome in (
+    "delivered",
+    "again",
+    "failed",
+):  # there from the beginning, so that a first failure is a step up from 0
+    WEBHOOKS.labels(_outcome)
 LAG.set_function(lambda: time.monotonic() - _round[0] if _round else -1.0)
 
 

@@ -9,6 +9,8 @@ from ipaddress import IPv4Address, IPv6Address
 ANY = "*"
 Address = IPv4Address | IPv6Address
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_SPECIAL = tuple(map(ipaddress.ip_network, ("168.63.129.16/32", "192.88.99.0/24", "3fff::/20")))
+"""Special, though `ipaddress` doesn't say so: a cloud's own service at a public number, relays of 6to4, and examples (RFC 9637)."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,8 @@ def is_public(address: Address) -> bool:
     """Whether the address belongs to the internet at large: not to this machine, a private network or a special purpose."""
     special = address.is_multicast or address.is_reserved or address.is_loopback or address.is_link_local
     site = isinstance(address, IPv6Address) and address.is_site_local
-    return address.is_global and not (special or site or address.is_unspecified)
+    own = any(address in network for network in _SPECIAL)
+    return address.is_global and not (special or site or own or address.is_unspecified)
 
 
 def what_is(address: str) -> str:

@@ -32,6 +32,7 @@ from service.cli import (
     stack,
     tokens,
     usage,
+    webhooks,
 )
 from service.cli.output import Exit, err, fail
 from service.cli.search import app as search
@@ -98,7 +99,7 @@ VERBS: dict[str, tuple[Callable[..., None], ...]] = {
 }
 GROUPS: dict[str, tuple[groups.Group, ...]] = {
     "Jobs": (checkpoints.GROUP,),
-    SERVER: (datasets.GROUP, models.GROUP, tokens.GROUP, owners.GROUP),
+    SERVER: (datasets.GROUP, models.GROUP, tokens.GROUP, owners.GROUP, webhooks.GROUP),
 }
 CHILDREN = (children.data, children.plan, children.train, children.pull, children.sample, children.import_)
 

@@ -26,6 +26,7 @@ from service.bodies.samples import SampleGrid, Tiles
 from service.bodies.searches import Search, Trial, TrialDetail
 from service.bodies.tokens import NewToken, Token, Who
 from service.bodies.usage import Account, Accounts, Prices
+from service.bodies.webhooks import Delivery, DeliveryDetail, NewWebhook, Replayed, Webhook
 from service.client.calls import Client
 from service.client.errors import (
     ApiError,
@@ -68,6 +69,8 @@ __all__ = [
     "Curves",
     "Dataset",
     "DatasetCheck",
+    "Delivery",
+    "DeliveryDetail",
     "Disk",
     "Event",
     "Failure",
@@ -86,6 +89,7 @@ __all__ = [
     "Model",
     "ModelVersion",
     "NewToken",
+    "NewWebhook",
     "NotConfigured",
     "NotFound",
     "Owner",
@@ -95,6 +99,7 @@ __all__ = [
     "Recipe",
     "RecipeSummary",
     "Relative",
+    "Replayed",
     "Run",
     "RunEvent",
     "SampleGrid",
@@ -113,5 +118,6 @@ __all__ = [
     "Unreachable",
     "UnreadableReply",
     "Use",
+    "Webhook",
     "Who",
 ]

@@ -30,6 +30,7 @@ from service.client.samples import SampleCalls
 from service.client.searches import SearchCalls
 from service.client.stream import Event
 from service.client.tokens import TokenCalls
+from service.client.webhooks import WebhookCalls
 from trainer.plan.result import Plan
 from trainer.spec import JobSpec
 
@@ -50,6 +51,7 @@ class Client(
     ModelCalls,
     TokenCalls,
     AuditCalls,
+    WebhookCalls,
 ):
     """One API, by URL and bearer token. Use it as a context manager, or call `close`.
 

@@ -26,6 +26,7 @@ from service.db.runs import (
     Trial,
 )
 from service.db.tape import TapeEntry
+from service.db.webhooks import Webhook, WebhookDelivery
 
 __all__ = [
     "AT_ONCE",
@@ -55,6 +56,8 @@ __all__ = [
     "TapeEntry",
     "Token",
     "Trial",
+    "Webhook",
+    "WebhookDelivery",
 ]
 
 

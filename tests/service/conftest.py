@@ -155,6 +155,7 @@ def settings(database_url: str, tmp_path: Path) -> Settings:
         database_url=database_url,
         allowed_hosts=("testserver",),
         reconciler=False,
+        webhooks=False,
         stop_grace_seconds=60,
         api_url="http://127.0.0.1:1",
         disk_low=0,

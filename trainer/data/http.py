@@ -65,7 +65,7 @@ async def _read(target: URL, access: Access) -> AsyncGenerator[bytes, None]:
         except (FetchError, GeneratorExit):
             raise
         except Exception as error:
-            raise gate.fault() or _fault(error) from None  # its text may hold what the server sent
+            raise gate.fault() or fault(error) from None  # its text may hold what the server sent
         target = _following(target, location)
     raise UnusableError(f"was sent on more than {HOPS} times")
 
@@ -171,7 +171,7 @@ def _login(host: str) -> BasicAuth | None:
     return None
 
 
-def _fault(error: Exception) -> FetchError:
+def fault(error: Exception) -> FetchError:
     """What an error of aiohttp means."""
     import aiohttp
 

@@ -76,7 +76,9 @@ def target(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     home = tmp_path_factory.mktemp("fuzz")
     url = "" if request.param == "sqlite" else request.getfixturevalue("empty_postgres")()
     options: dict[str, Any] = {"database_url": url} if url else {}
-    config = Settings(home=home, allowed_hosts=("testserver",), reconciler=False, log_level="CRITICAL", **options)
+    config = Settings(
+        home=home, allowed_hosts=("testserver",), reconciler=False, webhooks=False, log_level="CRITICAL", **options
+    )
     ray, registry = FakeRay(), FakeRegistry()
     registry.add("demo")
     app = create_app(config, ray, registry, Planner(config.plan_seconds, FakeMake()))
