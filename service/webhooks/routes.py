@@ -17,7 +17,7 @@ from service.bodies.webhooks import Delivery, DeliveryDetail, NewWebhook, Outcom
 from service.context import Ctx
 from service.errors import Conflict, Forbidden, Invalid
 from service.etags import UNCHANGED, IfMatch, IfNoneMatch
-from service.paging import Cursor, Limit
+from service.paging import Cursor, Limit, Onward
 from service.repeats.key import once
 from service.settings import Settings
 from service.webhooks import addresses, deliveries, events, gather, store
@@ -51,10 +51,10 @@ def add(body: bodies.WebhookRequest, ctx: Ctx, caller: User, request: Request, r
 
 
 @router.get("")
-def list_webhooks(ctx: Ctx, caller: User, limit: Limit = 50, cursor: Cursor = None) -> Page[Webhook]:
+def list_webhooks(ctx: Ctx, caller: User, onward: Onward, limit: Limit = 50, cursor: Cursor = None) -> Page[Webhook]:
     """Users see their own, administrators all; oldest first."""
     with ctx.db.read() as session:
-        return store.page(session, _whose(caller), limit, cursor)
+        return onward(store.page(session, _whose(caller), limit, cursor))
 
 
 @router.get("/{webhook_id}", response_model=Webhook, responses=UNCHANGED)
@@ -127,6 +127,7 @@ def list_deliveries(
     webhook_id: WebhookId,
     ctx: Ctx,
     caller: User,
+    onward: Onward,
     outcome: Annotated[Outcome | None, Query(description="Only those of which that became.")] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
@@ -134,7 +135,7 @@ def list_deliveries(
     """What was sent, or will be, newest first; what has ended is kept for `AGON_WEBHOOKS_KEEP_DAYS`."""
     with ctx.db.read() as session:
         hook = store.get(session, webhook_id, _whose(caller))
-        return deliveries.page(session, hook, outcome, limit, cursor)
+        return onward(deliveries.page(session, hook, outcome, limit, cursor))
 
 
 @router.get("/{webhook_id}/deliveries/{delivery_id}")
