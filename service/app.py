@@ -11,60 +11,39 @@ from datetime import timedelta
 from fastapi import Depends, FastAPI
 from starlette.concurrency import run_in_threadpool
 
-from service import docs, errors, health
-from service.access import callers, login
-from service.access import routes as access_routes
+from service import errors
+from service.access import callers
 from service.access import store as tokens
 from service.access.entry import Entry
 from service.access.tokens import read_or_create
 from service.access.uses import Uses
-from service.audit import routes as audit_routes
 from service.audit.keeping import keep as keep_audit
 from service.audit.stream import AuditHub
 from service.audit.witness import Watch
 from service.body import BodyReader
-from service.cluster import routes as cluster_routes
 from service.context import Context
-from service.datasets import routes as dataset_routes
 from service.db.migrate import upgrade
 from service.db.session import Database
-from service.disk import routes as disk_routes
 from service.disk.gauge import Gauge
 from service.disk.watch import watch as watch_disk
-from service.events import routes as event_routes
 from service.events.broadcast import Broadcast
 from service.gateway.ray_jobs import HttpRayJobs, RayJobs
 from service.gateway.registry import HttpRegistry, Registry
 from service.http import Guard
-from service.jobs import checkpoints as job_checkpoints
-from service.jobs import curves as job_curves
-from service.jobs import logs as job_logs
-from service.jobs import routes as job_routes
-from service.jobs import samples as job_samples
 from service.logs import configure
-from service.models import routes as model_routes
-from service.monitoring import routes as monitoring_routes
 from service.monitoring.facts import Reader
-from service.owners import accounts as usage_routes
-from service.owners import routes as owner_routes
-from service.plans import routes as plan_routes
 from service.plans.planner import Planner
 from service.reconciler.clock import SteadyClock, database_time
 from service.reconciler.loop import Reconciler
 from service.reconciler.owner import new_owner
 from service.repeats import key as repeat_key
 from service.repeats.guard import Repeats
+from service.routes import all_routes, shared
 from service.runs.logstream import LogHub
 from service.runs.noting import keep_told
 from service.runs.stream import Hub
-from service.searches import checkpoints as trial_checkpoints
-from service.searches import logs as search_logs
-from service.searches import routes as search_routes
-from service.searches import samples as trial_samples
 from service.settings import Settings
-from service.specs import routes as recipe_routes
 from service.webhooks import addresses as webhook_addresses
-from service.webhooks import routes as webhook_routes
 from service.webhooks.dispatcher import Dispatcher
 from service.webhooks.sending import HttpPost
 from trainer import spans
@@ -78,6 +57,8 @@ Every call but the health checks needs `Authorization: Bearer TOKEN`, or the coo
 KEEP_THEIR_KEY = ("/v1/jobs", "/v1/searches")
 """Submissions: the key is in the row of the run that it made, written with it or not at all, as long as there is that run."""
 CHANGE_NOTHING = ("/v1/validate", "/v1/searches/validate", "/v1/plans")
+
+
 STOP_SECONDS = 1.5
 """How long the end of the process waits for a round of the reconciler."""
 
@@ -110,40 +91,12 @@ def create_app(
         lifespan=_lifespan(ctx),
         docs_url=None,
         redoc_url=None,
-        dependencies=[Depends(callers.permitted)],  # of every route, however it is added
+        routes=list(shared()),
+        dependencies=[Depends(callers.permitted)],  # of every route that is added yet
     )
     app.state.context = ctx
     errors.install(app)
-    parts = (
-        job_routes,
-        job_logs,
-        job_samples,
-        job_checkpoints,
-        job_curves,
-        search_routes,
-        search_logs,
-        trial_samples,
-        trial_checkpoints,
-        event_routes,
-        plan_routes,
-        recipe_routes,
-        dataset_routes,
-        model_routes,
-        cluster_routes,
-        disk_routes,
-        access_routes,
-        login,
-        owner_routes,
-        usage_routes,
-        audit_routes,
-        webhook_routes,
-        monitoring_routes,
-        health,
-        docs,
-    )
-    app.state.routes = [route for module in parts for route in module.router.routes]
-    for module in parts:
-        app.include_router(module.router, responses=errors.RESPONSES)
+    app.state.routes = all_routes()
     hours = settings.idempotency_hours
     repeat_key.describe(app, hours)
     app.add_middleware(Repeats, db=db, hours=hours, except_for=(*KEEP_THEIR_KEY, *CHANGE_NOTHING))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import sys
 import threading
@@ -59,7 +60,10 @@ def agon(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tm
 class World:
     """A running API."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, database: Path) -> None:
+        """database: a migrated one, to copy."""
+        home.mkdir()
+        shutil.copyfile(database, home / "agon.db")
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
@@ -100,9 +104,9 @@ class World:
 
 
 @pytest.fixture
-def world(tmp_path: Path, agon: object, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+def world(tmp_path: Path, agon: object, monkeypatch: pytest.MonkeyPatch, sqlite_template: Path) -> Iterator[World]:
     """An API that `agon` talks to."""
-    world = World(tmp_path / "home")
+    world = World(tmp_path / "home", sqlite_template)
     world.thread.start()
     while not world.server.started:
         assert world.thread.is_alive(), "the API did not start"
