@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends
 from starlette.routing import BaseRoute
 
 from service import docs, errors, health
-from service.access import callers
+from service.access import callers, login
 from service.access import routes as access_routes
 from service.audit import routes as audit_routes
 from service.cluster import routes as cluster_routes

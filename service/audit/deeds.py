@@ -68,6 +68,13 @@ DEEDS: Mapping[str, Deed] = {
     "PUT /v1/owners/{}/role": Deed("owner.role"),
     "POST /v1/session": Deed("session.begin"),
     "DELETE /v1/session": Deed("session.end"),
+    "POST /v1/webhooks": Deed("webhook.add"),
+    "PATCH /v1/webhooks/{}": Deed("webhook.edit"),
+    "DELETE /v1/webhooks/{}": Deed("webhook.remove"),
+    "POST /v1/webhooks/{}/rotate": Deed("webhook.rotate"),
+    "POST /v1/webhooks/{}/test": Deed("webhook.test"),
+    "POST /v1/webhooks/{}/replay": Deed("webhook.replay"),
+    "POST /v1/webhooks/{}/deliveries/{}/replay": Deed("webhook.replay"),
     "POST /v1/gc": Deed("disk.collect", ahead=True),
     "POST /v1/jobs/{}/events": Deed("job.report", quiet=True),  # a run's driver by its own token
     "POST /v1/validate": Deed("job.validate", quiet=True),
