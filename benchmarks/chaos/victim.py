@@ -62,6 +62,7 @@ def main(arguments: list[str]) -> int:
     world = Path(os.environ["CHAOS_WORLD"])
     install(MachineClock(world / "clocks" / os.environ["CHAOS_MACHINE"]), ("service",))
     displacing.RAY_LAGS = timedelta(seconds=1)  # here Ray tells at once what is free
+    displacing.AGAIN_SECONDS = 0.5
     arm(Doom(world, role, os.environ.get("CHAOS_DOOM", "")))
     if role == "api":
         uvicorn.run(create_app(), host="127.0.0.1", port=int(rest[0]), log_level="warning")
