@@ -1,7 +1,7 @@
 """Writes the documents' tables of results from `benchmarks/results/`, so that they quote nothing else.
 
-`python -m benchmarks.tables` rewrites them in README.md, docs/benchmarks.md and docs/reproduction.md; `--check` only says
-whether they are up to date (exit status 1 if not).
+`python -m benchmarks.tables` rewrites them in the documents of `TABLES`; `--check` only says whether they are up to date (exit
+status 1 if not).
 """
 
 from __future__ import annotations
@@ -25,6 +25,14 @@ FIGURES = {
     "reproduce/bigan": ("1-NN test accuracy on E's last hidden layer", "BiGAN's features, after a twentieth of the paper's epochs"),
 }  # fmt: skip
 """The README's five: the result's file, the name of its target (the only one if empty), and what it says to a newcomer."""
+
+
+CHAOS = {
+    "kills": "kills", "cut": "connections cut or late", "clock_steps": "clock steps", "jobs": "jobs", "starts": "attempts",
+    "preempted": "preempted", "lost": "lost", "twice": "twice", "stuck": "stuck", "ended": "ended wrongly", "events": "events",
+    "metrics": "metrics", "weights": "weights", "answers": "answers",
+}  # fmt: skip
+"""Columns of the table of chaos, and their heads."""
 
 
 def table(results: Path = RESULTS) -> str:
@@ -55,6 +63,24 @@ def figures(chosen: Mapping[str, tuple[str, str]] = FIGURES, results: Path = RES
     return "\n".join(lines)
 
 
+def chaos(results: Path = RESULTS) -> str:
+    """Markdown: what was killed on each database with so many API processes, and how many promises were broken; then whom it met."""
+    rows_ = json.loads((results / "chaos.json").read_text())["rows"]
+    lines = [_row("on", *CHAOS.values()), _row(*["---"] * (1 + len(CHAOS)))]
+    for row in rows_:
+        if "database" in row:
+            lines.append(_row(f"{row['database']}, {row['replicas']} API", *(str(row[name]) for name in CHAOS)))
+    points = [row for row in rows_ if "point" in row]
+    lines += ["", _row("killed", "at random", "at named points"), _row("---", "---", "---")]
+    for part in dict.fromkeys(row["part"] for row in points):
+        named = sum(
+            row["kills"] for row in points if row["part"] == part and row["point"].startswith(("before", "after"))
+        )
+        lines.append(_row(part, str(sum(row["kills"] for row in points if row["part"] == part) - named), str(named)))
+    lines += [_row(f"embedded stack: {row['part']}", str(row["kills"]), "0") for row in rows_ if "stack" in row]
+    return "\n".join(lines)
+
+
 def updated(text: str, lines: str, name: str) -> str:
     """The document with the table between the markers of `name`. Raises ValueError if a marker is missing."""
     begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
@@ -68,6 +94,7 @@ def updated(text: str, lines: str, name: str) -> str:
 TABLES: dict[Path, tuple[str, Callable[[], str]]] = {
     ROOT / "README.md": ("figures", figures),
     ROOT / "docs" / "benchmarks.md": ("benchmarks", table),
+    ROOT / "docs" / "fault-tolerance.md": ("chaos", chaos),
     ROOT / "docs" / "reproduction.md": ("reproduction", lambda: rows.table(RESULTS / "reproduce")),
 }
 """The document, the name in its table's markers, and what draws the table."""
