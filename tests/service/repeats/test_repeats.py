@@ -245,7 +245,7 @@ def test_what_is_not_kept_is_given_each_time(around: Around, what: str) -> None:
     assert count(around.db, KeptAnswer) == 0
 
 
-@pytest.mark.parametrize("secret", [new_token(), "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLw=="])
+@pytest.mark.parametrize("secret", [new_token(), "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLw=="], ids=["token", "webhook"])
 def test_a_secret_is_not_kept_though_nobody_said_that_it_is_one(around: Around, secret: str) -> None:
     around.parts = [b'{"id": "x", "made": "', secret.encode() + b'"}']
     asyncio.run(around.post())
