@@ -69,11 +69,15 @@ def on_cluster(session: Session) -> tuple[OnCluster, ...]:
 
 
 def departed(session: Session, now: datetime) -> list[Need]:
-    """What those took that have left the cluster so lately that Ray may not know."""
+    """What those took that have left the cluster so lately that Ray may not know.
+
+    now: this process's, which nobody sets. A change that lies further ahead was written by a clock that was set since it began.
+    """
     left = (State.QUEUED, State.PAUSED, State.SUCCEEDED, State.FAILED, State.CANCELLED)
     newest = select(JobChange.job_number, JobChange.state, JobChange.time, JobChange.attempt)
     rows = session.execute(newest.order_by(JobChange.id.desc()).limit(CHANGES)).all()
-    late = {row.job_number for row in rows if row.time > now - RAY_LAGS and row.attempt and State(row.state) in left}
+    lately = [row for row in rows if abs(row.time - now) < RAY_LAGS]
+    late = {row.job_number for row in lately if row.attempt and State(row.state) in left}
     if not late:
         return []
     needs = select(Job.workers, Job.worker_cpus, Job.worker_gpus)

@@ -9,6 +9,7 @@ import pytest
 
 from service.gateway.ray_jobs import RayStatus
 from service.reconciler.clock import SteadyClock, database_time
+from service.reconciler.displacing import departed
 from service.reconciler.loop import Reconciler
 
 HOUR = 3600.0
@@ -44,6 +45,18 @@ def test_a_steady_clock_begins_at_a_given_time_and_counts_what_passes() -> None:
 
 def test_the_databases_time_is_the_time(world: Any) -> None:
     assert abs(database_time(world.db) - datetime.now(UTC)) < timedelta(seconds=60)
+
+
+def test_who_left_before_the_clock_was_set_does_not_count_as_leaving_for_as_long_as_the_step(world: Any) -> None:
+    job = world.running()
+    world.tell(job, "finished", outcome="completed")
+    world.ray.move(f"agon-{job}-1", RayStatus.SUCCEEDED)
+    world.round(1)
+    assert world.job(job)["state"] == "succeeded"
+    with world.db.read() as session:
+        assert len(departed(session, world.clock())) == 1, "Ray may still show it"
+        for step in (-HOUR, HOUR):
+            assert departed(session, world.clock() + timedelta(seconds=step)) == []
 
 
 @pytest.mark.parametrize("step", [-HOUR, -40.0, HOUR])
