@@ -56,7 +56,7 @@ class Launch:
     @property
     def failed(self) -> str | None:
         """The kind of failure that it ended with."""
-        return self._failure[0].value if self._failure else None
+        return str(self._failure[0]) if self._failure else None
 
     def run(self) -> int:
         """Train; report the end; return the exit code."""

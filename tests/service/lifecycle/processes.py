@@ -58,9 +58,9 @@ class Watched:
         return getattr(self.db, name)
 
     @contextmanager
-    def begin(self) -> Iterator[Session]:
+    def begin(self, *, unseen: bool = False) -> Iterator[Session]:
         """See Database."""
-        with self.db.begin() as session:
+        with self.db.begin(unseen=unseen) as session:
             yield session
             session.flush()
             self.points.reach(holding=True)

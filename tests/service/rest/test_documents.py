@@ -47,6 +47,9 @@ def test_every_example_of_a_body_is_accepted(client: TestClient, monkeypatch: py
     document = client.get("/openapi.json").json()
     search = client.post("/v1/searches", json={"search": EXAMPLE}).json()["id"]
     job = client.post("/v1/jobs", json={"recipe": "dcgan-digits"}).json()["id"]
+    token = client.post("/v1/tokens", json={"name": "ada"}).json()["id"]
+    webhook = client.post("/v1/webhooks", json={"url": "https://198.51.100.7/agon"}).json().get("id", "w-0")
+    ids = {"search_id": search, "job_id": job, "trial_id": "t-00000", "token_id": token, "webhook_id": webhook}
     tried = 0
     for path, calls in document["paths"].items():
         for method, call in calls.items():
@@ -56,7 +59,7 @@ def test_every_example_of_a_body_is_accepted(client: TestClient, monkeypatch: py
             named = next(part["$ref"] for part in (schema, *schema.get("anyOf", ())) if "$ref" in part)
             body = document["components"]["schemas"][named.rsplit("/", 1)[1]]
             for example in body.get("examples", ()):
-                concrete = path.format(name="demo", alias="champion", search_id=search, job_id=job, trial_id="t-00000")
+                concrete = path.format(name="demo", alias="champion", **ids)
                 reply = client.request(method, concrete, json=example)
                 tried += 1
                 wrong = (

@@ -12,7 +12,7 @@ from sqlalchemy import func, select
 from service.db.tables import Base, Job
 from service.gateway.ray_jobs import RayStatus
 
-KEPT = ("alembic_version", "locks", "tokens", "deleted_usage", "owner_hours", "sights")
+KEPT = ("alembic_version", "locks", "tokens", "deleted_usage", "owner_hours", "sights", "audit")
 """Tables that hold something else, too."""
 
 
