@@ -199,6 +199,7 @@ def test_one_that_reads_too_slowly_is_cut_off_and_goes_on_with_the_id_that_it_is
         slow, quick = Listener(hub, begin), Listener(hub, begin)
         reading = asyncio.create_task(quick.listen())
         slow.take(await anext(slow.stream))
+        await until(lambda: hub.ring is not None)  # else both begin by catching up
         for index in range(10):
             if index == 1:
                 slow.take(await anext(slow.stream))
