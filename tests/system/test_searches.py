@@ -195,7 +195,8 @@ class TestOnOneNode:
         wait(lambda: any(trial.results for trial in client.every_trial(asked.id)), 120, "an evaluation")
         client.stop_trial(asked.id, "t-00000")
         wait(lambda: client.trial(asked.id, "t-00000").state != "running", 30, "the trial's end")
-        wait(lambda: client.trial(asked.id, "t-00001").results, 60, "an evaluation of the next one, in its place")
+        later = lambda: any(trial.id == "t-00001" and trial.results for trial in client.every_trial(asked.id))  # noqa: E731
+        wait(later, 120, "an evaluation of the next one, in its place")
         stopped = client.trial(asked.id, "t-00000")
         assert (stopped.state, stopped.reason) == ("stopped", "stopped as asked")
         assert stopped.score == stopped.results[-1].score
