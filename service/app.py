@@ -91,8 +91,8 @@ def create_app(
         lifespan=_lifespan(ctx),
         docs_url=None,
         redoc_url=None,
-        routes=list(shared()),
-        dependencies=[Depends(callers.permitted)],  # of every route that is added yet
+        routes=shared(),
+        dependencies=[Depends(callers.permitted)],  # also of one that is not among `service.routes`
     )
     app.state.context = ctx
     errors.install(app)

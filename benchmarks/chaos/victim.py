@@ -2,7 +2,7 @@
 
 Nothing of the product is changed on disk. Before it starts, this process wraps the calls of its gateway to Ray, listens to SQLAlchemy's
 sessions, and has the product's modules read a clock that somebody sets (`clock.py`). What Ray frees counts as free after a second, not
-after fifteen: else nobody would ever make room among trainings of seconds.
+after fifteen, and who makes room is decided of twice a second, not every five: else nobody would among trainings of seconds.
 """
 
 from __future__ import annotations
