@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 
 from service.access import expiry, rules, store
 from service.access.callers import User
-from service.access.tokens import Principal, Scope
+from service.access.tokens import BOOTSTRAP, Principal, Scope
 from service.bodies.base import Page
 from service.bodies.tokens import PERSON, NewToken, Rotation, Token, TokenRequest
 from service.context import Ctx
@@ -64,7 +64,7 @@ def rotate(token_id: TokenId, ctx: Ctx, caller: User, request: Request, body: Ro
 
     Rotated again meanwhile, the first old secret keeps its time, and the one between them stops working.
     """
-    if token_id == store.BOOTSTRAP:
+    if token_id == BOOTSTRAP:
         raise Conflict(_BOOTSTRAP)
     asked, now = body or Rotation(), datetime.now(UTC)
     with ctx.db.begin() as session:
@@ -82,7 +82,7 @@ def rotate(token_id: TokenId, ctx: Ctx, caller: User, request: Request, body: Ro
 @router.delete("/{token_id}", status_code=204)
 def revoke(token_id: TokenId, ctx: Ctx, caller: User) -> Response:
     """Revoke a token; it stops working at once, with the sessions that were begun with it and the streams that it follows."""
-    if token_id == store.BOOTSTRAP:
+    if token_id == BOOTSTRAP:
         raise Conflict(_BOOTSTRAP)
     with ctx.db.begin() as session:
         store.get(session, token_id)

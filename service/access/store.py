@@ -12,13 +12,12 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from service.access.rules import least
-from service.access.tokens import Principal, Scope, digest, new_token
+from service.access.tokens import BOOTSTRAP, Principal, Scope, digest, new_token
 from service.bodies.states import State
 from service.db.session import Database
 from service.db.tables import Job, JobChange, Person, Token
 from service.errors import NotFound, Unauthenticated
 
-BOOTSTRAP = "bootstrap"
 ADMIN = "admin"
 """Owner of the bootstrap token: whoever runs the API."""
 

@@ -11,6 +11,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Literal
 
+BOOTSTRAP = "bootstrap"
+"""Id of the token file's token."""
+
 
 class Scope(StrEnum):
     """What a token, and a person's role, may do: `service.access.rules` is the table."""

@@ -9,6 +9,7 @@ from pydantic import AwareDatetime
 from sse_starlette import EventSourceResponse
 
 from service.access.callers import User
+from service.access.live import Ticket
 from service.access.tokens import Scope
 from service.audit import replies, store
 from service.audit.store import Outcome, Wanted
@@ -84,7 +85,7 @@ async def stream(
 ) -> EventSourceResponse:
     """The same as it grows: each record behind `Last-Event-ID`, or from now on, as a message `audit`; without an end."""
     return EventSourceResponse(
-        follow(ctx.of(AuditHub), ctx.db, wanted, last_event_id, caller.digest),
+        follow(ctx.of(AuditHub), ctx.db, wanted, last_event_id, Ticket.of(caller)),
         ping=HEARTBEAT_SECONDS,
         headers={"Cache-Control": "no-store"},
     )

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from sse_starlette import ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
+from service.access.live import Ticket
 from service.audit import replies, store
 from service.audit.store import Wanted
 from service.db.session import Database
@@ -25,30 +26,30 @@ class AuditHub(Followed[str, int]):
         """How far it has come."""
         return {ALL: store.end(session)}
 
-    def _load(self, followed: Sequence[str], tokens: set[str]) -> tuple[dict[str, int], set[str]]:
+    def _load(self, followed: Sequence[str], tickets: Sequence[Ticket]) -> tuple[dict[str, int], list[Ticket]]:
         store.place(self._db)
-        return super()._load(followed, tokens)
+        return super()._load(followed, tickets)
 
 
 async def follow(
-    hub: AuditHub, db: Database, wanted: Wanted, after: int | None, token: str
+    hub: AuditHub, db: Database, wanted: Wanted, after: int | None, ticket: Ticket
 ) -> AsyncIterator[ServerSentEvent]:
     """Records behind a place, or what comes, without an end; a message's id is its place.
 
-    token: digest of the follower's; the stream ends when it is revoked.
+    ticket: the follower's; the stream ends when it is over.
     """
-    hub.enter(ALL, token)
+    hub.enter(ALL, ticket)
     try:
         place = await run_in_threadpool(_end, db) if after is None else after
         yield ServerSentEvent(id=str(place))
-        while not hub.is_revoked(token):
+        while not ticket.over:
             messages, place, more = await run_in_threadpool(_read, db, place, wanted)
             for message in messages:
                 yield message
             if not more:
-                await hub.changed(ALL, place, token)
+                await hub.changed(ALL, place, ticket)
     finally:
-        hub.leave(ALL, token)
+        hub.leave(ALL, ticket)
 
 
 def _end(db: Database) -> int:

@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from sse_starlette import ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
+from service.access.live import Ticket
 from service.db.session import Database
 from service.runs import tape
 from service.runs.hub import Followed
@@ -118,10 +119,10 @@ class Broadcast(Followed[str, Ring]):
             self.poke_all()
         return {ALL: ring if stretch.mark == ring.end else ring.grown(stretch.told, stretch.mark)}
 
-    def _load(self, followed: Sequence[str], tokens: set[str]) -> tuple[dict[str, Ring], set[str]]:
+    def _load(self, followed: Sequence[str], tickets: Sequence[Ticket]) -> tuple[dict[str, Ring], list[Ticket]]:
         if tape.place(self._db) == tape.MOST:
             self.poke_all()
-        return super()._load(followed, tokens)
+        return super()._load(followed, tickets)
 
     def page(self, mark: Mark, wanted: Wanted) -> Part:
         """What lies behind a mark of which nothing is kept; in a thread."""
@@ -138,8 +139,8 @@ class Follower:
     wanted: Wanted
     mark: Mark | None
     """How far it has come; None: it begins with what comes."""
-    token: str = ""
-    """Digest of the follower's; the stream ends when it is revoked."""
+    ticket: Ticket
+    """The stream ends when it is over."""
 
     def heartbeat(self) -> ServerSentEvent:
         """An id alone: whoever wants little of the tape goes on from here, too."""
@@ -148,13 +149,13 @@ class Follower:
     async def follow(self) -> AsyncIterator[bytes]:
         """Where it is, all that lies behind it, then what comes; without an end."""
         hub = self.broadcast
-        hub.enter(ALL, self.token)
+        hub.enter(ALL, self.ticket)
         try:
             if self.mark is None:
                 self.mark = await self._now()
             yield self.heartbeat().encode()
             kept_up = False
-            while not hub.is_revoked(self.token):
+            while not self.ticket.over:
                 ring = hub.ring
                 if ring is not None and self.mark >= ring.begin:
                     kept_up, part = True, ring.behind(self.mark, self.wanted)
@@ -168,15 +169,15 @@ class Follower:
                     yield part.content
                 self.mark = part.mark
                 if kept_up and not part.more and ring is not None:
-                    await hub.changed(ALL, ring, self.token)
+                    await hub.changed(ALL, ring, self.ticket)
         finally:
-            hub.leave(ALL, self.token)
+            hub.leave(ALL, self.ticket)
 
     async def _now(self) -> Mark:
         """The end of the tape, once it is known."""
         nothing = Ring(Mark(), Mark())
-        while (ring := self.broadcast.ring) is None and not self.broadcast.is_revoked(self.token):
-            await self.broadcast.changed(ALL, nothing, self.token)
+        while (ring := self.broadcast.ring) is None and not self.ticket.over:
+            await self.broadcast.changed(ALL, nothing, self.ticket)
         return Mark() if ring is None else ring.end
 
     def _cut(self) -> bytes:

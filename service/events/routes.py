@@ -9,6 +9,7 @@ from sse_starlette import EventSourceResponse
 from starlette.concurrency import run_in_threadpool
 
 from service.access.callers import User
+from service.access.live import Ticket
 from service.context import Context, Ctx
 from service.errors import Invalid
 from service.events.broadcast import Broadcast, Follower
@@ -57,7 +58,7 @@ async def events(
     """
     wanted = Wanted(kind, frozenset(runs), owner, Listed.read(labels, ()).labels, states)
     mark = None if last_event_id is None else await run_in_threadpool(_mark, ctx, last_event_id)
-    follower = Follower(ctx.of(Broadcast), wanted, mark, caller.digest)
+    follower = Follower(ctx.of(Broadcast), wanted, mark, Ticket.of(caller))
     return EventSourceResponse(
         follower.follow(),
         ping=HEARTBEAT_SECONDS,

@@ -9,6 +9,7 @@ from fastapi.responses import FileResponse
 from sse_starlette import EventSourceResponse
 from starlette.concurrency import run_in_threadpool
 
+from service.access.live import Ticket
 from service.access.tokens import Principal
 from service.bodies.states import State
 from service.context import Context
@@ -33,7 +34,7 @@ async def events(ctx: Context, caller: Principal, kind: Kind, run_id: str, last_
     """The run's stream; it ends when the caller's token is revoked. Raises NotFound."""
     number = (await run_in_threadpool(_run, ctx, kind, run_id)).number
     return EventSourceResponse(
-        follow(ctx.of(Hub), ctx.db, number, last_event_id, caller.digest),
+        follow(ctx.of(Hub), ctx.db, number, last_event_id, Ticket.of(caller)),
         ping=HEARTBEAT_SECONDS,
         headers={"Cache-Control": "no-store"},
     )

@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
-from service.access.live import valid_digests
+from service.access.live import Ticket, over
 from service.db.session import Database
 
 POLL_SECONDS = 0.5
@@ -29,8 +29,7 @@ class Followed(ABC, Generic[K, M]):
         self._db = db
         self._followers: Counter[K] = Counter()
         self._marks: dict[K, M] = {}
-        self._tokens: Counter[str] = Counter()
-        self._revoked: set[str] = set()
+        self._tickets: Counter[Ticket] = Counter()
         self._news = asyncio.Condition()
         self._poked = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -60,48 +59,42 @@ class Followed(ABC, Generic[K, M]):
         if self._loop is not None and followed in self._followers:
             self._loop.call_soon_threadsafe(self._poked.set)
 
-    async def changed(self, followed: K, seen: M, token: str = "") -> None:
-        """Return once its mark is not `seen`, or the token, or the session, is good no more."""
+    async def changed(self, followed: K, seen: M, ticket: Ticket) -> None:
+        """Return once its mark is not `seen`, or the follower may hear no more."""
         async with self._news:
-            await self._news.wait_for(lambda: self._marks.get(followed, seen) != seen or token in self._revoked)
+            await self._news.wait_for(lambda: self._marks.get(followed, seen) != seen or ticket.over)
 
-    def is_revoked(self, token: str) -> bool:
-        """Whether the follower may hear no more."""
-        return token in self._revoked
-
-    def enter(self, followed: K, token: str = "") -> None:
-        """A follower came, with a token, or a session, of that digest; "": with neither, and nothing ends what it hears."""
+    def enter(self, followed: K, ticket: Ticket) -> None:
+        """A follower came. Its ticket is looked at again with every look, and says when it is over."""
         self._followers[followed] += 1
-        if token:
-            self._tokens[token] += 1
+        self._tickets[ticket] += 1
         self._poked.set()
 
-    def leave(self, followed: K, token: str = "") -> None:
+    def leave(self, followed: K, ticket: Ticket) -> None:
         """A follower went."""
         self._followers[followed] -= 1
         if self._followers[followed] <= 0:
             del self._followers[followed]
             self._marks.pop(followed, None)
-        self._tokens[token] -= 1
-        if self._tokens[token] <= 0:
-            del self._tokens[token]
-            self._revoked.discard(token)
+        self._tickets[ticket] -= 1
+        if self._tickets[ticket] <= 0:
+            del self._tickets[ticket]
 
     async def _look(self) -> None:
-        followed, tokens = list(self._followers), set(self._tokens)
+        followed, tickets = list(self._followers), list(self._tickets)
         try:
-            found, valid = await run_in_threadpool(self._load, followed, tokens)
+            found, ended = await run_in_threadpool(self._load, followed, tickets)
         except Exception:
             return
-        revoked = (tokens - valid) & self._tokens.keys()
         async with self._news:
-            if revoked != self._revoked or any(self._marks.get(key) != mark for key, mark in found.items()):
-                self._revoked = revoked
+            for ticket in ended:
+                ticket.over = True
+            if ended or any(self._marks.get(key) != mark for key, mark in found.items()):
                 self._marks.update((key, mark) for key, mark in found.items() if key in self._followers)
                 self._news.notify_all()
 
-    def _load(self, followed: Sequence[K], tokens: set[str]) -> tuple[dict[K, M], set[str]]:
-        """Marks, and those of the tokens that are still good."""
+    def _load(self, followed: Sequence[K], tickets: Sequence[Ticket]) -> tuple[dict[K, M], list[Ticket]]:
+        """Marks, and those of the tickets that are over."""
         with self._db.read() as session:
-            valid = valid_digests(session, tokens)
-            return self.marks(session, followed), valid
+            ended = over(session, tickets)
+            return self.marks(session, followed), ended

@@ -15,6 +15,7 @@ from starlette.concurrency import run_in_threadpool
 
 from service import paging
 from service.access.callers import Away, User
+from service.access.live import Ticket
 from service.access.tokens import Principal
 from service.bodies.base import Page
 from service.bodies.logs import LogFile, LogLine
@@ -202,7 +203,7 @@ def _stream(
     log = owner.log(ctx, owner.attempt(attempt or None), rank)
     reading = Reading(owner.job.number, log, logs.split(offset)[0], owner.trial)
     return EventSourceResponse(
-        follow(ctx.of(LogHub), ctx.db, reading, offset, tail, caller.digest),
+        follow(ctx.of(LogHub), ctx.db, reading, offset, Ticket.of(caller), tail),
         ping=HEARTBEAT_SECONDS,
         headers={"Cache-Control": "no-store"},
     )

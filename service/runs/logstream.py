@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from sse_starlette import ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
+from service.access.live import Ticket
 from service.bodies.states import State
 from service.db.session import Database
 from service.db.tables import Job, Trial
@@ -110,20 +111,20 @@ class _Step:
 
 
 async def follow(
-    hub: LogHub, db: Database, reading: Reading, offset: int, tail: int | None = None, token: str = ""
+    hub: LogHub, db: Database, reading: Reading, offset: int, ticket: Ticket, tail: int | None = None
 ) -> AsyncIterator[ServerSentEvent]:
     """What lies behind the offset, or the last lines, then what comes. A message's id is `ATTEMPT-OFFSET`, where it ends.
 
-    token: digest of the follower's; the stream ends when it is revoked.
+    ticket: the follower's; the stream ends when it is over.
     """
     drained = False
-    hub.enter(reading, token)
+    hub.enter(reading, ticket)
     try:
-        while not hub.is_revoked(token):
+        while not ticket.over:
             step = await run_in_threadpool(_read, db, reading, offset, tail)
             if step.reading != reading:
-                hub.enter(step.reading, token)
-                hub.leave(reading, token)
+                hub.enter(step.reading, ticket)
+                hub.leave(reading, ticket)
             reading, offset, tail = step.reading, step.offset, None
             if step.message is not None:
                 drained = False
@@ -135,9 +136,9 @@ async def follow(
                 return
             drained = standing.ended
             with suppress(TimeoutError):
-                await asyncio.wait_for(hub.changed(reading, step.mark, token), LAST_SECONDS if drained else None)
+                await asyncio.wait_for(hub.changed(reading, step.mark, ticket), LAST_SECONDS if drained else None)
     finally:
-        hub.leave(reading, token)
+        hub.leave(reading, ticket)
 
 
 def _read(db: Database, reading: Reading, offset: int, tail: int | None) -> _Step:

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from sse_starlette import ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
+from service.access.live import Ticket
 from service.bodies.states import State
 from service.db.session import Database
 from service.db.tables import Job, JobChange, JobEvent
@@ -51,17 +52,15 @@ class _Batch:
     ended: bool
 
 
-async def follow(
-    hub: Hub, db: Database, job_number: int, after: int, token: str = ""
-) -> AsyncIterator[ServerSentEvent]:
+async def follow(hub: Hub, db: Database, job_number: int, after: int, ticket: Ticket) -> AsyncIterator[ServerSentEvent]:
     """The state now, all events behind `after`, then what comes; ends after the job has ended and all is told.
 
-    token: digest of the follower's; the stream ends when it is revoked.
+    ticket: the follower's; the stream ends when it is over.
     """
-    hub.enter(job_number, token)
+    hub.enter(job_number, ticket)
     try:
         seq, change = after, -1
-        while not hub.is_revoked(token):
+        while not ticket.over:
             batch = await run_in_threadpool(_read, db, job_number, seq, change)
             for message in batch.messages:
                 yield message
@@ -70,9 +69,9 @@ async def follow(
                 continue
             if batch.ended:
                 return
-            await hub.changed(job_number, batch.mark, token)
+            await hub.changed(job_number, batch.mark, ticket)
     finally:
-        hub.leave(job_number, token)
+        hub.leave(job_number, ticket)
 
 
 def _read(db: Database, job_number: int, seq: int, change: int) -> _Batch:

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 import rows
+from tickets import ticket
 
-from service.access import sessions, store
-from service.access.live import valid_digests
+from service.access import people, sessions, store
+from service.access.live import PROXIED, Ticket, over, valid_digests
 from service.access.tokens import Principal, Scope, digest
 from service.access.uses import RARELY, Uses
 from service.db.tables import BrowserSession, Person, Token
@@ -202,7 +203,7 @@ def test_a_stream_ends_when_its_token_expires_or_its_session_is_ended(db: Any) -
         heard = {secret: asyncio.Event(), cookie: asyncio.Event(), other: asyncio.Event()}
 
         async def listen(of: str) -> None:
-            async for _ in follow(hub, db, number, 0, digest(of)):
+            async for _ in follow(hub, db, number, 0, ticket(of)):
                 heard[of].set()
 
         polling = asyncio.create_task(hub.run())
@@ -221,3 +222,52 @@ def test_a_stream_ends_when_its_token_expires_or_its_session_is_ended(db: Any) -
         await asyncio.gather(tasks[other], polling, return_exceptions=True)
 
     asyncio.run(story())
+
+
+def is_over(db: Any, ticket: Ticket) -> bool:
+    with db.read() as session:
+        return over(session, [ticket]) == [ticket]
+
+
+def role(db: Any, name: str, role: str | None) -> None:
+    with db.begin() as session:
+        people.set_role(session, name, Scope(role) if role else None)
+
+
+def test_a_stream_ends_when_its_follower_may_do_less_than_when_it_began(db: Any) -> None:
+    _, secret = make(db, scope=Scope.ADMIN)
+    cookie = begun(db, secret)
+    came = [Ticket.of(found) for found in (store.find(db, secret), sessions.find(db, cookie)) if found]
+    for name, ended in ((None, False), ("admin", False), ("user", True), ("viewer", True), ("admin", False)):
+        role(db, "ada", name)
+        assert [is_over(db, ticket) for ticket in came] == [ended] * 2, name
+    role(db, "ada", "viewer")
+    found = store.find(db, secret)
+    assert found is not None
+    reading = Ticket.of(found)
+    for name in ("viewer", "user", "admin", None):
+        role(db, "ada", name)
+        assert not is_over(db, reading), "more is not less"
+    store.bootstrap(db, "agon_file")
+    role(db, store.ADMIN, "viewer")
+    found = store.find(db, "agon_file")
+    assert found is not None
+    assert not is_over(db, Ticket.of(found)), "the token file's keeps its role"
+
+
+def test_a_stream_through_a_proxy_ends_with_its_followers_role_and_after_some_minutes(db: Any) -> None:
+    for scope, name, ended in (
+        (Scope.VIEWER, None, False),
+        (Scope.USER, None, True),
+        (Scope.ADMIN, "user", True),
+        (Scope.USER, "user", False),
+        (Scope.USER, "admin", False),
+    ):
+        role(db, "ada", name)
+        assert is_over(db, Ticket.of(Principal("p-1", "ada", "ada", scope, by="proxy"))) == ended, (scope, name)
+    ticket = Ticket.of(Principal("p-1", "ada", "ada", Scope.VIEWER, by="proxy"))
+    now = datetime.now(UTC)
+    assert timedelta() < (ticket.until or now) - now <= PROXIED
+    ticket.until = now
+    assert is_over(db, ticket)
+    assert Ticket.of(Principal("t-1", "ada", "ada", Scope.VIEWER)).until is None

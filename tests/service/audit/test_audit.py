@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from fastapi.routing import APIRoute
 from sqlalchemy import select
+from tickets import ticket
 
 from service.app import create_app
 from service.audit import deeds, keeping, store
@@ -54,7 +55,7 @@ def test_every_route_that_changes_something_has_its_word(tmp_path: Path) -> None
 
 def test_a_route_that_nobody_named_is_recorded_all_the_same() -> None:
     route = APIRoute("/v1/widgets/{name}/turn", lambda name: None, methods=["POST"])
-    deed, target = deeds.Table([route]).find("POST", "/v1/widgets/a/turn") or (None, "")
+    deed, target = deeds.Table([route]).find("POST", "/v1/widgets/a/turn") or (None, ticket())
     assert (deed, target) == (deeds.Deed("widget.post"), "a")
 
 
@@ -241,7 +242,7 @@ def test_whoever_follows_hears_each_record_once_in_its_order_and_goes_on_behind_
     async def story() -> None:
         hub = AuditHub(world.db)
         polling = asyncio.create_task(hub.run())
-        stream = follow(hub, world.db, store.Wanted(action="job"), None, "")
+        stream = follow(hub, world.db, store.Wanted(action="job"), None, ticket())
         assert (await anext(stream)).data is None
         heard = []
         for verb in ("pause", "resume", "cancel"):
@@ -249,7 +250,7 @@ def test_whoever_follows_hears_each_record_once_in_its_order_and_goes_on_behind_
             await asyncio.to_thread(world.client.put, "/v1/owners/ada/caps", json={"running": 1})
             heard.append(await asyncio.wait_for(anext(stream), 30))
         assert [json.loads(message.data)["action"] for message in heard] == ["job.pause", "job.resume", "job.cancel"]
-        again = follow(hub, world.db, store.Wanted(action="job"), int(heard[0].id), "")
+        again = follow(hub, world.db, store.Wanted(action="job"), int(heard[0].id), ticket())
         await anext(again)
         assert [(await asyncio.wait_for(anext(again), 30)).id for _ in range(2)] == [heard[1].id, heard[2].id]
         for each in (stream, again):

@@ -12,8 +12,8 @@ import pytest
 import rows
 from hypothesis import given
 from hypothesis import strategies as st
+from tickets import ticket
 
-from service.access.tokens import digest
 from service.db.session import Database
 from service.events import broadcast
 from service.events.broadcast import ALL, Broadcast, Follower, Ring
@@ -71,9 +71,9 @@ class Listener:
     """A follower, and what it heard."""
 
     def __init__(
-        self, hub: Broadcast, after: Mark | None = BEGIN, wanted: Wanted = EVERYTHING, token: str = ""
+        self, hub: Broadcast, after: Mark | None = BEGIN, wanted: Wanted = EVERYTHING, secret: str = ""
     ) -> None:
-        self.follower = Follower(hub, wanted, after, token)
+        self.follower = Follower(hub, wanted, after, ticket(secret))
         self.stream: AsyncIterator[bytes] = self.follower.follow()
         self.heard: list[tuple[str, dict[str, Any]]] = []
         self.ended = False
@@ -224,7 +224,7 @@ def test_a_stream_ends_when_its_token_is_revoked(world: Any, tell: Any) -> None:
     made = world.client.post("/v1/tokens", json={"name": "ada"}).json()
 
     async def story(hub: Broadcast) -> None:
-        ada, bob = Listener(hub, None, token=digest(made["token"])), Listener(hub, None)
+        ada, bob = Listener(hub, None, secret=made["token"]), Listener(hub, None)
         tasks = [asyncio.create_task(listener.listen()) for listener in (ada, bob)]
         await until(lambda: ada.follower.mark is not None)
         reply = await asyncio.to_thread(world.client.delete, f"/v1/tokens/{made['id']}")

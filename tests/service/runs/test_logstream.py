@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 from httpx_sse import ServerSentEvent, connect_sse
+from tickets import ticket
 
-from service.access.tokens import digest
 from service.bodies.searches import EXAMPLE
 from service.gateway.ray_jobs import RayStatus
 from service.runs import logstream, store
@@ -111,14 +111,14 @@ def test_the_last_lines_come_first_and_a_long_log_comes_in_pieces(world: Any, mo
 Story = Callable[[LogHub, "list[tuple[str, str, Any]]"], Awaitable[None]]
 
 
-def live(world: Any, what: Reading, story: Story, token: str = "") -> list[tuple[str, str, Any]]:
+def live(world: Any, what: Reading, story: Story, secret: str = "") -> list[tuple[str, str, Any]]:
     """What a follower hears while the story goes on, to the end of the stream."""
 
     async def play() -> list[tuple[str, str, Any]]:
         hub, heard = LogHub(world.db), list[tuple[str, str, Any]]()
 
         async def listen() -> None:
-            async for message in follow(hub, world.db, what, 0, token=token):
+            async for message in follow(hub, world.db, what, 0, ticket(secret)):
                 data = json.loads(str(message.data))
                 heard.append(
                     (str(message.event), str(message.id), data.get("text", data.get("state", data["attempt"])))
@@ -241,7 +241,7 @@ def test_a_stream_ends_when_its_token_is_revoked(world: Any) -> None:
         await until(lambda: heard)
         assert (await asyncio.to_thread(world.client.delete, f"/v1/tokens/{made['id']}")).status_code == 204
 
-    heard = live(world, reading(world, job), story, digest(made["token"]))
+    heard = live(world, reading(world, job), story, made["token"])
     assert heard == [("log", "1-4", "one\n")], "no word of an end"
 
 
@@ -262,7 +262,7 @@ def test_followers_hold_no_thread_no_connection_and_no_file_while_nothing_happen
 
         async def drain() -> None:
             nonlocal heard
-            async for _ in follow(hub, world.db, what, 0):
+            async for _ in follow(hub, world.db, what, 0, ticket()):
                 heard += 1
 
         polling = asyncio.create_task(hub.run())
@@ -297,12 +297,12 @@ def test_one_who_does_not_read_on_keeps_nobody_waiting_and_is_read_for_no_furthe
     async def story() -> None:
         hub = LogHub(world.db)
         polling = asyncio.create_task(hub.run())
-        slow = follow(hub, world.db, what, 0)
+        slow = follow(hub, world.db, what, 0, ticket())
         await anext(slow)
         began = time.monotonic()
         before = len(reads)
         size = 0
-        async for message in follow(hub, world.db, what, 0):
+        async for message in follow(hub, world.db, what, 0, ticket()):
             size += len(json.loads(str(message.data))["text"])
             if size == 10_000:
                 break

@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from httpx_sse import ServerSentEvent, connect_sse
+from tickets import ticket
 
-from service.access.tokens import digest
 from service.gateway.ray_jobs import RayStatus
 from service.runs import store
 from service.runs.stream import Hub, follow
@@ -78,7 +78,7 @@ def test_followers_see_each_event_once_and_in_order_while_it_happens(world: Any)
     async def one(collected: list[tuple[str, str]]) -> None:
         with world.db.read() as session:
             number = store.get(session, job).number
-        async for message in follow(hub, world.db, number, 0):
+        async for message in follow(hub, world.db, number, 0, ticket()):
             collected.append((message.event or "", str(message.data)))
 
     async def all_of_them() -> list[list[tuple[str, str]]]:
@@ -122,7 +122,7 @@ def test_followers_hold_no_thread_and_no_connection_while_nothing_happens(world:
 
         async def drain() -> None:
             nonlocal heard
-            async for _ in follow(hub, world.db, number, 0):
+            async for _ in follow(hub, world.db, number, 0, ticket()):
                 heard += 1
 
         polling = asyncio.create_task(hub.run())
@@ -199,13 +199,13 @@ def test_a_stream_ends_when_its_token_is_revoked_and_others_go_on(world: Any) ->
     async def story() -> None:
         heard: dict[str, int] = {"ada": 0, "bob": 0}
 
-        async def listen(name: str, token: str) -> None:
-            async for _ in follow(hub, world.db, number, 0, token):
+        async def listen(name: str, secret: str) -> None:
+            async for _ in follow(hub, world.db, number, 0, ticket(secret)):
                 heard[name] += 1
 
         polling = asyncio.create_task(hub.run())
-        ada = asyncio.create_task(listen("ada", digest(made["token"])))
-        bob = asyncio.create_task(listen("bob", digest(world.client.headers["Authorization"].removeprefix("Bearer "))))
+        ada = asyncio.create_task(listen("ada", made["token"]))
+        bob = asyncio.create_task(listen("bob", world.client.headers["Authorization"].removeprefix("Bearer ")))
         while heard != {"ada": 2, "bob": 2}:
             await asyncio.sleep(0.05)
         reply = await asyncio.to_thread(world.client.delete, f"/v1/tokens/{made['id']}")
