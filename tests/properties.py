@@ -1,4 +1,4 @@
-"""How many examples a property is tried with: some at each `make test`, more in `make test-long`."""
+"""How many examples a property is tried with: some at each `make test`, five times as many in `make test-long`."""
 
 from __future__ import annotations
 

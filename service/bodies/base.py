@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, ValidationError, ValidatorFunctionWrapHandler
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, ValidationError, ValidatorFunctionWrapHandler
 from pydantic import WrapValidator as Wrap
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
@@ -44,9 +44,13 @@ class Tagged(Reply):
 class Page(Reply, Generic[T]):
     """One page of a list."""
 
+    # Pydantic would search all loaded modules for the source of each `Page[...]`, which has none.
+    model_config = ConfigDict(use_attribute_docstrings=False)
+
     items: tuple[T, ...]
-    next_cursor: str | None = None
-    """Give it as `cursor` to get the next page; null: this is the last."""
+    next_cursor: str | None = Field(
+        None, description="Give it as `cursor` to get the next page; null: this is the last."
+    )
 
 
 def or_new(kind: type[E]) -> Wrap:

@@ -67,6 +67,7 @@ def test_plain_and_fused_nets_are_one_function_with_one_gradient(name: str) -> N
             torch.testing.assert_close(found, expected, rtol=0, atol=near, msg=f"{player}.{key}")
 
 
+@pytest.mark.long
 def test_flops_of_a_convolution_are_counted_with_its_backward_pass() -> None:
     layer, x = nn.Conv2d(3, 5, 3, padding=1), torch.randn(2, 3, 8, 8, requires_grad=True)
     assert flops(lambda: layer(x).sum().backward()) == 3 * 2 * 9 * 2 * 3 * 5 * 8 * 8

@@ -33,6 +33,7 @@ def judge() -> demo.Judge:
     return demo.train_judge(*stripes(600, 0), epochs=6)
 
 
+@pytest.mark.long
 def test_a_judges_accuracy_is_of_images_that_it_has_not_seen() -> None:
     images, _ = stripes(200, 0)
     nothing_to_learn = np.random.default_rng(1).integers(0, CLASSES, 200)

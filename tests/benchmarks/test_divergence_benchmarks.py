@@ -23,6 +23,7 @@ def run(benchmark: Any, arguments: list[str], folder: Path, monkeypatch: pytest.
     return report
 
 
+@pytest.mark.long
 def test_a_quick_run_draws_both_pictures_of_divergences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     report = run(divergence, [], tmp_path, monkeypatch)
     assert {path.name for path in tmp_path.glob("*.png")} == {"divergence-lines.png", "divergence-gaussians.png"}

@@ -345,6 +345,7 @@ def test_a_job_whose_evaluations_truncated_nothing_has_a_curve_without_the_platf
     assert {point["fid"] for point in points} == {None}
 
 
+@pytest.mark.long
 def test_the_comparison_of_truncation_is_drawn_from_the_results_that_there_are(mnist: Splits, tmp_path: Path) -> None:
     given = Case(Copying(mnist, curve=True), mnist, QUICK)
     figures = [figure.as_json() for figure in truncation.truncation(given)]

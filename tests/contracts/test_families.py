@@ -144,6 +144,7 @@ def test_gradients_reach_every_parameter_of_the_stepping_players_and_no_other(ar
                 assert touched is (name in phase.players), f"phase {phase.name}: {name}.{path}"
 
 
+@pytest.mark.long
 @each_case
 def test_it_builds_on_the_meta_device_with_the_same_shapes(arch: Arch) -> None:
     with torch.device("meta"):
@@ -270,6 +271,7 @@ def test_d_says_of_itself_what_the_spec_believes_about_batch_statistics(arch: Ar
     assert uses_batch_statistics(nets["D"]) is arch.d_batch_statistics
 
 
+@pytest.mark.long
 @each_small
 def test_published_nets_export_with_a_dynamic_batch_and_compute_the_same(arch: Arch) -> None:
     family, nets = build(arch)
@@ -366,6 +368,7 @@ def test_no_two_families_share_a_recipe_name() -> None:
     assert sum(len(module.RECIPES) for module in modules) == len(table.recipes())
 
 
+@pytest.mark.long
 @each_small_judged
 @pytest.mark.parametrize("loss", LOSSES)
 def test_updates_of_d_reduce_its_loss_on_a_fixed_batch(arch: Arch, loss: Any) -> None:

@@ -85,7 +85,8 @@ def cases() -> Iterator[Any]:
         for form, arch, loss, penalty, train in chosen:
             objective = Objective(penalties=(penalty,), **({"loss": loss} if loss else {}))
             if spec := spec_of(arch, objective, **train):
-                yield pytest.param(spec, id=f"{name}-{form}-{loss or 'default'}-{penalty.kind}")
+                marks = () if form == "plain" and loss is None else pytest.mark.long
+                yield pytest.param(spec, id=f"{name}-{form}-{loss or 'default'}-{penalty.kind}", marks=marks)
 
 
 CASES = list(cases())

@@ -12,7 +12,7 @@ import pytest
 CHECK = Path(__file__).parents[2] / ".ci" / "check.sh"
 LINT = ["ruff check", "ruff format", "types", "import rules"]
 TEST = [*LINT, "fast tests", "system tests"]
-LONG = ["long tests", "properties, ten times the examples", "long system tests"]
+LONG = ["long tests, properties with five times the examples", "long system tests"]
 PART = """#!/bin/sh
 case "$(basename "$0") $*" in
   "ruff check"*) part="ruff check" ;;
@@ -20,10 +20,9 @@ case "$(basename "$0") $*" in
   mypy*) part="types" ;;
   lint-imports*) part="import rules" ;;
   *"-m not system and not long") part="fast tests" ;;
-  *"-m system and not long") part="system tests" ;;
-  *"-m long and not system") part="long tests" ;;
-  *"-m hypothesis and not system") part="properties, ten times the examples" ;;
-  *"-m long and system") part="long system tests" ;;
+  *"-m system and not long tests/"*) part="system tests" ;;
+  *"-m (long or hypothesis) and not system") part="long tests, properties with five times the examples" ;;
+  *"-m long and system tests/"*) part="long system tests" ;;
 esac
 echo "$part" >> "$RAN"
 [ "$part" != "$INTERRUPTED" ] || kill -INT "$PPID"

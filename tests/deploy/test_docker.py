@@ -60,6 +60,7 @@ def test_the_lock_has_all_that_the_small_images_ask_for() -> None:
                 assert package in locked | unpinned, package
 
 
+@pytest.mark.long
 def test_the_control_plane_runs_without_what_its_image_leaves_out(tmp_path: Path) -> None:
     """The API, the reconciler, migrations and reading a manifest, in a process where the rest can't be imported."""
     script = """

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
@@ -53,6 +54,7 @@ def _env(stage: str) -> dict[str, str]:
     return dict(re.findall(r"(AGON_\w+)=(\S+)", " ".join(lines)))
 
 
+@pytest.mark.long
 def test_the_api_starts_with_the_files_modes_and_user_of_compose(tmp_path: Path) -> None:
     shutil.copy(ROOT / "docker" / "secrets.sh", tmp_path / "secrets.sh")
     subprocess.run(["sh", str(tmp_path / "secrets.sh")], check=True)

@@ -85,6 +85,7 @@ def stack_datasets(world: Any) -> list[Any]:
         return list(client.datasets().items)
 
 
+@pytest.mark.long
 def test_packed_folders_and_registered_names_are_taken_too(agon: Agon, world: Any, tmp_path: Path) -> None:
     packed = Path(world.settings.data_roots[0]) / "animals"
     pack(str(photos(tmp_path / "photos.zip", names=("a", "b"))), packed)
@@ -116,6 +117,7 @@ def test_images_for_an_api_elsewhere_are_refused_with_what_to_do_instead(
     assert "--data URL" in said
 
 
+@pytest.mark.long
 def test_images_that_can_not_be_packed_end_the_command_before_any_job(agon: Agon, stack: Any, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     assert agon("submit", "dcgan-64", "--data", str(tmp_path / "empty")).code == 1
@@ -139,6 +141,7 @@ def test_what_can_not_be_meant_is_refused_before_anything_is_packed(
     assert says in " ".join(done.err.split())
 
 
+@pytest.mark.long
 def test_another_dataset_of_that_name_gets_its_own(agon: Agon, world: Any, tmp_path: Path) -> None:
     root = Path(world.settings.data_roots[0])
     pack(str(photos(tmp_path / "photos.zip")), root / "one" / "animals")
@@ -150,6 +153,7 @@ def test_another_dataset_of_that_name_gets_its_own(agon: Agon, world: Any, tmp_p
     assert len(stack_datasets(world)) == 2
 
 
+@pytest.mark.long
 def test_images_become_a_registered_dataset_under_the_name_that_is_given(
     agon: Agon, stack: Any, tmp_path: Path
 ) -> None:
@@ -165,6 +169,7 @@ def test_images_become_a_registered_dataset_under_the_name_that_is_given(
     assert (other.code, "pets" in other.err) == (4, True)
 
 
+@pytest.mark.long
 def test_images_of_many_sizes_are_packed_at_a_size_that_a_family_has_and_the_option_for_another_is_named(
     agon: Agon, stack: Any, tmp_path: Path
 ) -> None:

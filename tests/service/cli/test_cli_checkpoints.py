@@ -48,6 +48,7 @@ def files(path: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in path.iterdir()}
 
 
+@pytest.mark.long
 def test_one_is_downloaded_into_a_folder_of_its_own(agon: Agon, world: Any, job: str) -> None:
     for words, step, path in (
         ((), 1500, f"{job}-step-000001500"),

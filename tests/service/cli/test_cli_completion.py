@@ -43,6 +43,7 @@ def test_every_verb_is_offered(agon: Any, monkeypatch: pytest.MonkeyPatch) -> No
     assert set(agon().out.split()) == set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
 
 
+@pytest.mark.long
 def test_bash_completes_verbs_once_it_is_installed(tmp_path: Path) -> None:
     """By the command's own entry point, in a home of its own."""
     bash = shutil.which("bash")

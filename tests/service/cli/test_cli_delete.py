@@ -49,6 +49,7 @@ def test_what_could_not_be_removed_is_told(agon: Agon, world: Any, job: str, mon
     assert agon("delete", job).code == 4
 
 
+@pytest.mark.long
 def test_a_search_goes_alike_once_it_has_ended(agon: Agon, world: Any, tmp_path: Any) -> None:
     world.ray.unreachable = True
     path = tmp_path / "search.yaml"

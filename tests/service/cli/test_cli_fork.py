@@ -35,6 +35,7 @@ def test_a_fork_prints_its_id_and_both_are_shown_with_each_other(agon: Agon, wor
     assert (fork["mode"], fork["step"], fork["restart"]) == ("weights", 200, ["changed", "D"])
 
 
+@pytest.mark.long
 def test_refusals_are_in_the_words_that_were_typed(agon: Agon, world: Any, parent: str) -> None:
     refused = agon("fork", parent, "--set", "train.batch=128")
     assert refused.code == 2

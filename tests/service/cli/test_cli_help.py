@@ -66,7 +66,11 @@ def _words(text: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("name", "words", "command"), COMMANDS, ids=[" ".join([name, *words]) for name, words, _ in COMMANDS]
+    ("name", "words", "command"),
+    [
+        pytest.param(*case, id=" ".join([case[0], *case[1]]), marks=pytest.mark.long if len(case[1]) > 1 else ())
+        for case in COMMANDS
+    ],
 )
 def test_help_is_whole_and_fits_the_terminal(
     name: str, words: list[str], command: Any, monkeypatch: pytest.MonkeyPatch
@@ -113,6 +117,7 @@ def test_a_verb_that_runs_in_a_process_of_its_own_calls_itself_what_was_typed(
     assert len(became) == 2
 
 
+@pytest.mark.long
 def test_the_name_reaches_the_usage_of_the_process_and_none_below_it() -> None:
     env = os.environ | {PROGRAM: "agon data", "COLUMNS": "80"}
     code = (

@@ -70,6 +70,7 @@ def test_a_failed_job_ends_the_command_with_1_and_the_reason(agon: Agon, world: 
     assert "shard 3 is altered" in agon("show", "dcgan-digits").out
 
 
+@pytest.mark.long
 def test_jobs_are_found_by_name_and_the_newest_wins(agon: Agon, world: Any) -> None:
     agon("submit", "dcgan-digits")
     second = agon("submit", "dcgan-digits").out.strip()
@@ -82,6 +83,7 @@ def test_jobs_are_found_by_name_and_the_newest_wins(agon: Agon, world: Any) -> N
     assert len(json.loads(agon("jobs", "-n", "1", "--json").out)) == 1
 
 
+@pytest.mark.long
 def test_labels_and_notes_are_shown_and_lists_are_filtered_by_them(agon: Agon, world: Any) -> None:
     noted = ("--set", "labels.team=vision", "--set", "labels.run=7", "--set", "notes=first line\nsecond line")
     mine = agon("submit", "dcgan-digits", *noted).out.strip()
@@ -119,6 +121,7 @@ def test_cancel_and_cancel_again(agon: Agon, world: Any) -> None:
     assert json.loads(back.out)["state"] in ("queued", "starting")
 
 
+@pytest.mark.long
 def test_pause_ends_the_watch_with_the_verb_that_lets_it_go_on(agon: Agon, world: Any) -> None:
     world.ray.unreachable = True  # it waits in the queue
     job = agon("submit", "dcgan-digits").out.strip()
@@ -140,6 +143,7 @@ def test_pause_ends_the_watch_with_the_verb_that_lets_it_go_on(agon: Agon, world
     assert (refused.code, "retry lets it go on" in refused.err) == (4, True)
 
 
+@pytest.mark.long
 def test_resume_with_wait_follows_the_job_to_its_end(agon: Agon, world: Any) -> None:
     world.ray.unreachable = True
     job = agon("submit", "dcgan-digits").out.strip()
@@ -159,6 +163,7 @@ def test_a_job_that_waits_for_its_first_time_is_not_retried_and_says_why(agon: A
     assert "first time" in refused.err or "is running" in refused.err
 
 
+@pytest.mark.long
 def test_logs_are_printed_and_followed_to_the_end(agon: Agon, world: Any) -> None:
     driver = world.drive(STARTED, FINISHED, log="line 1\nline 2\nline 3\n")
     job = agon("submit", "dcgan-digits", "--wait")
@@ -212,6 +217,7 @@ def test_a_wrong_token_is_said_plainly(agon: Agon, world: Any, monkeypatch: pyte
     assert "token" in found.err.lower()
 
 
+@pytest.mark.long
 def test_ctrl_c_while_waiting_leaves_the_job_running_and_says_how_to_go_on(world: Any, tmp_path: Path) -> None:
     env = os.environ | {"AGON_URL": world.url, "AGON_TOKEN": world.token, "PYTHONUNBUFFERED": "1"}
     command = [sys.executable, "-m", "service.cli", "submit", "dcgan-digits", "--wait"]
@@ -262,6 +268,7 @@ def test_edit_changes_fields_and_says_what_can_not(agon: Agon, world: Any) -> No
     )
 
 
+@pytest.mark.long
 def test_an_edit_of_what_someone_else_has_changed_since_is_refused_with_the_etag_it_has_now(
     agon: Agon, world: Any
 ) -> None:

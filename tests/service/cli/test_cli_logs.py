@@ -111,6 +111,7 @@ def test_the_logs_that_are_kept_are_listed(agon: Agon, world: Any, job: str) -> 
     assert [log["rank"] for log in json.loads(agon("logs", job, "--list", "--json").out)] == [None, 1]
 
 
+@pytest.mark.long
 def test_a_log_is_followed_from_its_last_lines_through_its_attempts_to_the_end(
     agon: Agon, world: Any, job: str
 ) -> None:

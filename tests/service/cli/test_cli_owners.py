@@ -50,6 +50,7 @@ def test_what_an_owner_has_used_and_what_it_does_to_their_next_run_is_one_senten
     )
 
 
+@pytest.mark.long
 def test_usage_is_a_table_with_its_total_and_costs_where_there_are_prices(agon: Agon, world: Any) -> None:
     assert "no runs yet" in agon("usage").err
     assert agon("submit", "dcgan-digits").code == 0

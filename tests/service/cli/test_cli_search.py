@@ -76,6 +76,7 @@ def test_the_help_of_search_shows_a_file_that_is_valid(agon: Agon, tmp_path: Pat
     assert load_search(path).trials == 16
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", sorted(recipes()))
 def test_init_prints_a_search_over_the_recipe_that_is_valid(agon: Agon, tmp_path: Path, name: str) -> None:
     path = tmp_path / "search.yaml"
@@ -158,6 +159,7 @@ def test_validate_checks_here_and_asks_the_api(agon: Agon, world: Any, file: str
     assert SearchSpec.model_validate(resolved).trials == 3
 
 
+@pytest.mark.long
 def test_watching_prints_what_happens_and_ends_with_the_best_trial(agon: Agon, world: Any, file: str) -> None:
     world.drive(*STORY)
     found = agon("search", file, "--watch")
@@ -239,6 +241,7 @@ def test_the_report_goes_where_it_is_asked_for(
     assert [path.name for path in out.parent.iterdir()] == ["page.html"]
 
 
+@pytest.mark.long
 def test_a_trial_is_trained_for_longer_from_the_command_line(agon: Agon, world: Any, file: str) -> None:
     driver = world.drive(*STORY)
     search = agon("search", file, "--watch").out.strip().partition("/")[0]

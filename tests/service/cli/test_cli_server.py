@@ -97,6 +97,7 @@ def test_a_dataset_is_added_shown_listed_checked_and_forgotten(
     assert (gone.code, "/v1/" in gone.err) == (4, False)
 
 
+@pytest.mark.long
 def test_data_that_jobs_may_not_read_are_not_added(agon: Agon, world: Any, tmp_path: Path) -> None:
     pack("builtin:digits", tmp_path / "digits")
     found = agon("datasets", "add", str(tmp_path / "digits"))
@@ -211,6 +212,7 @@ def test_a_token_is_made_used_and_revoked(agon: Agon, world: Any, monkeypatch: p
     assert agon("jobs").code == 4
 
 
+@pytest.mark.long
 def test_a_disk_that_is_nearly_full_is_warned_of(agon: Agon, world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from service.disk.gauge import Fill, Gauge
 

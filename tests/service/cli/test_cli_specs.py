@@ -57,6 +57,7 @@ def test_the_root_help_names_every_verb_and_the_exit_codes(agon: Agon) -> None:
     assert "Exit codes" in text
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", sorted(recipes()))
 def test_init_prints_a_spec_that_reads_back_as_the_recipe(agon: Agon, tmp_path: Path, name: str) -> None:
     path = tmp_path / "job.yaml"
@@ -225,6 +226,7 @@ def test_a_packages_folder_needs_no_registry_wherever_it_stands(
         assert called.pop() == ["trainer.publish", "sample", *words, "--out", "x.png"]
 
 
+@pytest.mark.long
 def test_a_childs_exit_code_is_the_commands(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "service.cli", "train", "no-such-recipe", "--out", str(tmp_path)],

@@ -18,6 +18,7 @@ def process(world: Any, name: str) -> Process:
     return Process(world.db, world.ray, world.settings, name, world.clock)
 
 
+@pytest.mark.long
 def test_the_driver_of_the_next_attempt_finds_its_own_file(world: Any) -> None:
     """Attempt 1 is lost and attempt 2 begins, while the one that starts attempt 1 is held up."""
     for point in count():

@@ -23,7 +23,8 @@ Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 @pytest.fixture(autouse=True)
 def _fresh(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is asked for is read anew."""
+    """What is asked for is read anew, without the routes that other tests of this process have asked: thousands of lines."""
+    tallies.REQUESTS.clear()
     monkeypatch.setattr(facts, "FRESH_SECONDS", 0.0)
     monkeypatch.setattr(facts, "SLOW_SECONDS", 0.0)
 

@@ -263,6 +263,7 @@ def test_a_log_that_can_not_be_had_at_the_end_is_asked_for_again(world: Any) -> 
     assert (world.folder(job) / "driver-1.log").read_text() == "all of it\n"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("linkless", [False, True])
 @pytest.mark.parametrize("late", [False, True])
 @pytest.mark.parametrize("status", [RayStatus.FAILED, RayStatus.STOPPED, RayStatus.SUCCEEDED])

@@ -138,6 +138,7 @@ def test_what_is_freed_is_for_the_one_that_room_was_made_for_and_not_for_others_
     assert world.ray.starts == [f"agon-{low}-1", f"agon-{high}-1"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("when", ["before it stops", "while it saves", "in the queue"])
 @pytest.mark.parametrize(
     ("verbs", "state"),
@@ -296,6 +297,7 @@ def test_one_that_people_take_off_while_it_is_chosen_is_left_to_them(
         assert session.scalar(select(Job.yields_to).where(Job.id == low)) is None
 
 
+@pytest.mark.long
 def test_a_search_makes_room_and_waits_again(world: Any) -> None:
     base = {
         "recipe": "dcgan-digits",

@@ -81,6 +81,7 @@ print(kept - resident())
 """
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator")
 def test_memory_is_given_back_when_it_is_said() -> None:
     found = subprocess.run([sys.executable, "-c", GIVEN_BACK], env=plain(), check=True, capture_output=True, text=True)

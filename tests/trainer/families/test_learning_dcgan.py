@@ -27,6 +27,7 @@ def short(recipe: str, *changes: str) -> JobSpec:
     return with_overrides(recipes()[recipe](), [*SMALL, *changes])
 
 
+@pytest.mark.long
 def test_dcgan_comes_near_the_datas_pixels_and_draws_the_digit_asked_for(digits_cache: Path) -> None:
     spec = short("dcgan-digits", *FAST, "train.images=12800", "train.batch=32")
     learned = learn(spec, digits_cache)

@@ -88,6 +88,7 @@ def test_the_spool_tells_every_step_of_the_new_line_and_the_roll_back_once(rolle
     assert set(metrics) == {f"sentinel/{name}" for name in ("sigma_g", "sigma_d", "diversity", "d_margin", "d_gap")}
 
 
+@pytest.mark.long
 def test_a_collapse_to_one_picture_goes_back_to_the_newest_checkpoint_before_it(tmp_path, cache):
     """A look every step, so judged from the eleventh on. So small a net is slow to begin; the threshold is far below it."""
     spec = small("sentinel.every_steps=1", "sentinel.least_diversity=1e-6")

@@ -122,6 +122,7 @@ def test_a_step_is_an_evaluation_and_the_training_waits_there(driven: Driven) ->
     assert Progress.read(folder).images == 640
 
 
+@pytest.mark.long
 def test_a_trial_whose_process_died_goes_on_and_ends_as_if_nothing_had_happened(
     driven: Driven, tmp_path: Path, cache: Path
 ) -> None:
@@ -224,6 +225,7 @@ class CutError(Exception):
     """The process dies here."""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("where", ["before the record", "behind the record", "while the states change places"])
 def test_a_crash_between_a_clone_and_its_record_leaves_the_state_before_or_behind_it(
     driven: Driven, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str

@@ -74,6 +74,7 @@ def test_a_job_that_does_not_fit_is_told_what_would_and_that_does() -> None:
     assert "not even one image" in hopeless.verdict.text
 
 
+@pytest.mark.long
 def test_a_child_without_torch_in_its_parent_gives_the_same_plan_and_the_same_errors() -> None:
     spec = recipes()["gan-digits"]()
     found = plan_in_child(spec, world=2, device=find("l4"), seconds=250)

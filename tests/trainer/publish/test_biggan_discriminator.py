@@ -41,6 +41,7 @@ def judged(resolution: int, n: int = 3) -> tuple[Tensor, Tensor]:
     return torch.rand(n, 3, resolution, resolution, generator=source) * 2 - 1, torch.tensor([0, 4, 2])[:n]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("depth", [0, 1, 2, 3])
 @pytest.mark.parametrize(("resolution", "attention"), [(32, None), (128, (64, 16))])

@@ -76,6 +76,7 @@ def test_an_example_of_a_model_runs(
     assert given["images"].shape[1:] in ((size, size, 1), (1, size, size))
 
 
+@pytest.mark.long
 def test_the_example_of_a_discriminator_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (block,) = (block for block in EXAMPLES if OF_D in block.text)
     monkeypatch.chdir(tmp_path)

@@ -93,6 +93,7 @@ def test_image_i_depends_on_seed_and_i_alone(published):
     assert (generator.sample(n=8, seed=4) != whole).any()
 
 
+@pytest.mark.long
 def test_it_samples_without_the_project_and_without_mlflow(conditional, tmp_path):
     done = subprocess.run(
         [sys.executable, "-I", "-c", ISOLATED, str(conditional.folder)],

@@ -53,6 +53,7 @@ class Recorded:
         return self.model.decode(z, labels)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("recipe", ["dcgan-digits", "gan-digits", "infogan-digits", "vae-digits"])
 def test_samples_have_a_row_for_each_class_and_a_text_for_who_cannot_see_them(subjects, recipe):
     subject = subjects(recipe)

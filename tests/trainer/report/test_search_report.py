@@ -310,6 +310,7 @@ def test_the_command_reads_a_search_s_folder(tmp_path: Path) -> None:
     assert CliRunner().invoke(app, [str(tmp_path / "none"), "--out", str(tmp_path)]).exit_code == 1
 
 
+@pytest.mark.long
 def test_a_search_s_page_is_made_without_torch() -> None:
     code = "import sys, trainer.report.search.__main__; sys.exit('torch' in sys.modules or 'ray' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
