@@ -41,6 +41,10 @@ from service.gateway.registry import (
 
 on_the_stack = (pytest.mark.system, pytest.mark.xdist_group("stack"))
 both_rays = pytest.mark.parametrize("kind", ["fake", pytest.param("real", marks=on_the_stack)])
+both_rays_long = pytest.mark.parametrize(
+    "kind", ["fake", pytest.param("real", marks=[*on_the_stack, pytest.mark.long])]
+)
+"""Each job of the real one takes a process and its start."""
 
 
 def _until(check: Callable[[], bool], what: str, seconds: float = 90.0) -> None:
@@ -102,7 +106,7 @@ def test_a_job_runs_and_its_log_is_there_when_it_has_ended(ray: RayJobs, name: s
     assert name in [job.submission_id for job in ray.submissions()]
 
 
-@both_rays
+@both_rays_long
 def test_submitting_the_same_id_again_is_success_and_starts_nothing(ray: RayJobs, name: str, tmp_path: Path) -> None:
     marks = tmp_path / "marks"
     for _ in range(3):
@@ -121,7 +125,7 @@ def test_an_unknown_job_has_no_status_and_no_log_and_stopping_it_is_success(ray:
     ray.stop(name)
 
 
-@both_rays
+@both_rays_long
 def test_a_failed_driver_shows_its_exit_code(ray: RayJobs, name: str) -> None:
     ray.submit(name, "echo dying; exit 3", {})
     job = _finish(ray, name, RayStatus.FAILED, "dying\n", exit_code=3)
