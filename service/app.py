@@ -158,7 +158,8 @@ def _prepare(ctx: Context) -> None:
 def _start_webhooks(ctx: Context) -> Callable[[], None]:
     """The same of what sends the messages of webhooks."""
     post, keep = HttpPost(webhook_addresses.access(ctx.settings)), timedelta(days=ctx.settings.webhooks_keep_days)
-    return Dispatcher(ctx.db, post, keep, SteadyClock(database_time(ctx.db))).start()
+    clock, proxied = SteadyClock(database_time(ctx.db)), bool(ctx.settings.sso_header)
+    return Dispatcher(ctx.db, post, keep, clock, proxied=proxied).start()
 
 
 def _start_reconciler(ctx: Context) -> Callable[[], None]:

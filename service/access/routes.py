@@ -14,6 +14,7 @@ from service.bodies.base import Page
 from service.bodies.tokens import PERSON, NewToken, Rotation, Token, TokenRequest
 from service.context import Ctx
 from service.db import tables
+from service.db.session import take_turn
 from service.errors import Conflict, Forbidden
 from service.repeats.key import once
 
@@ -36,6 +37,8 @@ def create(body: TokenRequest, ctx: Ctx, caller: User, request: Request) -> NewT
     if not rules.may_grant(caller.scope, caller.owner, scope, owner):
         raise Forbidden(_refusal(caller, scope, owner))
     with ctx.db.begin() as session:
+        if not is_admin:
+            take_turn(session, f"tokens of {owner}")
         if not is_admin and store.count(session, owner) >= MOST_OWN:
             raise Conflict(f"{owner} has {MOST_OWN} tokens; revoke one first: GET /v1/tokens lists them")
         ends = expiry.of_new(body, ctx.settings, caller, datetime.now(UTC))

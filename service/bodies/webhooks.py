@@ -77,6 +77,8 @@ class Webhook(Tagged):
     enabled: bool
     reason: str
     """Why it was switched off, unless somebody did that."""
+    held: str = ""
+    """Why nothing is sent though it is on: its owner may not hear it now. It goes on by itself; empty: it isn't held."""
     failing_since: datetime | None
     """No attempt has succeeded since the one of that time; null: the last one did, or none was made."""
     created_at: datetime

@@ -15,6 +15,8 @@ def condition(hook: Webhook) -> str:
     """Whether it is on, and works."""
     if not hook.enabled:
         return "off"
+    if hook.held:
+        return "held"
     return f"failing since {ago(hook.failing_since)}" if hook.failing_since else "on"
 
 
@@ -32,7 +34,7 @@ def print_webhook(hook: Webhook, json_: bool) -> None:
             ("runs of", "everybody" if hook.runs_of == "*" else hook.runs_of),
             ("labels", ", ".join(f"{name}={value}" for name, value in hook.labels.items())),
             ("is", condition(hook)),
-            ("reason", hook.reason),
+            ("reason", hook.reason or hook.held),
             ("about", hook.description),
             ("etag", hook.etag.strip('"')),
         ]

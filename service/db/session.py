@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Protocol
 
-from sqlalchemy import Engine, create_engine, event, make_url
+from sqlalchemy import Engine, create_engine, event, func, make_url, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 
@@ -96,6 +96,15 @@ def insert_into(session: Session, table: type[DeclarativeBase]) -> Any:
 def insert_of(session: Session) -> Callable[[type[DeclarativeBase]], Any]:
     """What makes such a statement: one function for each kind of database."""
     return postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+
+
+def take_turn(session: Session, name: str) -> None:
+    """Wait for other transactions that took their turn by that name; the next has to wait until this one ends.
+
+    For what is counted before one more is added. SQLite's writers take turns anyway.
+    """
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
 
 
 def _sqlite_pragmas(connection: Any, _record: Any) -> None:

@@ -20,6 +20,7 @@ from service.db.webhooks import PENDING
 from service.errors import NotFound
 from service.webhooks import schedule
 from service.webhooks.events import TEST
+from service.webhooks.holding import Whose, held
 from service.webhooks.schedule import Answer, Verdict
 
 LEASE = timedelta(seconds=60)
@@ -52,8 +53,11 @@ class Parcel:
     body: str
 
 
-def due(db: Database, now: datetime, full: Collection[int] = ()) -> list[Line]:
-    """Webhooks for which something is due, who has waited longest first; without those that are `full`."""
+def due(db: Database, now: datetime, full: Collection[int] = (), *, proxied: bool = False) -> list[Line]:
+    """Webhooks for which something is due, who has waited longest first; without those that are `full`, or held.
+
+    proxied: a proxy signs people on.
+    """
     first = (
         select(func.min(WebhookDelivery.due_at))
         .where(WebhookDelivery.webhook_number == Webhook.number, text(PENDING))
@@ -61,13 +65,15 @@ def due(db: Database, now: datetime, full: Collection[int] = ()) -> list[Line]:
         .scalar_subquery()
     )
     found = (
-        select(Webhook.number, Webhook.owner, Webhook.failing_since)
+        select(Webhook.number, Webhook.owner, Webhook.runs_of, Webhook.failing_since)
         .where(Webhook.enabled, first <= now, or_(Webhook.quiet_until.is_(None), Webhook.quiet_until <= now))
         .where(Webhook.number.not_in(list(full)))
         .order_by(first)
     )
     with db.read() as session:
-        return [Line(number, owner, since is not None) for number, owner, since in session.execute(found)]
+        rows = session.execute(found).all()
+        waits = held(session, (Whose(*row[:3]) for row in rows), proxied=proxied)
+    return [Line(number, owner, since is not None) for number, owner, _, since in rows if number not in waits]
 
 
 def take(

@@ -57,7 +57,10 @@ def places(due: Sequence[Line], busy: Sequence[Line]) -> Counter[Line]:
 
 
 class Dispatcher:
-    """One of perhaps several. clock: the time that pauses are counted in; signatures have the machine's own."""
+    """One of perhaps several. clock: the time that pauses are counted in; signatures have the machine's own.
+
+    proxied: a proxy signs people on, so they need no token to be allowed to hear.
+    """
 
     def __init__(
         self,
@@ -66,9 +69,11 @@ class Dispatcher:
         keep: timedelta,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         draw: Callable[[], float] = random.random,
+        *,
+        proxied: bool = False,
     ) -> None:
         self.db, self.post, self.keep, self.clock, self.draw = db, post, keep, clock, draw
-        self.gatherer = Gatherer(db)
+        self.gatherer, self.proxied = Gatherer(db, proxied=proxied), proxied
         self._on_the_way: dict[asyncio.Task[object], Line] = {}
         self._forget_at = 0.0
 
@@ -132,7 +137,7 @@ class Dispatcher:
         now, busy = self.clock(), list(self._on_the_way.values())
         used = Counter(line.webhook for line in busy)
         full = [number for number, count in used.items() if count >= OF_ONE]
-        given = places(deliveries.due(self.db, now, full), busy)
+        given = places(deliveries.due(self.db, now, full, proxied=self.proxied), busy)
         return [
             parcel
             for line, count in given.items()

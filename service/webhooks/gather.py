@@ -14,6 +14,7 @@ from service.db.tables import AT_ONCE, Job, JobChange, TapeEntry, Webhook, Webho
 from service.runs import tape
 from service.runs.tape import Mark, Told, Wanted
 from service.webhooks.events import Happened, Message, messages, wanted
+from service.webhooks.holding import Whose, held
 
 BATCH, MOST_PARTS = 200, 100
 SKEW = timedelta(minutes=1)
@@ -23,16 +24,19 @@ SKEW = timedelta(minutes=1)
 class Gatherer:
     """One per process. What it remembers only spares reading again what nobody wants."""
 
-    def __init__(self, db: Database) -> None:
-        self._db = db
+    def __init__(self, db: Database, *, proxied: bool) -> None:
+        """proxied: a proxy signs people on."""
+        self._db, self._proxied = db, proxied
         self._read: dict[int, tuple[int, int]] = {}
         """By webhook: its place, and how far there is nothing behind that for it."""
 
     def gather(self) -> bool:
-        """Make deliveries of all that there is; whether there is a webhook at all."""
+        """Make deliveries of all that there is; whether there is a webhook at all that isn't held."""
         with self._db.read() as session:
-            enabled = select(Webhook).where(Webhook.enabled)
-            hooks = session.scalars(enabled).all()
+            enabled = session.scalars(select(Webhook).where(Webhook.enabled)).all()
+            whose = [Whose(hook.number, hook.owner, hook.runs_of) for hook in enabled]
+            waits = held(session, whose, proxied=self._proxied)
+            hooks = [hook for hook in enabled if hook.number not in waits]
         if not hooks:
             self._read.clear()
             return False

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
+from sqlalchemy.orm import Session
 
 from service import etags
 from service.access.callers import User
@@ -14,7 +15,8 @@ from service.access.tokens import Principal, Scope
 from service.bodies import webhooks as bodies
 from service.bodies.base import Page
 from service.bodies.webhooks import Delivery, DeliveryDetail, NewWebhook, Outcome, Replayed, Webhook
-from service.context import Ctx
+from service.context import Context, Ctx
+from service.db import tables
 from service.errors import Conflict, Forbidden, Invalid
 from service.etags import UNCHANGED, IfMatch, IfNoneMatch
 from service.paging import Cursor, Limit, Onward
@@ -41,7 +43,7 @@ def add(body: bodies.WebhookRequest, ctx: Ctx, caller: User, request: Request, r
     _check(body, ctx.settings)
     gather.placed(ctx.db)
     with ctx.db.begin() as session:
-        found = store.shown_once(store.add(session, caller.owner, body))
+        found = store.shown_once(session, store.add(session, caller.owner, body), proxied=_proxied(ctx))
     once(
         request,
         _told_once(found),
@@ -54,14 +56,15 @@ def add(body: bodies.WebhookRequest, ctx: Ctx, caller: User, request: Request, r
 def list_webhooks(ctx: Ctx, caller: User, onward: Onward, limit: Limit = 50, cursor: Cursor = None) -> Page[Webhook]:
     """Users see their own, administrators all; oldest first."""
     with ctx.db.read() as session:
-        return onward(store.page(session, _whose(caller), limit, cursor))
+        return onward(store.page(session, _whose(caller), limit, cursor, proxied=_proxied(ctx)))
 
 
 @router.get("/{webhook_id}", response_model=Webhook, responses=UNCHANGED)
 def show(webhook_id: WebhookId, ctx: Ctx, caller: User, if_none_match: IfNoneMatch = None) -> Response:
     """One webhook, without its secret."""
     with ctx.db.read() as session:
-        return etags.answer(store.shown(store.get(session, webhook_id, _whose(caller))), if_none_match)
+        hook = store.get(session, webhook_id, _whose(caller))
+        return etags.answer(store.shown(session, hook, proxied=_proxied(ctx)), if_none_match)
 
 
 @router.patch("/{webhook_id}")
@@ -73,7 +76,7 @@ def edit(webhook_id: WebhookId, body: bodies.WebhookEdit, ctx: Ctx, caller: User
     with ctx.db.begin() as session:
         hook = store.get(session, webhook_id, _whose(caller), lock=True)
         store.edit(session, hook, body, if_match)
-        return store.shown(hook)
+        return store.shown(session, hook, proxied=_proxied(ctx))
 
 
 @router.delete("/{webhook_id}", status_code=204)
@@ -92,7 +95,7 @@ def rotate(webhook_id: WebhookId, ctx: Ctx, caller: User, request: Request) -> N
     with ctx.db.begin() as session:
         hook = store.get(session, webhook_id, _whose(caller), lock=True)
         store.rotate(hook, datetime.now(UTC))
-        found = store.shown_once(hook)
+        found = store.shown_once(session, hook, proxied=_proxied(ctx))
     once(
         request,
         _told_once(found),
@@ -102,10 +105,10 @@ def rotate(webhook_id: WebhookId, ctx: Ctx, caller: User, request: Request) -> N
 
 @router.post("/{webhook_id}/test", status_code=202)
 def send_test(webhook_id: WebhookId, ctx: Ctx, caller: User) -> Delivery:
-    """Send a message of type `webhook.test`, once; the delivery says what came of it. 409 while the webhook is switched off."""
+    """Send a message of type `webhook.test`, once; the delivery says what came of it. 409 while the webhook is switched off, or held."""
     with ctx.db.begin() as session:
         hook = store.get(session, webhook_id, _whose(caller), lock=True)
-        _check_on(hook.id, hook.enabled)
+        _check_on(session, hook, ctx)
         id_ = f"msg_test_{secrets.token_hex(12)}"
         gather.add(session, hook, [events.test(id_, hook.id, datetime.now(UTC))])
         return deliveries.shown(deliveries.get(session, hook, id_))
@@ -113,11 +116,11 @@ def send_test(webhook_id: WebhookId, ctx: Ctx, caller: User) -> Delivery:
 
 @router.post("/{webhook_id}/replay", status_code=202)
 def replay_since(webhook_id: WebhookId, body: bodies.ReplayRequest, ctx: Ctx, caller: User) -> Replayed:
-    """Send again, with the same `webhook-id`s, what happened from a moment on and has not arrived. 409 while it is switched off."""
+    """Send again, with the same `webhook-id`s, what happened from a moment on and has not arrived. 409 while it is switched off, or held."""
     since = _since(body.since, ctx.settings)
     with ctx.db.begin() as session:
         hook = store.get(session, webhook_id, _whose(caller), lock=True)
-        _check_on(hook.id, hook.enabled)
+        _check_on(session, hook, ctx)
         hook.place = min(hook.place, gather.before(session, since))
         return Replayed(again=deliveries.again_since(session, hook, since, delivered=body.delivered))
 
@@ -148,10 +151,10 @@ def show_delivery(webhook_id: WebhookId, delivery_id: DeliveryId, ctx: Ctx, call
 
 @router.post("/{webhook_id}/deliveries/{delivery_id}/replay", status_code=202)
 def replay(webhook_id: WebhookId, delivery_id: DeliveryId, ctx: Ctx, caller: User) -> Delivery:
-    """Send one again, whatever came of it, with the same `webhook-id`. 409 while the webhook is switched off."""
+    """Send one again, whatever came of it, with the same `webhook-id`. 409 while the webhook is switched off, or held."""
     with ctx.db.begin() as session:
         hook = store.get(session, webhook_id, _whose(caller), lock=True)
-        _check_on(hook.id, hook.enabled)
+        _check_on(session, hook, ctx)
         row = deliveries.get(session, hook, delivery_id)
         deliveries.again(row)
         return deliveries.shown(row)
@@ -181,10 +184,17 @@ def _check(body: bodies.WebhookRequest | bodies.WebhookEdit, settings: Settings)
         raise Invalid(wrong)
 
 
-def _check_on(webhook_id: str, enabled: bool) -> None:
+def _proxied(ctx: Context) -> bool:
+    """Whether a proxy signs people on."""
+    return bool(ctx.settings.sso_header)
+
+
+def _check_on(session: Session, hook: tables.Webhook, ctx: Context) -> None:
     """Raises Conflict."""
-    if not enabled:
-        raise Conflict(f"webhook {webhook_id} is switched off; enable it first: PATCH /v1/webhooks/{webhook_id}")
+    if not hook.enabled:
+        raise Conflict(f"webhook {hook.id} is switched off; enable it first: PATCH /v1/webhooks/{hook.id}")
+    if why := store.why_held(session, hook, proxied=_proxied(ctx)):
+        raise Conflict(f"webhook {hook.id} is held: {why}")
 
 
 def _since(moment: datetime, settings: Settings) -> datetime:

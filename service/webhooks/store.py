@@ -14,10 +14,12 @@ from sqlalchemy.orm import Session
 from service import etags, paging
 from service.bodies import webhooks as bodies
 from service.bodies.base import Page
+from service.db.session import take_turn
 from service.db.tables import Webhook
 from service.errors import Conflict, NotFound
 from service.runs import tape
 from service.webhooks import deliveries
+from service.webhooks.holding import Whose, held
 
 MOST_OF_ONE = 20
 """Webhooks of one owner."""
@@ -40,6 +42,7 @@ def signing(hook: Webhook, now: datetime) -> list[str]:
 
 def add(session: Session, owner: str, asked: bodies.WebhookRequest) -> Webhook:
     """A new webhook; it hears of what happens from now on. Raises Conflict if its owner has as many as they may."""
+    take_turn(session, f"webhooks of {owner}")
     has = session.scalar(select(func.count()).select_from(Webhook).where(Webhook.owner == owner)) or 0
     if has >= MOST_OF_ONE:
         raise Conflict(
@@ -65,13 +68,15 @@ def add(session: Session, owner: str, asked: bodies.WebhookRequest) -> Webhook:
     return hook
 
 
-def page(session: Session, owner: str | None, limit: int, cursor: str | None) -> Page[bodies.Webhook]:
+def page(session: Session, owner: str | None, limit: int, cursor: str | None, *, proxied: bool) -> Page[bodies.Webhook]:
     """One owner's, or all, oldest first. Raises Invalid."""
     after = paging.decode(cursor) or 0
     found = select(Webhook).where(Webhook.number > after).order_by(Webhook.number).limit(limit + 1)
     rows = session.scalars(found if owner is None else found.where(Webhook.owner == owner)).all()
     more = paging.encode(rows[limit - 1].number) if len(rows) > limit else None
-    return Page(items=[shown(row) for row in rows[:limit]], next_cursor=more)
+    waits = held(session, map(_whose, rows[:limit]), proxied=proxied)
+    items = [bodies.Webhook(**_facts(row), held=waits.get(row.number, "")) for row in rows[:limit]]
+    return Page(items=items, next_cursor=more)
 
 
 def get(session: Session, webhook_id: str, owner: str | None, *, lock: bool = False) -> Webhook:
@@ -111,14 +116,23 @@ def rotate(hook: Webhook, now: datetime) -> None:
     hook.secret = new_secret()
 
 
-def shown(hook: Webhook) -> bodies.Webhook:
+def why_held(session: Session, hook: Webhook, *, proxied: bool) -> str:
+    """Empty: it isn't."""
+    return held(session, [_whose(hook)], proxied=proxied).get(hook.number, "")
+
+
+def shown(session: Session, hook: Webhook, *, proxied: bool) -> bodies.Webhook:
     """As the API shows it."""
-    return bodies.Webhook(**_facts(hook))
+    return bodies.Webhook(**_facts(hook), held=why_held(session, hook, proxied=proxied))
 
 
-def shown_once(hook: Webhook) -> bodies.NewWebhook:
+def shown_once(session: Session, hook: Webhook, *, proxied: bool) -> bodies.NewWebhook:
     """With its secret."""
-    return bodies.NewWebhook(**_facts(hook), secret=hook.secret)
+    return bodies.NewWebhook(**_facts(hook), held=why_held(session, hook, proxied=proxied), secret=hook.secret)
+
+
+def _whose(hook: Webhook) -> Whose:
+    return Whose(hook.number, hook.owner, hook.runs_of)
 
 
 def _facts(hook: Webhook) -> dict[str, Any]:

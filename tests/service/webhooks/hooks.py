@@ -15,6 +15,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 from standardwebhooks import Webhook as Verifier
 
+from service.access import store as tokens
+from service.access.tokens import Scope
 from service.bodies.webhooks import WebhookRequest
 from service.db.session import Database
 from service.db.tables import Job, Webhook, WebhookDelivery
@@ -28,9 +30,11 @@ URL = "https://hooks.example.com/agon"
 
 
 def hook(db: Database, owner: str = "admin", **asked: Any) -> str:
-    """A new webhook's id."""
+    """A new webhook's id; its owner has a token, of an administrator's scope."""
     gather.placed(db)
     with db.begin() as session:
+        if not tokens.count(session, owner):
+            tokens.create(session, "hears", Scope.ADMIN, owner)
         return store.add(session, owner, WebhookRequest(**{"url": URL, **asked})).id
 
 
