@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Integer, LargeBinary, String, Text
+from sqlalchemy import BigInteger, Index, Integer, LargeBinary, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from service.db.audit import AuditRecord
@@ -91,6 +91,7 @@ class KeptAnswer(Base):
     """A request with an `Idempotency-Key`: claimed while it is done, then its answer (`service.repeats`)."""
 
     __tablename__ = "kept_answers"
+    __table_args__ = (Index("ix_kept_answers_owner", "owner", "at", "size"),)
 
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
     """SHA-256 of whose key it is, of method, path and key."""
@@ -104,6 +105,10 @@ class KeptAnswer(Base):
     """None: it is being done."""
     headers: Mapped[dict[str, Any] | None]
     body: Mapped[bytes | None] = mapped_column(LargeBinary)
+    owner: Mapped[str] = mapped_column(String(64), default="", server_default="")
+    """Whose key it is."""
+    size: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
+    """Bytes of the body."""
 
 
 class Lock(Base):

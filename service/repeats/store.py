@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import delete, or_, select, update
+from sqlalchemy import delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from service.db.session import Database, insert_into
@@ -28,6 +28,9 @@ LEASE = timedelta(seconds=30)
 """So long after it was last renewed, a claim is another one's to take."""
 BATCH, BATCHES = 500, 20
 """Answers that are forgotten in one transaction, and transactions at a time."""
+MOST_OF_ONE, MOST_BYTES_OF_ONE = 10_000, 64 * 2**20
+"""Answers of one owner that are kept at once, and bytes of them: who sends keys without end fills no database."""
+FORGOTTEN_FOR_ROOM = 100
 
 
 @dataclass(frozen=True)
@@ -38,12 +41,14 @@ class Asked:
     """SHA-256 of whose key it is, of method, path and key."""
     request: str
     """SHA-256 of query and body: what the key stands for."""
+    owner: str = ""
+    """Whose key it is."""
 
     @classmethod
     def of(cls, owner: str, method: str, path: str, query: bytes, key: str, body: bytes) -> Asked:
         """body: strict JSON, or empty. Order of fields and blanks don't matter."""
         canonical = json.dumps(strict.loads(body), sort_keys=True, separators=(",", ":")).encode() if body else b""
-        return cls(_digest(*(part.encode() for part in (owner, method, path, key))), _digest(query, canonical))
+        return cls(_digest(*(part.encode() for part in (owner, method, path, key))), _digest(query, canonical), owner)
 
 
 @dataclass(frozen=True)
@@ -72,9 +77,10 @@ def claim(db: Database, asked: Asked, now: datetime, life: timedelta) -> str | A
 def _claim(session: Session, asked: Asked, now: datetime, life: timedelta) -> str | Answer | None:
     """None: the row that was in the way has gone."""
     mine = secrets.token_hex(16)
-    fresh = {"id": asked.id, "request": asked.request, "claim": mine, "at": now}
+    fresh = {"id": asked.id, "request": asked.request, "claim": mine, "at": now, "owner": asked.owner, "size": 0}
     made = insert_into(session, KeptAnswer).values(**fresh).on_conflict_do_nothing().returning(KeptAnswer.id)
     if session.scalar(made) is not None:
+        _make_room(session, asked.owner)
         return mine
     row = session.scalar(select(KeptAnswer).where(KeptAnswer.id == asked.id).with_for_update())
     if row is None:
@@ -89,7 +95,20 @@ def _claim(session: Session, asked: Asked, now: datetime, life: timedelta) -> st
             raise UnderWay(f"the request with this {HEADER} is under way; ask again for its answer")
     row.request, row.claim, row.at = asked.request, mine, now
     row.status = row.headers = row.body = None
+    row.size = 0
     return mine
+
+
+def _make_room(session: Session, owner: str) -> None:
+    """Forget the oldest answers of an owner of whom more is kept than may be, some at a time."""
+    of_owner = KeptAnswer.owner == owner
+    count, size = session.execute(
+        select(func.count(), func.coalesce(func.sum(KeptAnswer.size), 0)).where(of_owner)
+    ).one()
+    if count > MOST_OF_ONE or size > MOST_BYTES_OF_ONE:
+        oldest = select(KeptAnswer.id).where(of_owner, KeptAnswer.status.is_not(None)).order_by(KeptAnswer.at)
+        ids = session.scalars(oldest.limit(FORGOTTEN_FOR_ROOM)).all()
+        session.execute(delete(KeptAnswer).where(KeptAnswer.id.in_(ids)))
 
 
 def renew(db: Database, asked: Asked, mine: str, now: datetime) -> None:
@@ -99,7 +118,11 @@ def renew(db: Database, asked: Asked, mine: str, now: datetime) -> None:
 
 def keep(db: Database, asked: Asked, mine: str, answer: Answer, now: datetime) -> None:
     """Keep the answer, unless the claim is another one's by now."""
-    _change(db, asked, mine, at=now, status=answer.status, headers=dict(answer.headers), body=answer.body)
+    _change(db, asked, mine, at=now, **_columns(answer))
+
+
+def _columns(answer: Answer) -> dict[str, Any]:
+    return {"status": answer.status, "headers": dict(answer.headers), "body": answer.body, "size": len(answer.body)}
 
 
 def _change(db: Database, asked: Asked, mine: str, **values: Any) -> None:

@@ -143,6 +143,35 @@ def test_of_many_that_claim_a_key_at_once_one_gets_it(db: Database) -> None:
     assert store.forget(db, late, DAY) == 1
 
 
+@pytest.mark.parametrize("bound", ["answers", "bytes"])
+def test_of_one_owner_so_much_is_kept_and_the_oldest_is_forgotten_for_more(
+    around: Around, monkeypatch: pytest.MonkeyPatch, bound: str
+) -> None:
+    monkeypatch.setattr(store, "FORGOTTEN_FOR_ROOM", 1)
+    monkeypatch.setattr(store, "MOST_OF_ONE", 3 if bound == "answers" else 100)
+    monkeypatch.setattr(store, "MOST_BYTES_OF_ONE", 25 if bound == "bytes" else 2**20)
+    db, now = around.db, datetime.now(UTC)
+
+    def ask(owner: str, key: str, seconds: int, answered: bool = True) -> bool:
+        asked, when = Asked.of(owner, "POST", "/v1/x", b"", key, b"{}"), now + timedelta(seconds=seconds)
+        found = store.claim(db, asked, when, DAY)
+        if isinstance(found, str) and answered:
+            store.keep(db, asked, found, Answer(200, body=b"ten bytes."), when)
+        return isinstance(found, Answer)
+
+    ask("ada", "under way", 0, answered=False)
+    ask("bob", "a", 0)
+    given = [ask("ada", key, second) for second, key in enumerate("abcd", 1)]
+    assert given == [False] * 4
+    assert ask("ada", "d", 5)
+    assert ask("bob", "a", 5), "others' are theirs"
+    with db.read() as session:
+        kept = session.scalars(select(KeptAnswer).where(KeptAnswer.owner == "ada").order_by(KeptAnswer.at)).all()
+    assert len(kept) == (3 if bound == "answers" else 4)
+    assert kept[0].status is None, "what is under way stays"
+    assert not ask("ada", "a", 6), "the oldest is forgotten"
+
+
 @pytest.mark.parametrize("late", [store.keep, store.let_go, store.renew])
 def test_who_was_thought_dead_changes_nothing_of_the_next_ones_claim(around: Around, late: Callable[..., None]) -> None:
     db, asked, now = around.db, Asked.of("ada", "POST", "/v1/x", b"", "k", b"{}"), datetime.now(UTC)
