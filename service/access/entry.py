@@ -104,6 +104,11 @@ class Proxy:
                 f"{self.header} says {given[0][:80]!r}, which can't be a name here: 1 to 64 of A-Z a-z 0-9 . _ @ -, the first a "
                 "letter or digit; have the proxy send one that can, or another header (AGON_SSO_HEADER)"
             )
+        if given[0] == store.ADMIN:
+            raise Forbidden(
+                f"{self.header} says {store.ADMIN!r}, whose are the token file's token and all that was made with it: nobody is signed "
+                "on as that; have the proxy send another name"
+            )
         return given[0] or None
 
     def _distrust(self, headers: Headers, peer: str | None) -> str:

@@ -27,7 +27,7 @@ from service.audit.refusals import Refusals
 from service.audit.store import Record
 from service.db import session as sessions
 from service.db.session import Database
-from service.db.tables import Base, Dataset, Job, Token
+from service.db.tables import Base, Dataset, Job, Token, Webhook
 from service.http import GONE
 
 MADE: Mapping[str, tuple[type[Base], str]] = {
@@ -35,6 +35,7 @@ MADE: Mapping[str, tuple[type[Base], str]] = {
     "search": (Job, "id"),
     "token": (Token, "id"),
     "dataset": (Dataset, "name"),
+    "webhook": (Webhook, "id"),
 }
 """Of a deed without a target: what it makes, by the target's kind, and what that is called."""
 SAID = ("name", "owner", "scope", "role", "version", "dry_run")

@@ -64,6 +64,12 @@ def test_what_can_be_no_name_is_refused_with_the_fix(name: str) -> None:
         named("10.0.0.5", name)
 
 
+def test_nobody_is_signed_on_as_whoever_runs_the_api() -> None:
+    with pytest.raises(Forbidden, match="token file's"):
+        named("10.0.0.5", "admin")
+    assert [named("10.0.0.5", "Admin"), named("192.0.2.1", "admin")] == ["Admin", None]
+
+
 def test_several_names_are_refused_and_none_is_nobody() -> None:
     for given in (("ada", "ada"), ("ada", "admin"), ("", "ada")):
         with pytest.raises(Forbidden, match="came 2 times"):
