@@ -214,6 +214,12 @@ def test_every_query_of_the_board_and_of_the_alerts_names_a_metric_with_labels_t
             assert chosen <= labels[name], f"{where}: {chosen - labels[name]}"
 
 
+def test_the_outcomes_of_webhooks_that_are_asked_for_are_those_that_are_counted() -> None:
+    counted = {sample.labels["outcome"] for metric in tallies.WEBHOOKS.collect() for sample in metric.samples}
+    chosen = re.findall(r'outcome=~?"([^"]*)"', " ".join(queries().values()))
+    assert {word for words in chosen for word in words.split("|")} == counted
+
+
 def test_the_page_lists_every_metric_that_is_exported_and_no_other(world: Any) -> None:
     page = (Path(__file__).parents[3] / "docs" / "monitoring.md").read_text()
     listed = set(re.findall(r"^\| `(agon_[a-z_]+)", page, re.MULTILINE))
