@@ -55,6 +55,8 @@ class Report:
         self.quick: bool = options.quick
         self.out: Path = options.out or RESULTS / f"{benchmark}{'-quick' if options.quick else ''}.json"
         self.notes: list[str] = []
+        self.more: dict[str, Any] = {}
+        """Goes into the JSON beside the rows, and into no table."""
         self._commit = commit()  # of the code that ran, should somebody commit meanwhile
         self._rows: list[dict[str, Any]] = []
         self._targets: list[dict[str, Any]] = []
@@ -95,6 +97,7 @@ class Report:
             "notes": self.notes,
             "rows": self._rows,
             "targets": self._targets,
+            **self.more,
         }
 
     def finish(self) -> int:

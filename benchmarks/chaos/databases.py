@@ -11,6 +11,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
@@ -49,9 +50,10 @@ class SqliteStore:
 
 
 class PostgresStore:
-    """A server in a folder of its own. It is killed as a process is, not as a machine: `fsync` is off, the page cache stays."""
+    """A server in a folder of its own. It is killed as a process is, not as a machine: by default `fsync` is off, the page cache stays."""
 
-    def __init__(self) -> None:
+    def __init__(self, options: Sequence[str] = OPTIONS) -> None:
+        self.settings = options
         root = os.geteuid() == 0
         self.user = "nobody" if root else getpass.getuser()  # postgres refuses to run as root
         self.folder = Path(tempfile.mkdtemp(prefix="agon-pg-"))
@@ -86,7 +88,7 @@ class PostgresStore:
 
     def _start(self) -> subprocess.Popen[bytes]:
         """One that answers. Backends of a server that was killed end in a moment; until then their memory is in its way."""
-        settings = [f"--{item}" for item in (*OPTIONS, f"unix_socket_directories={self.folder}")]
+        settings = [f"--{item}" for item in (*self.settings, f"unix_socket_directories={self.folder}")]
         until = time.monotonic() + START_SECONDS
         while time.monotonic() < until:
             with (self.folder / "log").open("ab") as log:
