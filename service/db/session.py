@@ -7,13 +7,15 @@ write is easier to check. The one thing that must not hold a thread per client, 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any, Protocol
 
 from sqlalchemy import Engine, create_engine, event, func, make_url, select
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import TimeoutError as BusyError
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 
 BUSY_SECONDS = 15
@@ -39,13 +41,31 @@ WITNESS: ContextVar[Witness | None] = ContextVar("witness", default=None)
 """Of the request that is served."""
 
 
+class Turn:
+    """Writers of one process take turns, instead of polling for the file's lock with ever longer pauses, as SQLite does.
+
+    Those of other processes don't know of it: against them the file's lock holds, as ever.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        """Raises TimeoutError of SQLAlchemy."""
+        if not self._lock.acquire(timeout=BUSY_SECONDS):
+            raise BusyError(f"others of this process have been writing for {BUSY_SECONDS} s")
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
 class Database:
     """An engine and its sessions. Thread-safe; one per process."""
 
     def __init__(self, url: str) -> None:
         parsed = make_url(url)
         self.is_sqlite = parsed.get_backend_name() == "sqlite"
-        options: dict[str, Any] = {"pool_pre_ping": True}
+        options: dict[str, Any] = {"pool_pre_ping": not self.is_sqlite}  # a file is never away
         options |= {
             "pool_size": 10,
             "max_overflow": 40,
@@ -57,6 +77,7 @@ class Database:
         if self.is_sqlite:
             event.listen(self.engine, "connect", _sqlite_pragmas)
             event.listen(self.engine, "begin", _sqlite_begin)
+        self._turn: AbstractContextManager[None] = Turn() if self.is_sqlite else nullcontext()
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
         self._readers = sessionmaker(self.engine.execution_options(agon_read=True), expire_on_commit=False)
 
@@ -68,7 +89,7 @@ class Database:
         """
         witness = None if unseen else WITNESS.get()
         with self._sessions() as session:
-            with session.begin():
+            with self._turn, session.begin():
                 if witness is not None:
                     witness.opened(session)
                 yield session

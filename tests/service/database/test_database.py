@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import UTC, datetime, timedelta, timezone
 from itertools import product
 from pathlib import Path
@@ -176,6 +177,29 @@ def test_readers_are_not_held_up_by_a_writer(db: Database) -> None:
         writer.flush()
         with db.read() as reader:
             assert reader.scalars(select(Job)).all() == []
+
+
+def test_writers_of_one_process_wait_for_their_turn_without_a_connection(db: Database) -> None:
+    """SQLite has them poll for its lock, with pauses that grow: whoever has waited long waits longer."""
+    if not db.is_sqlite:
+        return
+
+    def write(number: int) -> None:
+        with db.begin() as session:
+            session.add(row(id=f"j-{number}"))
+
+    with ThreadPoolExecutor(8) as pool:
+        with db.begin() as first:
+            first.add(row(id="j-first"))
+            first.flush()
+            others = [pool.submit(write, number) for number in range(8)]
+            done, _ = wait(others, timeout=0.2)
+            assert not done
+            assert db.engine.pool.checkedout() == 1  # type: ignore[attr-defined]
+        for other in others:
+            other.result()
+    with db.read() as session:
+        assert len(session.scalars(select(Job.id)).all()) == 9
 
 
 def test_sqlite_keeps_a_write_ahead_log_and_foreign_keys(db: Database) -> None:
