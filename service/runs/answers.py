@@ -34,7 +34,7 @@ async def events(ctx: Context, caller: Principal, kind: Kind, run_id: str, last_
     """The run's stream; it ends when the caller's token is revoked. Raises NotFound."""
     number = (await run_in_threadpool(_run, ctx, kind, run_id)).number
     return EventSourceResponse(
-        follow(ctx.of(Hub), ctx.db, number, last_event_id, Ticket.of(caller)),
+        follow(ctx.of(Hub), number, last_event_id, Ticket.of(caller)),
         ping=HEARTBEAT_SECONDS,
         headers={"Cache-Control": "no-store"},
     )

@@ -1,8 +1,9 @@
 """The event stream. Works across processes, because the database is what is polled; a change made in this process is noticed
-at once."""
+at once. Followers that have come equally far share what is read for them, as the bytes that they are sent."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -22,12 +23,71 @@ from service.runs.ingest import wire
 from service.runs.tape import state_of
 
 PAGE = 500
+FOLLOWERS_A_SECOND = 5000
+"""So many are told something: the more follow, the more is gathered for each."""
+SHARED = 8
+"""Reads of one run that are kept for others, while nothing new is known of it."""
 Mark = tuple[int, int]
 """What a job's stream has reached: (acked seq, newest change of state)."""
 
 
+@dataclass(frozen=True)
+class Batch:
+    """What a follower is sent next, and how far it has come then."""
+
+    content: bytes
+    seq: int
+    change: int
+    mark: Mark
+    full: bool
+    ended: bool
+
+
 class Hub(Followed[int, Mark]):
     """Of jobs, by number."""
+
+    def __init__(self, db: Database) -> None:
+        super().__init__(db)
+        self._reads: dict[int, tuple[Mark, dict[Mark, asyncio.Future[Batch]]]] = {}
+        """Of a job: its mark when they were begun, and by how far a follower had come."""
+
+    def pause(self) -> float:
+        """Seconds between two looks."""
+        return self._woken / FOLLOWERS_A_SECOND
+
+    async def read(self, number: int, seq: int, change: int) -> Batch:
+        """What lies behind; change -1: the follower has just come and gets the state as it is.
+
+        A read is shared until something new is known of the job: until then nobody would be woken for what a later one finds.
+        """
+        mark = self._marks.get(number)
+        if mark is None:
+            return await run_in_threadpool(_read, self._db, number, seq, change)
+        known, reads = self._reads.get(number, (mark, {}))
+        if known != mark:
+            reads = {}
+        self._reads[number] = mark, reads
+        if (seq, change) not in reads:
+            if len(reads) >= SHARED:
+                del reads[next(iter(reads))]
+            reads[seq, change] = asyncio.ensure_future(run_in_threadpool(_read, self._db, number, seq, change))
+            reads[seq, change].add_done_callback(lambda done: _keep_if_newest(reads, (seq, change), done))
+        return await asyncio.shield(reads[seq, change])
+
+    async def changed(self, followed: int, seen: Mark, ticket: Ticket) -> None:
+        """See Followed. A follower may have read more than the poller has seen: that is no news."""
+        while not self._is_behind(followed, seen) and not ticket.over:
+            await super().changed(followed, self._marks.get(followed, seen), ticket)
+
+    def _is_behind(self, followed: int, seen: Mark) -> bool:
+        acked, change = self._marks.get(followed, seen)
+        return acked > seen[0] or change > max(0, seen[1])
+
+    def leave(self, followed: int, ticket: Ticket) -> None:
+        """See Followed."""
+        super().leave(followed, ticket)
+        if followed not in self._followers:
+            self._reads.pop(followed, None)
 
     def marks(self, session: Session, followed: Sequence[int]) -> dict[int, Mark]:
         """What their streams have reached."""
@@ -42,18 +102,15 @@ class Hub(Followed[int, Mark]):
         return found
 
 
-@dataclass
-class _Batch:
-    messages: list[ServerSentEvent]
-    seq: int
-    change: int
-    mark: Mark
-    full: bool
-    ended: bool
+def _keep_if_newest(reads: dict[Mark, asyncio.Future[Batch]], key: Mark, done: asyncio.Future[Batch]) -> None:
+    """Forget a read that failed, and one that is not the end of what there is: of a long past nothing is kept."""
+    failed = done.cancelled() or done.exception() is not None
+    if (failed or done.result().full) and reads.get(key) is done:
+        del reads[key]
 
 
-async def follow(hub: Hub, db: Database, job_number: int, after: int, ticket: Ticket) -> AsyncIterator[ServerSentEvent]:
-    """The state now, all events behind `after`, then what comes; ends after the job has ended and all is told.
+async def follow(hub: Hub, job_number: int, after: int, ticket: Ticket) -> AsyncIterator[bytes]:
+    """The state now, all events behind `after`, then what comes, in pieces of whole messages; ends after the job has ended and all is told.
 
     ticket: the follower's; the stream ends when it is over.
     """
@@ -61,9 +118,9 @@ async def follow(hub: Hub, db: Database, job_number: int, after: int, ticket: Ti
     try:
         seq, change = after, -1
         while not ticket.over:
-            batch = await run_in_threadpool(_read, db, job_number, seq, change)
-            for message in batch.messages:
-                yield message
+            batch = await hub.read(job_number, seq, change)
+            if batch.content:
+                yield batch.content
             seq, change = batch.seq, batch.change
             if batch.full:
                 continue
@@ -74,12 +131,12 @@ async def follow(hub: Hub, db: Database, job_number: int, after: int, ticket: Ti
         hub.leave(job_number, ticket)
 
 
-def _read(db: Database, job_number: int, seq: int, change: int) -> _Batch:
+def _read(db: Database, job_number: int, seq: int, change: int) -> Batch:
     """One read of what is new. `change` -1: the follower has just come and gets the state as it is."""
     with db.read() as session:
         job = session.get(Job, job_number)
         if job is None:  # deleted: there is no more to tell
-            return _Batch([], seq, change, (seq, change), full=False, ended=True)
+            return Batch(b"", seq, change, (seq, change), full=False, ended=True)
         changes = store.changes_after(session, job, change)
         events = store.events_after(session, job, seq, PAGE)
     mark = (job.acked, changes[-1].id if changes else change)
@@ -92,7 +149,8 @@ def _read(db: Database, job_number: int, seq: int, change: int) -> _Batch:
     messages = [_state(job, item) for item in states] + [_event(item) for item in events]
     if last is not None:
         messages.append(_state(job, last))
-    return _Batch(messages, events[-1].seq if events else seq, mark[1], mark, full, ended)
+    content = b"".join(message.encode() for message in messages)
+    return Batch(content, events[-1].seq if events else seq, mark[1], mark, full, ended)
 
 
 def _event(row: JobEvent) -> ServerSentEvent:

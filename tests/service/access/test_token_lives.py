@@ -203,7 +203,7 @@ def test_a_stream_ends_when_its_token_expires_or_its_session_is_ended(db: Any) -
         heard = {secret: asyncio.Event(), cookie: asyncio.Event(), other: asyncio.Event()}
 
         async def listen(of: str) -> None:
-            async for _ in follow(hub, db, number, 0, ticket(of)):
+            async for _ in follow(hub, number, 0, ticket(of)):
                 heard[of].set()
 
         polling = asyncio.create_task(hub.run())

@@ -7,14 +7,17 @@ import contextlib
 import json
 import threading
 import time
+from collections import Counter
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
 from httpx_sse import ServerSentEvent, connect_sse
 from tickets import ticket
 
+from service.db.session import Database
 from service.gateway.ray_jobs import RayStatus
-from service.runs import store
+from service.runs import store, stream
 from service.runs.stream import Hub, follow
 
 
@@ -28,6 +31,12 @@ def read(world: Any, job: str, last: int | None = None) -> list[ServerSentEvent]
     with connect_sse(world.client, "GET", f"/v1/jobs/{job}/events", headers=headers) as source:
         assert source.response.headers["content-type"].startswith("text/event-stream")
         return list(source.iter_sse())
+
+
+def messages(piece: bytes) -> list[tuple[str, str]]:
+    """Names and data of the messages in a piece of a stream."""
+    found = [dict(line.split(": ", 1) for line in text.split("\r\n")) for text in piece.decode().split("\r\n\r\n")[:-1]]
+    return [(message["event"], message["data"]) for message in found]
 
 
 def ended(world: Any, count: int) -> str:
@@ -78,8 +87,8 @@ def test_followers_see_each_event_once_and_in_order_while_it_happens(world: Any)
     async def one(collected: list[tuple[str, str]]) -> None:
         with world.db.read() as session:
             number = store.get(session, job).number
-        async for message in follow(hub, world.db, number, 0, ticket()):
-            collected.append((message.event or "", str(message.data)))
+        async for piece in follow(hub, number, 0, ticket()):
+            collected.extend(messages(piece))
 
     async def all_of_them() -> list[list[tuple[str, str]]]:
         polling = asyncio.create_task(hub.run())
@@ -122,8 +131,8 @@ def test_followers_hold_no_thread_and_no_connection_while_nothing_happens(world:
 
         async def drain() -> None:
             nonlocal heard
-            async for _ in follow(hub, world.db, number, 0, ticket()):
-                heard += 1
+            async for piece in follow(hub, number, 0, ticket()):
+                heard += len(messages(piece))
 
         polling = asyncio.create_task(hub.run())
         followers = [asyncio.create_task(drain()) for _ in range(count)]
@@ -143,6 +152,104 @@ def test_followers_hold_no_thread_and_no_connection_while_nothing_happens(world:
     assert held <= 1, "the poller's own"
     assert threads < 100, "anyio's pool has at most 40 threads"
     assert not hub._followers
+
+
+def test_followers_who_have_come_equally_far_share_what_is_read_for_them(
+    world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, reads = world.running(), Counter[tuple[int, int]]()
+    with world.db.read() as session:
+        number = store.get(session, job).number
+    hub, once = Hub(world.db), stream._read
+
+    def read(db: Database, number: int, seq: int, change: int) -> stream.Batch:
+        reads[seq, change] += 1
+        return once(db, number, seq, change)
+
+    monkeypatch.setattr(stream, "_read", read)
+
+    async def story(count: int) -> list[list[tuple[str, str]]]:
+        polling = asyncio.create_task(hub.run())
+        heard: list[list[tuple[str, str]]] = [[] for _ in range(count)]
+
+        async def listen(collected: list[tuple[str, str]]) -> None:
+            async for piece in follow(hub, number, 0, ticket()):
+                collected.extend(messages(piece))
+
+        followers = [asyncio.create_task(listen(collected)) for collected in heard]
+        for seq in range(2, 6):
+            while any(len(collected) < seq for collected in heard):  # the state, and as many events
+                await asyncio.sleep(0.01)
+            await asyncio.to_thread(world.send, job, event(seq))
+            hub.poke(number)
+        while any(len(collected) < 6 for collected in heard):
+            await asyncio.sleep(0.01)
+        for task in (*followers, polling):
+            task.cancel()
+        await asyncio.gather(*followers, polling, return_exceptions=True)
+        return heard
+
+    heard = asyncio.run(story(50))
+    assert heard == [heard[0]] * 50
+    assert [json.loads(data)["seq"] for kind, data in heard[0] if kind != "state"] == [1, 2, 3, 4, 5]
+    first = reads.pop((0, -1))
+    assert first <= 50, "those who come before anything is known of the job read for themselves"
+    assert max(reads.values()) <= 2, "one for what is new, and one that nothing was new for"
+    assert not hub._reads
+
+
+def test_of_a_long_past_nothing_is_kept_for_others(world: Any) -> None:
+    job = ended(world, 1203)
+    with world.db.read() as session:
+        number = store.get(session, job).number
+    hub = Hub(world.db)
+
+    async def story() -> int:
+        hub.enter(number, ticket())
+        polling = asyncio.create_task(hub.run())
+        while number not in hub._marks:
+            await asyncio.sleep(0.01)
+        seq, change, full = 0, -1, True
+        while full:
+            batch = await hub.read(number, seq, change)
+            seq, change, full = batch.seq, batch.change, batch.full
+        polling.cancel()
+        await asyncio.gather(polling, return_exceptions=True)
+        return len(hub._reads[number][1])
+
+    assert asyncio.run(story()) == 1
+
+
+def test_news_of_one_job_wakes_nobody_who_follows_another(world: Any) -> None:
+    hub = Hub(world.db)
+
+    async def story() -> None:
+        hub._marks = {1: (1, 1), 2: (1, 1)}
+        hub.enter(1, ticket()), hub.enter(2, ticket())
+        waits = {number: asyncio.create_task(hub.changed(number, (1, 1), ticket())) for number in (1, 2)}
+        await asyncio.sleep(0)
+        one, other = hub._news[1], hub._news[2]
+        hub._load = lambda followed, tickets: ({1: (2, 1), 2: (1, 1)}, [])  # type: ignore[method-assign]
+        await hub._look([1, 2], [])
+        await asyncio.wait_for(waits[1], 5)
+        assert one.is_set()
+        assert not other.is_set()
+        waits[2].cancel()
+
+    asyncio.run(story())
+
+
+def test_a_follower_who_has_read_more_than_the_poller_has_seen_waits(world: Any) -> None:
+    hub = Hub(world.db)
+
+    async def story() -> None:
+        hub._marks = {1: (4, 7)}
+        hub.enter(1, ticket())
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(hub.changed(1, (5, 7), ticket()), 0.05)
+        await asyncio.wait_for(hub.changed(1, (4, 6), ticket()), 5)
+
+    asyncio.run(story())
 
 
 def test_the_report_is_served_as_a_page_that_runs_and_loads_nothing(world: Any, tmp_path: Any) -> None:
@@ -200,8 +307,8 @@ def test_a_stream_ends_when_its_token_is_revoked_and_others_go_on(world: Any) ->
         heard: dict[str, int] = {"ada": 0, "bob": 0}
 
         async def listen(name: str, secret: str) -> None:
-            async for _ in follow(hub, world.db, number, 0, ticket(secret)):
-                heard[name] += 1
+            async for piece in follow(hub, number, 0, ticket(secret)):
+                heard[name] += len(messages(piece))
 
         polling = asyncio.create_task(hub.run())
         ada = asyncio.create_task(listen("ada", made["token"]))
