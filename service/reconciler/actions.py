@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+
+from sqlalchemy.orm import Session
 
 from service.access import store as tokens
 from service.access.tokens import Scope, new_token
@@ -73,6 +75,40 @@ class Keeper:
         else:
             now = self.clock()
             self._act(job, decide_on_ray(view_of(job, now), seen, now, self._grace))
+
+    def glance(self, numbers: Sequence[int], lease: timedelta) -> tuple[set[int], list[int]]:
+        """Look at jobs that nobody owns. Of those that go on as they are this is written, for all at once; their numbers, and those
+        of them that were warned of a limit. The others are to be owned, and looked after.
+
+        lease: how long one lasts.
+        """
+        same = {job.number: job for job in store.read(self.db, numbers) if self._goes_on(job)}
+        if not same:
+            return set(), []
+        with store.unowned(self.db, same, self.clock(), lease) as (session, rows):
+            warned = [
+                row.number for row in rows if self._note(session, row, same[row.number], Wait(row.reason), self.clock())
+            ]
+            return {row.number for row in rows}, warned
+
+    def _goes_on(self, job: Job) -> bool:
+        """Whether there is nothing to be done, and nothing to be said of it but what was said."""
+        if State(job.state).ended:
+            return False
+        seen: Seen
+        try:
+            seen = self.ray.status(files.submission_id(job.id, job.attempt))
+        except RayUnreachableError as error:
+            seen = Unreachable(str(error))
+        if isinstance(seen, RayJob):
+            path = files.job_dir(self.settings, job.id) / files.EVENTS
+            if seen.status.ended or _overdue(list(self.events.after(path, job.acked))):
+                return False
+        elif seen is None:
+            return False
+        now = self.clock()
+        action = decide_on_ray(view_of(job, now), seen, now, self._grace)
+        return isinstance(action, Wait) and action.reason == job.reason
 
     @property
     def _grace(self) -> timedelta:
@@ -214,34 +250,43 @@ class Keeper:
     # -- writing it down
 
     def _write(self, job: Job, action: Action, *, as_decided: bool) -> None:
-        now = self.clock()
         with store.owned(self.db, job, as_decided=as_decided) as (session, row):
-            due = AT_ONCE if row.revision != job.revision else now + self._pause
-            counted = self.meter.count(session, row)
-            if isinstance(action, Move):
-                jobs.move(session, row, action.trigger, action.reason, _failure(action), action.cause)
-                if action.trigger is Trigger.STOP:
-                    row.stop_at, due = now + (action.grace or timedelta()), AT_ONCE
-                elif action.trigger in (Trigger.RETRY, Trigger.YIELD):
-                    due = now + action.delay
-                logger.info("moved", extra={"facts": {"state": row.state, "reason": row.reason}})
-            elif isinstance(action, Again):
-                row.reason, row.tries = action.reason, row.tries + 1
-                due = max(due, now + action.delay) if row.revision == job.revision else due
-            elif isinstance(action, Confirm):
-                row.submitted_at, row.reason = datetime.now(UTC), row.reason or "the driver starts the workers"
-                due = AT_ONCE if State(row.state) is State.STOPPING else due
-            elif isinstance(action, Spend) and row.desired == "run":
-                row.spent, due = limits.over(row, now), AT_ONCE
-                jobs.want(row, "stop")
-            elif isinstance(action, Wait | StopRay) and row.reason != action.reason:
-                row.reason = action.reason
-            self.meter.mark(row, counted)
-            for warning in limits.warnings(row, now):
-                jobs.note(session, row, warning)
-            if row.stop_at is not None:  # further ahead than that only by a clock that was set back since
-                row.stop_at = min(row.stop_at, now + self._grace)
-            store.release(row, due)
+            self._note(session, row, job, action, self.clock())
+
+    def _note(self, session: Session, row: Job, job: Job, action: Action, now: datetime) -> bool:
+        """Write it into the locked row, and give the lease back; whether the run was warned of a limit. job: as it was decided of."""
+        due = AT_ONCE if row.revision != job.revision else now + self._pause
+        counted = self.meter.count(session, row)
+        if isinstance(action, Move):
+            due = self._move(session, row, action, now) or due
+        elif isinstance(action, Again):
+            row.reason, row.tries = action.reason, row.tries + 1
+            due = max(due, now + action.delay) if row.revision == job.revision else due
+        elif isinstance(action, Confirm):
+            row.submitted_at, row.reason = datetime.now(UTC), row.reason or "the driver starts the workers"
+            due = AT_ONCE if State(row.state) is State.STOPPING else due
+        elif isinstance(action, Spend) and row.desired == "run":
+            row.spent, due = limits.over(row, now), AT_ONCE
+            jobs.want(row, "stop")
+        elif isinstance(action, Wait | StopRay) and row.reason != action.reason:
+            row.reason = action.reason
+        self.meter.mark(row, counted)
+        warnings = list(limits.warnings(row, now))
+        for warning in warnings:
+            jobs.note(session, row, warning)
+        if row.stop_at is not None:  # further ahead than that only by a clock that was set back since
+            row.stop_at = min(row.stop_at, now + self._grace)
+        store.release(row, due)
+        return bool(warnings)
+
+    def _move(self, session: Session, row: Job, action: Move, now: datetime) -> datetime | None:
+        """Change the state; when to look next, if not after the usual pause."""
+        jobs.move(session, row, action.trigger, action.reason, _failure(action), action.cause)
+        logger.info("moved", extra={"facts": {"state": row.state, "reason": row.reason}})
+        if action.trigger is Trigger.STOP:
+            row.stop_at = now + (action.grace or timedelta())
+            return AT_ONCE
+        return now + action.delay if action.trigger in (Trigger.RETRY, Trigger.YIELD) else None
 
 
 def _failure(move: Move) -> dict[str, Any] | None:

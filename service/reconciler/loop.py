@@ -1,8 +1,9 @@
 """The reconciler: makes what runs match what was asked for. Several may run at once.
 
-Each round: admit from the queue, in order of priority and arrival; then look after each job on the cluster that is due. For one job:
-take a lease, ask Ray, decide (pure), act, write the result under the lease's fence. Killed at any point, the next round of
-any reconciler goes on: an attempt is written down before Ray hears of it, and its name in Ray follows from it.
+Each round: admit from the queue, in order of priority and arrival; then look at the jobs on the cluster that are due. What goes on as
+it is needs no owner: that it was looked at is written if nobody has changed it since. Else, for one job: take a lease, ask Ray, decide
+(pure), act, write the result under the lease's fence. Killed at any point, the next round of any reconciler goes on: an attempt is
+written down before Ray hears of it, and its name in Ray follows from it.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import logging
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from service import tallies
@@ -36,11 +37,16 @@ from service.settings import Settings
 from trainer import trace
 
 BATCH = 100
+"""Jobs on the cluster that one round looks at."""
+TOGETHER = 25
+"""Of these so many at once: what is written of them in one transaction nobody waits long for."""
 SWEEP_SECONDS = 60.0
 LATE = timedelta(hours=1)
 """So long after its end a job may still deliver events: of a driver that Ray lost sight of, or that found the API away."""
 IDLE = 4
 """So many times what a round took of a processor passes before the next, however often the bell rings: requests come first."""
+LATE_IDLE = 1
+"""The same while more jobs are due than a round looks at."""
 logger = logging.getLogger("agon.reconciler")
 
 
@@ -65,6 +71,8 @@ class Reconciler:
         self.queue = Queue(db, owner, self.lease, self.clock, changed)
         self.sight = Watch(db)
         self._next_sweep = time.monotonic() + SWEEP_SECONDS
+        self._behind = False
+        """Whether more may be due than the last round has looked at."""
         self._strays: dict[tuple[str, int], datetime] = {}
 
     def run(self, bell: threading.Event, stopping: threading.Event) -> None:
@@ -79,8 +87,9 @@ class Reconciler:
             except Exception:
                 logger.exception("round failed; trying again")
                 stopping.wait(1.0)
-            stopping.wait(min(IDLE * (time.thread_time() - busy), self.settings.poll_seconds))
-            bell.wait(0.0 if self.queue.unfinished else self.settings.poll_seconds)
+            idle = LATE_IDLE if self._behind else IDLE
+            stopping.wait(min(idle * (time.thread_time() - busy), self.settings.poll_seconds))
+            bell.wait(0.0 if self.queue.unfinished or self._behind else self.settings.poll_seconds)
         tallies.reconciler_stopped()
 
     def round(self) -> None:
@@ -93,13 +102,25 @@ class Reconciler:
             self.sight.see(nodes, datetime.now(UTC))
             for admitted in self.queue.look(nodes):
                 self._look_after(admitted)
-        for number in store.due(self.db, self.clock(), self.lease, BATCH):
-            job = store.claim(self.db, number, self.owner, self.clock(), self.lease)
-            if job is not None:
-                self._look_after(job)
+        due = store.due(self.db, self.clock(), self.lease, BATCH)
+        for begin in range(0, len(due), TOGETHER):
+            self._look_at(due[begin : begin + TOGETHER])
+        self._behind = len(due) == BATCH
         if time.monotonic() >= self._next_sweep:
             self._next_sweep = time.monotonic() + SWEEP_SECONDS
             self.sweep()
+
+    def _look_at(self, numbers: Sequence[int]) -> None:
+        """Jobs on the cluster. Most go on as they are; the others are owned for as long as something is done with them."""
+        same, warned = self.keeper.glance(numbers, self.lease)
+        for number in warned:
+            self.changed(number)
+        for number in numbers:
+            if number in same:
+                continue
+            job = store.claim(self.db, number, self.owner, self.clock(), self.lease)
+            if job is not None:
+                self._look_after(job)
 
     def _look_after(self, job: Job) -> None:
         """One owned job. Whatever goes wrong with it concerns no other."""

@@ -9,7 +9,7 @@ lease void. It may end a lease that still held; that costs a second look at the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 
@@ -52,6 +52,27 @@ def claim(db: Database, number: int, owner: str, now: datetime, lease: timedelta
         if session.execute(statement.returning(Job.number)).first() is None:
             return None
         return session.get_one(Job, number)
+
+
+def read(db: Database, numbers: Sequence[int]) -> Sequence[Job]:
+    """These jobs as they are, owned by nobody."""
+    with db.read() as session:
+        return session.scalars(select(Job).where(Job.number.in_(numbers), WATCHED)).all()
+
+
+@contextmanager
+def unowned(
+    db: Database, jobs: Mapping[int, Job], now: datetime, lease: timedelta
+) -> Iterator[tuple[Session, list[Job]]]:
+    """A transaction on those of these jobs, by number, that nobody has owned or changed since they were read, and that are due yet: locked.
+
+    In the order of their owners, whose hours are counted with them: two who do this don't wait for each other in a circle.
+    """
+    with db.begin() as session:
+        same = select(Job).where(Job.number.in_(jobs), WATCHED, due_by(now), _free(now, lease))
+        found = session.scalars(same.order_by(Job.owner, Job.number).with_for_update())
+        known = {number: (job.fence, job.revision) for number, job in jobs.items()}
+        yield session, [row for row in found if (row.fence, row.revision) == known[row.number]]
 
 
 def _free(now: datetime, lease: timedelta) -> ColumnElement[bool]:
