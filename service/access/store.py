@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import and_, delete, func, or_, select
+from sqlalchemy import and_, bindparam, delete, func, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -49,9 +49,8 @@ def find(db: Database, token: str, noted: Callable[[str, datetime | None], None]
     noted: is told the id of a person's token that is good, and when its row says that it was last used.
     """
     now, wanted = datetime.now(UTC), digest(token)
-    statement = select(Token, Person.role).outerjoin(Person, Person.name == Token.owner)
     with db.read() as session:
-        found = session.execute(statement.where(or_(Token.digest == wanted, Token.old_digest == wanted))).first()
+        found = session.execute(_WITH_SECRET, {"wanted": wanted}).first()
     if found is None:
         return None
     row, role = found
@@ -62,6 +61,13 @@ def find(db: Database, token: str, noted: Callable[[str, datetime | None], None]
     if noted is not None and row.scope != Scope.JOB:
         noted(row.id, row.used_at)
     return principal(row, role, wanted)
+
+
+_WITH_SECRET = (  # made once: every request executes it
+    select(Token, Person.role)
+    .outerjoin(Person, Person.name == Token.owner)
+    .where(or_(Token.digest == bindparam("wanted"), Token.old_digest == bindparam("wanted")))
+)
 
 
 def principal(row: Token, role: str | None, secret_digest: str) -> Principal:

@@ -55,7 +55,9 @@ async def create(
     A job that can't fit the memory of any of the cluster's machines is refused with the micro-batch that would (see `POST /v1/plans`).
     """
     digest = draft.digest(body)
-    known = await run_in_threadpool(store.find_repeated, ctx.db, caller.id, idempotency_key, digest)
+    known = None
+    if idempotency_key is not None:
+        known = await run_in_threadpool(store.find_repeated, ctx.db, caller.id, idempotency_key, digest)
     if known is not None:
         job, new = known, False
     else:

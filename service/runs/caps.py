@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Protocol, TypeVar
 
-from sqlalchemy import func, select, text
+from sqlalchemy import bindparam, func, or_, select, text
 from sqlalchemy.orm import Session
 
 from service.bodies.owners import EVERYONE, Caps, Use
@@ -127,10 +127,17 @@ def read(session: Session) -> dict[str, Caps]:
 
 def of(session: Session, owner: str, *, lock: bool = False) -> tuple[Caps, bool]:
     """Those that apply to an owner, and whether they are the owner's own. lock: no other submission looks meanwhile."""
-    asked = select(OwnerCaps).where(OwnerCaps.owner.in_([owner, EVERYONE])).order_by(OwnerCaps.owner)
-    found = {row.owner: row for row in session.scalars(asked.with_for_update() if lock else asked)}
+    found = {row.owner: row for row in session.scalars(_LOCKED if lock else _APPLYING, {"of_owner": owner})}
     row = found.get(owner) or found.get(EVERYONE)
     return NO_CAPS if row is None else _caps(row), row is not None and row.owner == owner
+
+
+_APPLYING = (  # made once: every submission executes it
+    select(OwnerCaps)
+    .where(or_(OwnerCaps.owner == bindparam("of_owner"), OwnerCaps.owner == EVERYONE))
+    .order_by(OwnerCaps.owner)
+)
+_LOCKED = _APPLYING.with_for_update()
 
 
 def waiting(session: Session, owner: str) -> int:

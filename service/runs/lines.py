@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from statistics import median
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, and_, func, or_, select, text
+from sqlalchemy import BindParameter, ColumnElement, Row, and_, bindparam, func, or_, select, text
 from sqlalchemy.orm import Session
 
 from service.bodies.states import State
@@ -43,7 +43,7 @@ def promised(session: Session) -> Mapping[int, tuple[str, ...]]:
 
     One whose priority was lowered since is nobody's better any more.
     """
-    made = session.execute(select(Job.id, Job.state, Job.yields_to, Job.yields_priority).where(text(YIELDING))).all()
+    made = session.execute(_YIELDING).all()
     if not made:
         return {}
     waits = select(Job.number, Job.id, Job.priority).where(text(WAITING), Job.id.in_({row.yields_to for row in made}))
@@ -64,8 +64,10 @@ def ahead(session: Session, job: Job, first: Iterable[int], now: datetime, limit
     return [*made, *session.execute(others)][:limit]
 
 
-def count_ahead(session: Session, job: Job, first: Iterable[int], now: datetime) -> int:
+def count_ahead(session: Session, job: Job, first: Collection[int], now: datetime) -> int:
     """How many are in the line before that one."""
+    if not first:
+        return session.scalar(_BEFORE, {"now": now, "of_place": job.place, "of_number": job.number}) or 0
     promised = set(first) - {job.number}
     made = select(func.count()).where(_waits(now), Job.number.in_(promised))
     if job.number in first:
@@ -102,10 +104,7 @@ def trials(session: Session, searches: Iterable[int]) -> dict[int, int]:
 
 def lengths(session: Session, family: str) -> list[Length]:
     """How long the newest jobs of that family took, of those that succeeded."""
-    asked = select(Job.name, Job.spec, Job.run_seconds).where(
-        Job.kind == JOB.name, Job.family == family, Job.state == State.SUCCEEDED
-    )
-    rows = session.execute(asked.order_by(Job.number.desc()).limit(LENGTHS))
+    rows = session.execute(_NEWEST_OF_FAMILY, {"of_family": family})
     return [Length(row.name, float(row.spec["train"]["images"]), row.run_seconds) for row in rows]
 
 
@@ -136,9 +135,24 @@ def _line(now: datetime) -> Any:
     return select(*FACTS).where(_waits(now)).order_by(Job.place, Job.number)
 
 
-def _waits(now: datetime) -> ColumnElement[bool]:
+def _waits(now: datetime | BindParameter[datetime]) -> ColumnElement[bool]:
     return and_(text(WAITING), Job.desired == "run", Job.due_at <= now)
 
 
 def _before(job: Job) -> ColumnElement[bool]:
     return or_(Job.place < job.place, and_(Job.place == job.place, Job.number < job.number))
+
+
+# Made once: every submission executes them.
+_YIELDING = select(Job.id, Job.state, Job.yields_to, Job.yields_priority).where(text(YIELDING))
+_PLACE, _NUMBER = bindparam("of_place", type_=Job.place.type), bindparam("of_number", type_=Job.number.type)
+_BEFORE = select(func.count()).where(
+    _waits(bindparam("now", type_=Job.due_at.type)),
+    or_(Job.place < _PLACE, and_(Job.place == _PLACE, Job.number < _NUMBER)),
+)
+_NEWEST_OF_FAMILY = (
+    select(Job.name, Job.spec, Job.run_seconds)
+    .where(Job.kind == JOB.name, Job.family == bindparam("of_family"), Job.state == State.SUCCEEDED)
+    .order_by(Job.number.desc())
+    .limit(LENGTHS)
+)

@@ -16,8 +16,13 @@ MOST_NAME = 64
 
 def write_labels(session: Session, job: Job) -> None:
     """Those of the run's spec, in place of what was there."""
-    labels: Mapping[str, str] = job.spec.get("labels", {})
     session.execute(delete(JobLabel).where(JobLabel.job_number == job.number))
+    add_labels(session, job)
+
+
+def add_labels(session: Session, job: Job) -> None:
+    """Those of the spec of a run that has none yet."""
+    labels: Mapping[str, str] = job.spec.get("labels", {})
     session.add_all(
         JobLabel(job_number=job.number, kind=job.kind, name=name, value=value) for name, value in labels.items()
     )

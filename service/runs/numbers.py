@@ -10,14 +10,17 @@ from service.db.tables import Job, Lock
 
 GIVEN = "numbers"
 """Its turns: the highest number of a run that was deleted."""
+# Made once: every submission executes them.
+_NEWEST = select(func.max(Job.number))
+_DELETED = select(Lock.turns).where(Lock.name == GIVEN)
 
 
 def following(session: Session) -> int | None:
     """For the next run; None: the database has a sequence. Without one, SQLite gives the newest run's number again once it is deleted."""
     if session.get_bind().dialect.name != "sqlite":
         return None
-    newest = session.scalar(select(func.max(Job.number))) or 0
-    deleted = session.scalar(select(Lock.turns).where(Lock.name == GIVEN)) or 0
+    newest = session.scalar(_NEWEST) or 0
+    deleted = session.scalar(_DELETED) or 0
     return max(newest, deleted) + 1
 
 

@@ -19,6 +19,9 @@ AGAIN = timedelta(seconds=30)
 """How often the same is written."""
 
 
+_SEEN = select(Sight.content, Sight.seen_at).where(Sight.name == CLUSTER)  # made once: every submission executes it
+
+
 class Watch:
     """Writes what one reconciler sees."""
 
@@ -51,7 +54,7 @@ class Watch:
 
 def cluster(session: Session, now: datetime) -> list[Node] | str | None:
     """The nodes, or why nothing is known of them; None: nobody has looked of late."""
-    seen = session.execute(select(Sight.content, Sight.seen_at).where(Sight.name == CLUSTER)).first()
+    seen = session.execute(_SEEN).first()
     if seen is None or not -OLD < now - seen.seen_at < OLD:
         return None
     if "reason" in seen.content:
@@ -61,7 +64,7 @@ def cluster(session: Session, now: datetime) -> list[Node] | str | None:
 
 def size(session: Session) -> tuple[float, float] | None:
     """CPUs and GPUs of the cluster when it was last seen, however long ago that is; None: it never was, or it was empty."""
-    seen = session.scalar(select(Sight.content).where(Sight.name == CLUSTER)) or {}
+    seen = session.scalar(_SEEN) or {}
     nodes = seen.get("nodes")
     found = [sum(each[1] for each in nodes), sum(each[3] for each in nodes)] if nodes else seen.get("size")
     return None if not found else (float(found[0]), float(found[1]))

@@ -248,7 +248,7 @@ def _insert(session: Session, asked: Submission) -> Job:
     session.flush()
     limits.watch(job, now)
     planned.write(session, job, asked.plan_seconds)
-    marks.write_labels(session, job)
+    marks.add_labels(session, job)
     record_change(session, job)
     return job
 
@@ -262,8 +262,10 @@ def _delay(
     return delay, mine.load._asdict() if delay else None
 
 
+_LAST = select(Job.place, Job.priority, Job.delay).order_by(Job.number.desc()).limit(1)  # made once, as is `share`'s
+
+
 def _newest(session: Session) -> int | None:
     """When the run arrived that was submitted last."""
-    newest = select(Job.place, Job.priority, Job.delay).order_by(Job.number.desc())
-    last = session.execute(newest.limit(1)).first()
+    last = session.execute(_LAST).first()
     return None if last is None else order.arrived(*last)

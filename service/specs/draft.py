@@ -60,10 +60,18 @@ async def resolve(request: JobRequest, ctx: Context, errand: Errand) -> JobSpec:
 
 async def resolved(request: JobRequest, origin: Origin | None, ctx: Context, errand: Errand) -> JobSpec:
     """As :func:`resolve`, for a request of which it is known what it goes on with."""
-    spec = await settled(await run_in_threadpool(asked, request, origin, ctx.db), ctx, errand)
+    spec, is_settled = await run_in_threadpool(_as_far_as_is_near, request, origin, ctx)
+    if not is_settled:
+        spec = await settled(spec, ctx, errand)
     if origin is not None:
         onward.check(origin, spec, {path for path, _ in _leaves(request.set)})
     return spec
+
+
+def _as_far_as_is_near(request: JobRequest, origin: Origin | None, ctx: Context) -> tuple[JobSpec, bool]:
+    """What the request means, and whether it is settled: most specs ask no other machine, so one turn in a thread does for all of it."""
+    spec = asked(request, origin, ctx.db)
+    return (settle(spec, ctx.settings), True) if _is_all_near(spec) else (spec, False)
 
 
 def asked(request: JobRequest, origin: Origin | None, db: Database) -> JobSpec:
@@ -95,9 +103,13 @@ def whole(raw: Mapping[str, Any], db: Database) -> JobSpec:
 
 async def settled(spec: JobSpec, ctx: Context, errand: Errand) -> JobSpec:
     """The spec with absolute paths and its data's digest, if its data are there and fit. Raises Invalid, Unavailable."""
-    if all(_is_near(url) for url in (spec.data.url, spec.evaluation.extractor)):
+    if _is_all_near(spec):
         return await run_in_threadpool(settle, spec, ctx.settings)
     return await ctx.elsewhere.data.run(settle, spec, ctx.settings, errand=errand)
+
+
+def _is_all_near(spec: JobSpec) -> bool:
+    return all(_is_near(url) for url in (spec.data.url, spec.evaluation.extractor))
 
 
 def _is_near(url: str) -> bool:

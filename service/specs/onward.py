@@ -55,6 +55,8 @@ async def origin_of(request: JobRequest, ctx: Context, errand: Errand, aside: Pa
     Raises Invalid for a run or model that isn't known, Conflict if it has no such checkpoint, Unavailable, OSError.
     """
     begun = request.begun
+    if begun is None and request.trial is None:
+        return None
     if begun is not None and begun.model is not None:
         begun = await registered.found(begun, ctx, errand)
     return await run_in_threadpool(_origin, request, begun, ctx, aside)
