@@ -86,6 +86,45 @@ def test_an_event_that_is_known_is_not_replaced(world: Any, job: str) -> None:
     assert world.job(job)["progress"]["metrics"] == {"loss": 1.0}
 
 
+@pytest.mark.databases
+def test_what_comes_in_order_is_applied_as_it_is_stored_without_being_read(
+    world: Any, job: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    applied: list[WireEvent] = []
+    monkeypatch.setattr(ingest, "fold", lambda report, events: applied.extend(events) or fold(report, events))
+    sent = story(20)
+    sent[3]["time"] = "2026-03-29T02:30:00.123456+05:30"
+    sent[4]["data"] = {
+        "metrics": {"loss": 0.1 + 0.2, "tiny": 5e-324, "big": 2**62},
+        "text": "é\u2028",
+        "none": None,
+        "list": [1, [2.0]],
+    }
+    world.send(job, *sent[:7])
+    world.send(job, *sent[4:])
+    with world.db.read() as session:
+        stored = [ingest.wire(row) for row in session.scalars(sqlalchemy.select(JobEvent).order_by(JobEvent.seq))]
+    assert [event.model_dump_json() for event in applied] == [event.model_dump_json() for event in stored]
+    assert [event.time.isoformat() for event in applied] == [event.time.isoformat() for event in stored]
+    assert len(stored) == 20
+    monkeypatch.setattr(ingest, "_contiguous", lambda session, job: pytest.fail("it was read"))
+    world.send(job, event(21), event(22))
+    assert len(applied) == 22
+
+
+@pytest.mark.parametrize("order", [(2, 1), (1, 1, 2), (1, 3)])
+def test_what_comes_out_of_order_in_one_batch_is_read_as_it_is_stored(
+    world: Any, job: str, order: tuple[int, ...]
+) -> None:
+    sent = [event(seq, metrics={"loss": float(place)}) for place, seq in enumerate(order)]
+    reply = world.send(job, *sent).json()
+    assert reply["acked"] == (1 if 3 in order else 2)
+    with world.db.read() as session:
+        stored = {row.seq: row.data["metrics"]["loss"] for row in session.scalars(sqlalchemy.select(JobEvent))}
+    assert stored == {seq: float(order.index(seq)) for seq in set(order)}
+    assert world.job(job)["progress"]["metrics"]["loss"] == stored[reply["acked"]]
+
+
 def test_an_attempt_that_was_replaced_is_told_to_stop_and_changes_nothing(world: Any, job: str) -> None:
     from service.gateway.ray_jobs import RayStatus
 
