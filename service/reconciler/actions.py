@@ -86,8 +86,11 @@ class Keeper:
         if not same:
             return set(), []
         with store.unowned(self.db, same, self.clock(), lease) as (session, rows):
+            moment = self.meter.now(session) if rows else None
             warned = [
-                row.number for row in rows if self._note(session, row, same[row.number], Wait(row.reason), self.clock())
+                row.number
+                for row in rows
+                if self._note(session, row, same[row.number], Wait(row.reason), self.clock(), moment)
             ]
             return {row.number for row in rows}, warned
 
@@ -253,10 +256,15 @@ class Keeper:
         with store.owned(self.db, job, as_decided=as_decided) as (session, row):
             self._note(session, row, job, action, self.clock())
 
-    def _note(self, session: Session, row: Job, job: Job, action: Action, now: datetime) -> bool:
-        """Write it into the locked row, and give the lease back; whether the run was warned of a limit. job: as it was decided of."""
+    def _note(
+        self, session: Session, row: Job, job: Job, action: Action, now: datetime, moment: datetime | None = None
+    ) -> bool:
+        """Write it into the locked row, and give the lease back; whether the run was warned of a limit.
+
+        job: as it was decided of. moment: see `Meter.count`.
+        """
         due = AT_ONCE if row.revision != job.revision else now + self._pause
-        counted = self.meter.count(session, row)
+        counted = self.meter.count(session, row, moment)
         if isinstance(action, Move):
             due = self._move(session, row, action, now) or due
         elif isinstance(action, Again):

@@ -34,9 +34,16 @@ class Meter:
         self._counted: dict[int, tuple[datetime, datetime]] = {}
         """Number → up to when a row was counted here, by the database's time and by this clock."""
 
-    def count(self, session: Session, job: Job) -> datetime:
-        """Add to the row the time since it was counted; the caller holds its lock. The database's time."""
-        now, steady = self._time(session), self._clock()
+    def now(self, session: Session) -> datetime:
+        """The database's time."""
+        return self._time(session)
+
+    def count(self, session: Session, job: Job, now: datetime | None = None) -> datetime:
+        """Add to the row the time since it was counted; the caller holds its lock. The database's time.
+
+        now: that time, if it was asked for just now, for another row.
+        """
+        now, steady = now or self._time(session), self._clock()
         if job.counted_at is not None:
             until, mine = _told_end(job, now), self._counted.get(job.number)
             before = (steady - mine[1]) if mine is not None and mine[0] == job.counted_at else now - job.counted_at
