@@ -6,8 +6,9 @@ import hmac
 import secrets
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
-from sqlalchemy import and_, bindparam, delete, func, or_, select
+from sqlalchemy import Row, and_, bindparam, delete, func, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -15,7 +16,7 @@ from service.access.rules import least
 from service.access.tokens import BOOTSTRAP, Principal, Scope, digest, new_token
 from service.bodies.states import State
 from service.db.session import Database
-from service.db.tables import Job, JobChange, Person, Token
+from service.db.tables import Base, Job, JobChange, Token
 from service.errors import NotFound, Unauthenticated
 
 ADMIN = "admin"
@@ -50,27 +51,28 @@ def find(db: Database, token: str, noted: Callable[[str, datetime | None], None]
     """
     now, wanted = datetime.now(UTC), digest(token)
     with db.read() as session:
-        found = session.execute(_WITH_SECRET, {"wanted": wanted}).first()
-    if found is None:
+        row = session.connection().execute(_WITH_SECRET, {"wanted": wanted}).first()
+    if row is None:
         return None
-    row, role = found
     current = hmac.compare_digest(row.digest, wanted)
     if not current and not hmac.compare_digest(row.old_digest or "", wanted):
         return None
     _check_good(row, current, now)
     if noted is not None and row.scope != Scope.JOB:
         noted(row.id, row.used_at)
-    return principal(row, role, wanted)
+    return principal(row, row.role, wanted)
 
 
-_WITH_SECRET = (  # made once: every request executes it
-    select(Token, Person.role)
-    .outerjoin(Person, Person.name == Token.owner)
-    .where(or_(Token.digest == bindparam("wanted"), Token.old_digest == bindparam("wanted")))
+# Made once, and of columns alone: every request executes it.
+_TOKENS, _PEOPLE = Base.metadata.tables["tokens"], Base.metadata.tables["people"]
+_WITH_SECRET = (
+    select(_TOKENS, _PEOPLE.c.role)
+    .outerjoin(_PEOPLE, _PEOPLE.c.name == _TOKENS.c.owner)
+    .where(or_(_TOKENS.c.digest == bindparam("wanted"), _TOKENS.c.old_digest == bindparam("wanted")))
 )
 
 
-def principal(row: Token, role: str | None, secret_digest: str) -> Principal:
+def principal(row: Token | Row[Any], role: str | None, secret_digest: str) -> Principal:
     """Who comes with a token of which that is the secret. role: its owner's, which bounds all tokens but the token file's."""
     bound = Scope(role) if role and row.id != BOOTSTRAP else None
     scope = least(Scope(row.scope), bound)
@@ -80,7 +82,7 @@ def principal(row: Token, role: str | None, secret_digest: str) -> Principal:
     )
 
 
-def _check_good(row: Token, current: bool, now: datetime) -> None:
+def _check_good(row: Token | Row[Any], current: bool, now: datetime) -> None:
     if row.expires_at is not None and row.expires_at <= now:
         since = f"this token expired on {_moment(row.expires_at)}"
         raise Unauthenticated(f"{since}; use another one, or ask an administrator for one", invalid=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import and_, or_, select, text
+from sqlalchemy import and_, bindparam, or_, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -99,12 +99,15 @@ def find_repeated(db: Database, principal: str, key: str | None, digest: str) ->
 
 def get(session: Session, run_id: str, kind: Kind | None = JOB, *, lock: bool = False) -> Job:
     """One run of that kind (None: of any); `lock` keeps other writers out until the transaction ends. Raises NotFound."""
-    statement = select(Job).where(Job.id == run_id, Job.kind.in_([kind.name] if kind else KINDS))
-    job = session.scalar(statement.with_for_update() if lock else statement)
-    if job is None:
+    job = session.scalar(_LOCKED if lock else _BY_ID, {"of_id": run_id})
+    if job is None or job.kind not in ([kind.name] if kind else KINDS):
         known = kind or JOB
         raise NotFound(f"no {known.name} {run_id!r}; GET {known.path} lists them")
     return job
+
+
+_BY_ID = select(Job).where(Job.id == bindparam("of_id"))  # made once: most requests execute it
+_LOCKED = _BY_ID.with_for_update()
 
 
 def want(job: Job, desired: str) -> None:
