@@ -177,19 +177,24 @@ def test_a_change_that_no_transaction_covers_is_recorded_before_it_is_made(
     world: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed meanwhile, it is there as begun; refused, it is counted as a refusal."""
-    seen: list[list[tuple[Any, ...]]] = []
+    world.registry.add("faces")
+    move, seen = world.registry.set_alias, list[tuple[Any, ...]]()
 
-    def look(*_: object) -> None:
+    def look(*given: str) -> None:
         with world.db.read() as session:
-            seen.append([(row.action, row.status) for row in session.scalars(select(AuditRecord))])
+            begun = session.scalars(select(AuditRecord).where(AuditRecord.action == "model.alias"))
+            seen.extend((row.target, row.status) for row in begun)
+        move(*given)
 
-    monkeypatch.setattr(world.registry, "set_alias", look, raising=False)
-    monkeypatch.setattr("service.models.routes.set_alias", look, raising=False)
+    monkeypatch.setattr(world.registry, "set_alias", look)
+    assert world.client.put("/v1/models/faces/aliases/best", json={"version": "1"}).status_code == 200
+    assert seen == [("faces/best", None)]
+    assert [brief(entry)[1:] for entry in audit(world)] == [("model.alias", "faces/best", "done", 200)]
     world.client.post("/v1/gc", json={"dry_run": True})
-    (entry,) = audit(world)
+    (entry, _) = audit(world)
     assert (brief(entry), entry["detail"]["values"]) == (("admin", "disk.collect", "", "done", 200), {"dry_run": True})
     world.client.put("/v1/jobs/j-000000000000/checkpoints/5/pin")
-    (refused, _) = audit(world)
+    (refused, *_) = audit(world)
     assert brief(refused) == ("admin", "checkpoint.pin", "j-000000000000/5", "refused", 404)
 
 

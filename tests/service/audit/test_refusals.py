@@ -92,6 +92,22 @@ def test_a_flood_from_everywhere_is_few_rows(monkeypatch: pytest.MonkeyPatch) ->
     assert sum(written) == refusals.MOST_OF_ONE + 1
 
 
+def test_a_minute_has_a_row_of_its_own_and_places_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[tuple[str, int | None]] = []
+
+    def count(_: object, records: list[tuple[Record, int | None]]) -> list[int]:
+        written.extend((record.target, row) for record, row in records)
+        return [7 for _ in records]
+
+    monkeypatch.setattr(store, "count", count)
+    monkeypatch.setattr(refusals, "MOST_OF_ONE", 1)
+    kept = Refusals(None)  # type: ignore[arg-type]
+    for target, seconds in (("a", 0), ("a", 59), ("a", 60), ("b", 120)):
+        kept.count(refused("t-1", "", target, 404, seconds))
+        kept.write()
+    assert written == [("a", None), ("a", 7), ("a", None), ("b", None)]
+
+
 @pytest.mark.databases
 def test_a_row_that_is_forgotten_meanwhile_is_written_anew(db: Database) -> None:
     (first,) = store.count(db, [(refused("t-1", "", "a", 404), None)])
