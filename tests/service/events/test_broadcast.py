@@ -67,6 +67,23 @@ def test_followers_that_want_the_same_share_the_bytes() -> None:
     assert ring.behind(BEGIN, EVERYTHING).content is ring.behind(Mark(0), Wanted()).content
 
 
+def test_what_came_at_once_is_sent_piece_by_piece_and_nothing_of_it_waits_for_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(broadcast, "PIECE", 1)
+    hub = Broadcast(None)  # type: ignore[arg-type]
+    hub._marks[ALL] = Ring(BEGIN, BEGIN).grown([told(place) for place in range(1, 6)], Mark(5))
+
+    async def heard() -> list[list[str]]:
+        stream = Follower(hub, EVERYTHING, BEGIN, ticket()).follow()
+        await anext(stream)
+        pieces = [ids(await asyncio.wait_for(anext(stream), 10)) for _ in range(5)]
+        await stream.aclose()
+        return pieces
+
+    assert asyncio.run(heard()) == [[str(Mark(place))] for place in range(1, 6)]
+
+
 class Listener:
     """A follower, and what it heard."""
 
