@@ -321,7 +321,7 @@ def test_a_claim_lasts_as_long_as_it_takes(around: Around, monkeypatch: pytest.M
             loop.call_soon_threadsafe(renewed.set)
 
         monkeypatch.setattr(store, "renew", told)
-        around.before = renewed.wait
+        around.before = lambda: asyncio.wait_for(renewed.wait(), 30)
         await around.post()
 
     asyncio.run(run())
