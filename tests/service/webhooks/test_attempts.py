@@ -70,6 +70,19 @@ def test_what_is_being_sent_is_sent_by_nobody_else_until_its_time_is_over(
     assert [id_ for id_, _ in receiver.came] == [parcel.id, parcel.id]
 
 
+def test_what_is_replayed_while_it_is_being_sent_is_sent_again(db: Database, receiver: Receiver, clock: Clock) -> None:
+    webhook, one = hook(db), dispatcher(db, receiver, clock)
+    told(db, "running")
+    one.gatherer.gather()
+    (parcel,) = one.take()
+    with db.begin() as session:
+        sql.again(sql.get(session, store.get(session, webhook, None), parcel.id))
+    assert asyncio.run(one.deliver(parcel)) is None, "what came of it says nothing of the replay"
+    drain(one)
+    assert [id_ for id_, _ in receiver.came] == [parcel.id, parcel.id]
+    assert [row.outcome for row in deliveries(db, webhook)] == ["delivered"]
+
+
 def test_gone_switches_it_off_and_what_waited_has_failed(db: Database, receiver: Receiver, clock: Clock) -> None:
     receiver.answer = lambda _: Answer(410)
     webhook = hook(db)
