@@ -81,6 +81,30 @@ def chaos(results: Path = RESULTS) -> str:
     return "\n".join(lines)
 
 
+def load(results: Path = RESULTS) -> str:
+    """Markdown: what the control plane takes on each database; before: the same of an earlier commit, by the same benchmark."""
+    report = json.loads((results / "control_plane.json").read_text())
+    before = report.get("before", {}).get("targets", {})
+    whats: dict[str, dict[str, dict[str, Any]]] = {}
+    for target in report["targets"]:
+        database, _, what = target["name"].partition(": ")
+        whats.setdefault(what, {})[database] = target
+    heads = ("what", "target", "SQLite before", "SQLite", "PostgreSQL before", "PostgreSQL")
+    lines = [_row(*heads), _row(*["---"] * len(heads))]
+    for what, found in whats.items():
+        cells = [_cell(found.get(database), before.get(f"{database}: {what}")) for database in ("sqlite", "postgres")]
+        lines.append(_row(what, next(iter(found.values()))["target"], *(cell for pair in cells for cell in pair)))
+    return "\n".join(lines)
+
+
+def _cell(target: dict[str, Any] | None, before: float | None) -> tuple[str, str]:
+    """Before, and now: bold where it falls short."""
+    then = "" if before is None else _figure(before)
+    if target is None:
+        return then, ""
+    return then, _figure(target["measured"]) if target["holds"] else f"**{_figure(target['measured'])}**"
+
+
 def updated(text: str, lines: str, name: str) -> str:
     """The document with the table between the markers of `name`. Raises ValueError if a marker is missing."""
     begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
@@ -95,6 +119,7 @@ TABLES: dict[Path, tuple[str, Callable[[], str]]] = {
     ROOT / "README.md": ("figures", figures),
     ROOT / "docs" / "benchmarks.md": ("benchmarks", table),
     ROOT / "docs" / "fault-tolerance.md": ("chaos", chaos),
+    ROOT / "docs" / "operations.md": ("load", load),
     ROOT / "docs" / "reproduction.md": ("reproduction", lambda: rows.table(RESULTS / "reproduce")),
 }
 """The document, the name in its table's markers, and what draws the table."""
@@ -162,7 +187,7 @@ def _commit(text: str) -> str:
 
 def _figure(value: Any) -> str:
     if isinstance(value, float):
-        return f"{value:.3g}"
+        return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
     text = str(value)
     return text if len(text) <= 20 else text[:12] + "…"
 

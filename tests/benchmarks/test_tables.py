@@ -59,3 +59,17 @@ def test_a_name_with_a_bar_stays_in_its_cell(tmp_path: Path) -> None:
     (tmp_path / "divergence.json").write_text(json.dumps(report))
     (line,) = tables.table(tmp_path).splitlines()[2:]
     assert r"| \|W₁ − \|θ\|\| | ≤ 1 |" in line
+
+
+def test_what_a_control_plane_takes_stands_beside_what_it_took_and_falls_short_in_bold(tmp_path: Path) -> None:
+    targets = [
+        {"name": "sqlite: events taken", "target": "≥ 2000 /s", "measured": 1825.0, "holds": False},
+        {"name": "postgres: events taken", "target": "≥ 2000 /s", "measured": 2400.0, "holds": True},
+        {"name": "sqlite: looked at", "target": "≤ 5 s", "measured": 4.1, "holds": True},
+    ]
+    report = {"targets": targets, "before": {"commit": "a" * 40, "targets": {"sqlite: events taken": 1333.0}}}
+    (tmp_path / "control_plane.json").write_text(json.dumps(report))
+    assert tables.load(tmp_path).splitlines()[2:] == [
+        "| events taken | ≥ 2000 /s | 1,333 | **1,825** |  | 2,400 |",
+        "| looked at | ≤ 5 s |  | 4.1 |  |  |",
+    ]
