@@ -63,6 +63,12 @@ def test_one_owner_cannot_take_all_places_nor_one_webhook_its_owners() -> None:
     assert places([*flood, Line(99, "b", False)], busy) == {Line(99, "b", False): OF_ONE}
 
 
+def test_one_that_fails_has_one_message_on_its_way() -> None:
+    failing, quick = lines((1, "a", True), (2, "b", False))
+    assert places([failing, quick], []) == {failing: 1, quick: OF_ONE}
+    assert places([failing], [failing]) == {}
+
+
 @databases
 def test_one_that_hangs_holds_up_no_other(db: Database, clock: Clock) -> None:
     """Really at once, on an event loop."""
