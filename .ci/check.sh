@@ -21,8 +21,8 @@ part() {
 }
 
 # Files stay whole but for the last ones (worksteal), so that what a file's tests share is made once and no process is left
-# with a long tail.
-pytest="$bin/pytest" together="-n 2 --dist worksteal"
+# with a long tail. Three processes for two cores: a fifth of their time the tests wait for other processes.
+pytest="$bin/pytest" together="-n 3 --dist worksteal"
 system=$(grep -rlE "mark\.system" --include="test_*.py" tests | sort)  # so that the others needn't be read for them
 
 if [ "$what" = long ]; then
