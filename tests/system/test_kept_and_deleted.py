@@ -21,6 +21,11 @@ def folder(stack: Stack, job: str) -> Path:
     return stack.layout.home / "jobs" / job
 
 
+def at_rest(stack: Stack, job: str) -> None:
+    """Wait until its driver is gone, some seconds after the run has ended: only then anything of it is collected or deleted."""
+    stack.agon("logs", job, "--follow")
+
+
 def saved(stack: Stack, job: str, place: str = "checkpoints") -> list[int]:
     """Steps of the complete checkpoints on the disk."""
     found = (folder(stack, job) / place).glob("step-*/manifest.json")
@@ -49,6 +54,7 @@ def test_what_is_needed_stays_and_the_rest_is_collected_and_deleted(stack: Stack
             "publish": {"model": "kept", "metric": "kid"},
         }
         parent = ended(client, client.submit(recipe="dcgan-digits", set=values)).id
+        at_rest(stack, parent)
         assert saved(stack, parent) == [10, 20, 30, 40, 50, 60]
         best = client.checkpoint(parent, "best").step
         stack.agon("owners", "cap", "admin", "--running", "0")
@@ -59,6 +65,7 @@ def test_what_is_needed_stays_and_the_rest_is_collected_and_deleted(stack: Stack
         finally:
             stack.agon("owners", "uncap", "admin")
         done = ended(client, client.job(fork))
+        at_rest(stack, fork)
         started = next(event for event in client.events(fork) if event.kind == "started")
         assert (started.step, started.data["resumed_from"]) == (30, 30)
         assert digest(stack, fork, 60) == digest(stack, parent, 60), "it went on with what the parent has no more"
