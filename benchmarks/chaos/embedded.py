@@ -10,7 +10,7 @@ import random
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -135,14 +135,22 @@ def _judged(stack: Embedded, client: Client, alone: Job, job: Job) -> Counter[st
     events = [event for event in client.events(job.id) if event.kind != "state"]
     numbered = [int(event.id) for event in events] == list(range(1, len(events) + 1))
     logged, due = ([e.step for e in told if e.kind == "progress"] for told in (events, client.events(alone.id)))
+    stops = {event.data["resumed_from"] for event in events if event.kind == "started"}
+    theirs, ours = _tracked(stack, alone), _tracked(stack, job)
+    tracked = theirs.keys() == ours.keys() and all(each_once(ours[name], theirs[name], stops) for name in theirs)
     return Counter(
         {
             BROKEN[0]: int(job.state != "succeeded"),
-            BROKEN[1]: int(not numbered or logged != due),
+            BROKEN[1]: int(not numbered or not each_once(logged, due, stops)),
             BROKEN[2]: int(digest(jobs / alone.id) != digest(jobs / job.id)),
-            BROKEN[3]: int(_tracked(stack, job) != _tracked(stack, alone)),
+            BROKEN[3]: int(not tracked),
         }
     )
+
+
+def each_once(logged: Sequence[int], due: Iterable[int], stops: Collection[int]) -> bool:
+    """Whether each step that is due was logged, in order and once. What is stopped in order also logs the step that it stops at."""
+    return list(logged) == sorted(set(logged)) and set(due) <= set(logged) <= {*due, *stops}
 
 
 def _tracked(stack: Embedded, job: Job) -> dict[str, list[int]]:

@@ -15,6 +15,7 @@ import pytest
 
 from benchmarks.chaos.chain import advance, loss, weights
 from benchmarks.chaos.clock import MachineClock
+from benchmarks.chaos.embedded import each_once
 from benchmarks.chaos.judge import Verdict, differences, metrics, starts
 from benchmarks.chaos.people import LOG_STEPS
 from benchmarks.chaos.proxy import Proxy
@@ -67,6 +68,23 @@ def test_an_event_that_is_lost_told_twice_or_altered_is_seen() -> None:
     assert list(differences(written, [*written, written[2]]))
     altered = written[1].replace(data={"metrics": {"loss": 0.5}})
     assert list(differences(written, [written[0], altered, written[2]]))
+
+
+@pytest.mark.parametrize(
+    ("logged", "holds"),
+    [
+        ([20, 40, 60], True),
+        ([20, 33, 40, 60], True),
+        ([20, 60], False),
+        ([20, 40, 40, 60], False),
+        ([20, 40, 47, 60], False),
+        ([40, 20, 60], False),
+    ],
+)
+def test_a_step_is_logged_once_and_beside_what_is_due_only_where_a_training_stopped(
+    logged: list[int], holds: bool
+) -> None:
+    assert each_once(logged, [20, 40, 60], {33}) is holds
 
 
 def test_two_starts_of_an_attempt_are_one_too_many_unless_ray_had_forgotten_the_first() -> None:
