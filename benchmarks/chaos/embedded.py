@@ -30,7 +30,7 @@ from trainer.families.table import recipes
 from trainer.spec import JobSpec, with_overrides
 
 PARTS = ("api", "mlflow", "ray", "driver", "worker", "worker", "driver", "api", "mlflow")
-"""Whom the dice know; all of Ray is the dearest."""
+"""Whom the deck has; all of Ray is the dearest."""
 TITLES = {"driver": "trainer.launch.driver", "worker": "ray::RayTrainWorker"}
 STEPS = 4000
 PAUSE_SECONDS = (1.0, 8.0)
@@ -47,6 +47,24 @@ def small(seed: int, steps: int) -> JobSpec:
             "resources.workers=1", f"train.seed={seed}", "retry.attempts=100",
         ],
     )  # fmt: skip
+
+
+class Deck:
+    """Whom to kill next, by chance; of so many kills as `PARTS` is long each part has its share."""
+
+    def __init__(self, chance: random.Random) -> None:
+        self._chance = chance
+        self._left: list[str] = []
+
+    def draw(self) -> str:
+        """The next part."""
+        if not self._left:
+            self._left = self._chance.sample(PARTS, len(PARTS))
+        return self._left.pop()
+
+    def put_back(self, part: str) -> None:
+        """It wasn't there to be killed: its turn comes behind all that are left."""
+        self._left.insert(0, part)
 
 
 class Embedded:
@@ -75,8 +93,8 @@ class Embedded:
         assert record is not None
         return Client(record.api_url, self.layout.token.read_text().strip(), patience=120)
 
-    def kill(self, part: str, chance: random.Random) -> None:
-        """One process; of Ray, its head, with which all of it ends."""
+    def kill(self, part: str, chance: random.Random) -> bool:
+        """One process, if there is one; of Ray, its head, with which all of it ends."""
         record = records.read(self.layout.record)
         assert record is not None
         found = (
@@ -84,10 +102,11 @@ class Embedded:
             if part in record.parts
             else self._called(record.stack_id, TITLES[part])
         )
-        if found:
-            with suppress(psutil.Error):
-                chance.choice(found).kill()
-                self.killed[part] += 1
+        with suppress(psutil.Error, IndexError):
+            chance.choice(found).kill()
+            self.killed[part] += 1
+            return True
+        return False
 
     def _called(self, stack_id: str, title: str) -> list[psutil.Process]:
         return [process for process in members(stack_id) if title in _title(process)]
@@ -96,13 +115,14 @@ class Embedded:
 def play(kills: int, steps: int, seed: int) -> dict[str, Any]:
     """What was killed, and what came of it."""
     chance, broken, jobs = random.Random(f"embedded {seed}"), Counter[str](), 0
+    deck = Deck(chance)
     with _stack() as stack:
         while stack.killed.total() < kills:
             spec, jobs = small(seed + jobs, steps), jobs + 1
             with stack.client() as client:
                 alone = client.wait(client.submit(spec).id)
                 job = client.submit(spec)
-            _torment(stack, job.id, chance, kills)
+            _torment(stack, job.id, deck, chance, kills)
             with stack.client() as client:
                 broken += _judged(stack, client, alone, client.wait(job.id))
         return {"killed": dict(stack.killed), "jobs": jobs, "broken": {name: broken[name] for name in BROKEN}}
@@ -116,7 +136,7 @@ BROKEN = (
 )
 
 
-def _torment(stack: Embedded, job: str, chance: random.Random, kills: int) -> None:
+def _torment(stack: Embedded, job: str, deck: Deck, chance: random.Random, kills: int) -> None:
     """Kill and bring back until the job has ended, or so many were killed."""
     until = time.monotonic() + PATIENCE_SECONDS
     while stack.killed.total() < kills and time.monotonic() < until:
@@ -124,7 +144,9 @@ def _torment(stack: Embedded, job: str, chance: random.Random, kills: int) -> No
         with suppress(ClientError), stack.client() as client:
             if client.job(job).ended:
                 return
-        stack.kill(chance.choice(PARTS), chance)
+        part = deck.draw()
+        if not stack.kill(part, chance):
+            deck.put_back(part)
         time.sleep(chance.uniform(0, PAUSE_SECONDS[0]))
         stack.up()
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
 import socket
 import threading
+from collections import Counter
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +17,7 @@ import pytest
 
 from benchmarks.chaos.chain import advance, loss, weights
 from benchmarks.chaos.clock import MachineClock
-from benchmarks.chaos.embedded import each_once
+from benchmarks.chaos.embedded import PARTS, Deck, each_once
 from benchmarks.chaos.judge import Verdict, differences, metrics, starts
 from benchmarks.chaos.people import LOG_STEPS
 from benchmarks.chaos.proxy import Proxy
@@ -85,6 +87,18 @@ def test_a_step_is_logged_once_and_beside_what_is_due_only_where_a_training_stop
     logged: list[int], holds: bool
 ) -> None:
     assert each_once(logged, [20, 40, 60], {33}) is holds
+
+
+def test_every_part_of_the_embedded_stack_has_its_turn_and_one_that_was_not_there_before_any_comes_again() -> None:
+    deck, same = Deck(random.Random(SEED)), Deck(random.Random(SEED))
+    turns = [[deck.draw() for _ in PARTS] for _ in range(3)]
+    assert [Counter(turn) for turn in turns] == [Counter(PARTS)] * 3
+    assert [[same.draw() for _ in PARTS] for _ in range(3)] == turns
+    assert turns[0] != turns[1], "by chance"
+    away = deck.draw()
+    deck.put_back(away)
+    rest = [deck.draw() for _ in PARTS]
+    assert (Counter(rest), rest[-1]) == (Counter(PARTS), away)
 
 
 def test_two_starts_of_an_attempt_are_one_too_many_unless_ray_had_forgotten_the_first() -> None:
