@@ -66,8 +66,8 @@ def stack(warm: int) -> Iterator[tuple[Client, Path, psutil.Process]]:
     os.environ[WARM_ENV] = str(warm)
     with tempfile.TemporaryDirectory(prefix="agon-latency-") as folder:
         layout = Layout(Path(folder))
-        api, mlflow, dashboard, gcs = free_ports(4)
-        started = up(Config(layout, Ports(api=api, mlflow=mlflow, dashboard=dashboard, gcs=gcs)))
+        api, mlflow, dashboard, gcs, serve = free_ports(5)
+        started = up(Config(layout, Ports(api=api, mlflow=mlflow, dashboard=dashboard, gcs=gcs, serve=serve)))
         try:
             with Client(started.record.parts["api"].url, layout.token.read_text().strip()) as client:
                 yield client, layout.home, psutil.Process(started.record.parts["ray"].pid)

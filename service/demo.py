@@ -55,7 +55,7 @@ class Demo:
         self.folder.mkdir(parents=True)
         try:
             with self._step("start Ray, MLflow and the API"), Board() as board:
-                config = Config(self.layout, Ports(0, 0, 0, 0))
+                config = Config(self.layout, Ports.free())
                 record = local.up(config, board.report).record
             with self._step("pack scikit-learn's digits into shards"):
                 dataset = self._pack()

@@ -7,7 +7,7 @@ import sys
 from ipaddress import ip_network
 from math import inf
 from pathlib import Path
-from typing import Annotated, NamedTuple, Self
+from typing import Annotated, Literal, NamedTuple, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
@@ -96,6 +96,30 @@ class Settings(BaseSettings):
     """Limit of the process that makes a plan."""
     preflight_seconds: float = Field(default=5.0, ge=0)
     """How long a submission may wait to hear whether the job can fit; then it is taken, and the driver checks it. 0: not at all."""
+    serve: bool = True
+    """Whether published models may be asked over HTTP, on Ray Serve, and plans be made there."""
+    serve_url: str = "http://127.0.0.1:8702"
+    """Ray Serve's proxy as the API reaches it; on a loopback address it listens there alone."""
+    serve_cpus: float = Field(default=1.0, ge=0, le=1024)
+    """CPUs of a replica."""
+    serve_gpus: float = Field(default=0.0, ge=0, le=64)
+    """GPUs of a replica of models; a part of one is possible: 0.5."""
+    serve_replicas: int = Field(default=1, ge=1, le=1000)
+    """Replicas of models, at most; as many as there is room for."""
+    serve_memory: int = Field(default=2 << 30, ge=1 << 20)
+    """Bytes of weights that a replica keeps."""
+    serve_dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """What nets compute in."""
+    serve_seconds: float = Field(default=60.0, gt=0, le=3600)
+    """Limit of one answer."""
+    serve_waiting: int = Field(default=64, ge=1, le=10_000)
+    """Questions that one replica takes at a time, and that one API process has under way."""
+    serve_start_seconds: float = Field(default=30.0, ge=0, le=600)
+    """How long a question waits while a replica starts; then it is answered with 503 and the reason."""
+    serve_idle_seconds: float = Field(default=300.0, ge=1, le=1e6)
+    """Without questions for so long replicas end, and their place is free."""
+    serve_gone_seconds: float = Field(default=3600.0, ge=1, le=1e7)
+    """Without questions for so long Ray Serve itself ends."""
     reconciler: bool = True
     """Whether this process runs the reconciler; switch off if `python -m service.reconciler` runs apart."""
     max_nodes: Annotated[tuple[NodeShape, ...], NoDecode] = ()
@@ -192,7 +216,7 @@ class Settings(BaseSettings):
             )
         return self
 
-    @field_validator("ray_address", "api_url")
+    @field_validator("ray_address", "api_url", "serve_url")
     @classmethod
     def _http(cls, url: str) -> str:
         if urlsplit(url).scheme not in ("http", "https"):

@@ -72,8 +72,8 @@ class Embedded:
 
     def __init__(self, home: Path) -> None:
         self.layout = Layout(home)
-        api, mlflow, dashboard, gcs = free_ports(4)
-        self.config = Config(self.layout, Ports(api=api, mlflow=mlflow, dashboard=dashboard, gcs=gcs))
+        api, mlflow, dashboard, gcs, serve = free_ports(5)
+        self.config = Config(self.layout, Ports(api=api, mlflow=mlflow, dashboard=dashboard, gcs=gcs, serve=serve))
         self.killed: Counter[str] = Counter()
         self.up()
 

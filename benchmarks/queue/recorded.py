@@ -58,8 +58,8 @@ def stack() -> Iterator[Client]:
     """An embedded stack in a folder of its own, on free ports."""
     with tempfile.TemporaryDirectory(prefix="agon-queue-") as folder:
         layout = Layout(Path(folder))
-        api, mlflow, dashboard, gcs = free_ports(4)
-        ports = Ports(api=api, mlflow=mlflow, dashboard=dashboard, gcs=gcs)
+        api, mlflow, dashboard, gcs, serve = free_ports(5)
+        ports = Ports(api=api, mlflow=mlflow, dashboard=dashboard, gcs=gcs, serve=serve)
         started = up(Config(layout, ports, cpus=CPUS))
         try:
             with Client(started.record.parts["api"].url, layout.token.read_text().strip(), patience=60.0) as client:

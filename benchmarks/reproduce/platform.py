@@ -108,7 +108,7 @@ class Platform:
         if self._client is None:
             os.environ.setdefault(WARM_ENV, "0")  # warm processes save seconds; a training of hours wants their memory
             with Board() as board:
-                record = local.up(Config(self.layout, Ports(0, 0, 0, 0)), board.report).record
+                record = local.up(Config(self.layout, Ports.free()), board.report).record
             self._client = Client(record.api_url, self.layout.token.read_text().strip(), patience=120.0)
         return self._client
 

@@ -72,6 +72,9 @@ def up(
     mlflow_port: Annotated[int, Port("Port of MLflow; 0 takes a free one.")] = 8701,
     dashboard_port: Annotated[int, Port("Port of Ray's dashboard and Jobs API; 0 takes a free one.")] = 8265,
     gcs_port: Annotated[int, Port("Port of Ray's control store; 0 takes a free one.")] = 6379,
+    serve_port: Annotated[
+        int, Port("Port of Ray Serve's proxy, which answers questions to models; 0 takes a free one.")
+    ] = 8702,
     cpus: Annotated[int | None, typer.Option(min=1, help="CPUs that jobs may use.", show_default="all")] = None,
     host: Annotated[
         str,
@@ -116,7 +119,7 @@ def up(
     from service.stack.processes import interrupts_raised
 
     layout = Layout(home_from_env())
-    ports = Ports(api_port, mlflow_port, dashboard_port, gcs_port)
+    ports = Ports(api_port, mlflow_port, dashboard_port, gcs_port, serve_port)
     roots = tuple(str(path.absolute()) for path in data_root or ())
     with interrupts_raised(), Board() as board:
         try:

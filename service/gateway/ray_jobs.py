@@ -8,27 +8,25 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote
 
 import httpx
 
-from trainer import spans
+from service.gateway.dashboard import Dashboard, RayAwayError, RayUnreachableError, last_line
 from trainer.plan.preflight import ACCELERATOR
 
-
-class RayUnreachableError(Exception):
-    """Ray didn't answer, or not as Ray does: nothing is known, the call may even have worked. Try again."""
-
-
-class RayAwayError(RayUnreachableError):
-    """Nothing answered at all. To ask again at once would take as long, and tell nothing new."""
-
-    def __init__(self, reason: str, *, nobody: bool) -> None:
-        super().__init__(reason)
-        self.nobody = nobody
-        """Whether nobody is there; else someone is, and left this very call without an answer."""
+__all__ = [
+    "HttpRayJobs",
+    "Node",
+    "RayAwayError",
+    "RayFailedError",
+    "RayJob",
+    "RayJobs",
+    "RayRefusedError",
+    "RayStatus",
+    "RayUnreachableError",
+]
 
 
 class RayFailedError(Exception):
@@ -116,21 +114,8 @@ class RayJobs(Protocol):
         """Release connections."""
 
 
-class HttpRayJobs:
+class HttpRayJobs(Dashboard):
     """The real one. Thread-safe."""
-
-    def __init__(self, address: str, token_file: Path | None = None, *, timeout: float = 10.0) -> None:
-        self.address = address
-        self._token_file = token_file
-        self._client = httpx.Client(
-            base_url=address,
-            timeout=httpx.Timeout(timeout, connect=2.0),
-            trust_env=False,  # no proxy between us and Ray, and no .netrc
-        )
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._client.close()
 
     def submit(self, submission_id: str, entrypoint: str, metadata: dict[str, str]) -> None:
         """See RayJobs. The driver takes no CPU of its own, and no runtime_env keeps it from a fresh worker process."""
@@ -140,90 +125,49 @@ class HttpRayJobs:
             "entrypoint_num_cpus": 0,
             "metadata": metadata,
         }
-        response = self._call("POST", "/api/jobs/", json=body)
+        response = self.call("POST", "/api/jobs/", json=body)
         if response.is_success:
             return
         # A duplicate is a 400 of the agent that the head turns into a 500, so ask rather than read the text.
         if self.status(submission_id) is not None:
             return
         if response.status_code == 400 or "status code 400" in response.text:
-            raise RayRefusedError(_last_line(response.text))
+            raise RayRefusedError(last_line(response.text))
         if _of_its_own(response):
-            raise RayFailedError(_last_line(response.text))
-        raise RayUnreachableError(f"Ray at {self.address} answered {response.status_code}: {_last_line(response.text)}")
+            raise RayFailedError(last_line(response.text))
+        raise RayUnreachableError(f"Ray at {self.address} answered {response.status_code}: {last_line(response.text)}")
 
     def status(self, submission_id: str) -> RayJob | None:
         """See RayJobs."""
-        response = self._call("GET", f"/api/jobs/{quote(submission_id, safe='')}")
-        return None if response.status_code == 404 else _job(self._json(response))
+        response = self.call("GET", f"/api/jobs/{quote(submission_id, safe='')}")
+        return None if response.status_code == 404 else _job(self.json(response))
 
     def stop(self, submission_id: str) -> None:
         """See RayJobs."""
-        response = self._call("POST", f"/api/jobs/{quote(submission_id, safe='')}/stop")
+        response = self.call("POST", f"/api/jobs/{quote(submission_id, safe='')}/stop")
         if response.status_code != 404:
-            self._json(response)
+            self.json(response)
 
     def logs(self, submission_id: str) -> str | None:
         """See RayJobs."""
-        response = self._call("GET", f"/api/jobs/{quote(submission_id, safe='')}/logs")
-        return None if response.status_code in (404, 500) else str(self._json(response)["logs"])
+        response = self.call("GET", f"/api/jobs/{quote(submission_id, safe='')}/logs")
+        return None if response.status_code in (404, 500) else str(self.json(response)["logs"])
 
     def submissions(self) -> list[RayJob]:
         """See RayJobs."""
-        return [_job(item) for item in self._json(self._call("GET", "/api/jobs/")) if item["type"] == "SUBMISSION"]
+        return [_job(item) for item in self.json(self.call("GET", "/api/jobs/")) if item["type"] == "SUBMISSION"]
 
     def nodes(self) -> list[Node]:
         """See RayJobs. Totals are live; use is what the autoscaler's monitor last reported (every 5 s)."""
-        listed = self._json(self._call("GET", "/api/v0/nodes", params={"limit": 10_000, "detail": 1}))
-        status = self._json(self._call("GET", "/api/cluster_status"))["data"].get("clusterStatus") or {}
+        listed = self.json(self.call("GET", "/api/v0/nodes", params={"limit": 10_000, "detail": 1}))
+        status = self.json(self.call("GET", "/api/cluster_status"))["data"].get("clusterStatus") or {}
         usage = (status.get("loadMetricsReport") or {}).get("usageByNode") or {}
         alive = [item for item in listed["data"]["result"]["result"] if item["state"] == "ALIVE"]
         return [_node(item, usage.get(item["node_id"], {})) for item in alive]
 
     def ping(self) -> None:
         """See RayJobs."""
-        self._json(self._call("GET", "/api/version"))
-
-    def _call(self, method: str, path: str, **options: Any) -> httpx.Response:
-        try:
-            response = self._ask(method, path, **options)
-        except httpx.HTTPError as error:
-            reason = f"Ray at {self.address} can't be reached ({str(error) or type(error).__name__})"
-            raise RayAwayError(reason, nobody=isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)) from error
-        if response.status_code in (401, 403):
-            raise RayUnreachableError(
-                f"Ray at {self.address} refuses the token in {self._token_file}: {response.text[:200]}"
-            )
-        return response
-
-    def _ask(self, method: str, path: str, **options: Any) -> httpx.Response:
-        """What only looks leaves no span: a job is looked at every second, for days."""
-        if method == "GET":
-            return self._client.request(method, path, headers=self._headers(), **options)
-        facts = {"http.request.method": method, "url.full": f"{self.address}{path}"}
-        with spans.span(method, kind="client", attributes=facts) as span:
-            response = self._client.request(method, path, headers=self._headers(), **options)
-            status = response.status_code
-            span.set({"http.response.status_code": status}, error=str(status) if status >= 400 else None)
-            return response
-
-    def _headers(self) -> dict[str, str]:
-        """Read each time: the cluster may have been restarted with a new token."""
-        try:
-            token = self._token_file.read_text().strip() if self._token_file else ""
-        except OSError:
-            token = ""
-        return {"Authorization": f"Bearer {token}"} if token else {}
-
-    def _json(self, response: httpx.Response) -> Any:
-        if not response.is_success:
-            raise RayUnreachableError(
-                f"Ray at {self.address} answered {response.status_code}: {_last_line(response.text)}"
-            )
-        try:
-            return response.json()
-        except ValueError as error:
-            raise RayUnreachableError(f"{self.address} does not answer as Ray does") from error
+        self.json(self.call("GET", "/api/version"))
 
 
 def _job(item: dict[str, Any]) -> RayJob:
@@ -261,10 +205,4 @@ def _of_its_own(response: httpx.Response) -> bool:
     Both are a 500 of the head with a traceback as its text: of what it met itself, or of what its agent answered.
     """
     text = response.text
-    return response.status_code == 500 and not _NO_AGENT.search(text) and not _NO_ANSWER.match(_last_line(text))
-
-
-def _last_line(text: str) -> str:
-    """A traceback's last words."""
-    lines = [line for line in text.splitlines() if line.strip(" .")]
-    return lines[-1][:500] if lines else ""
+    return response.status_code == 500 and not _NO_AGENT.search(text) and not _NO_ANSWER.match(last_line(text))

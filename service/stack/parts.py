@@ -17,7 +17,7 @@ from trainer.proxies import direct
 START_ORDER = ("ray", "mlflow", "api")
 STOP_ORDER = ("api", "ray", "mlflow")  # no new work, then the jobs, then what they report to
 GRACE = {"api": 8.0, "ray": 12.0, "mlflow": 6.0}
-PORTS_OF = {"ray": ("dashboard", "gcs"), "mlflow": ("mlflow",), "api": ("api",)}
+PORTS_OF = {"ray": ("dashboard", "gcs", "serve"), "mlflow": ("mlflow",), "api": ("api",)}
 WARM_ENV = "AGON_WARM_WORKERS"
 WARM = 4
 """Processes kept ready for the next job, some 300 MB each: two workers and Ray Train's two helpers. AGON_WARM_WORKERS
@@ -130,6 +130,7 @@ def _api(config: Config, env: dict[str, str]) -> Part:
         "AGON_RAY_TOKEN_FILE": str(layout.ray_token),
         "AGON_MLFLOW_URI": f"http://{LOOPBACK}:{ports.mlflow}",
         "AGON_API_URL": url,
+        "AGON_SERVE_URL": f"http://{LOOPBACK}:{ports.serve}",
     }
     if config.data_roots:
         own = env.get("AGON_DATA_ROOTS") or str(layout.home / "data")

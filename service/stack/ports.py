@@ -11,7 +11,13 @@ import psutil
 LOOPBACK = "127.0.0.1"
 WILDCARDS = {"0.0.0.0": LOOPBACK, "::": "::1"}  # noqa: S104 — told apart, not bound
 """Addresses that mean every interface, and where this machine reaches what is bound to them."""
-OPTIONS = {"api": "--api-port", "mlflow": "--mlflow-port", "dashboard": "--dashboard-port", "gcs": "--gcs-port"}
+OPTIONS = {
+    "api": "--api-port",
+    "mlflow": "--mlflow-port",
+    "dashboard": "--dashboard-port",
+    "gcs": "--gcs-port",
+    "serve": "--serve-port",
+}
 
 
 @dataclass(frozen=True)
@@ -22,6 +28,12 @@ class Ports:
     mlflow: int = 8701
     dashboard: int = 8265
     gcs: int = 6379
+    serve: int = 8702
+
+    @classmethod
+    def free(cls) -> Ports:
+        """Any that are free."""
+        return cls(0, 0, 0, 0, 0)
 
     def resolved(self) -> Ports:
         """With every 0 replaced by a free port."""

@@ -15,7 +15,9 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BeforeValidator, Field, PlainSerializer, StringConstraints, model_validator
 
+from trainer.plan.devices import Device
 from trainer.schema import Frozen
+from trainer.spec import JobSpec
 from trainer.spec.errors import FieldError
 
 MODELS, PLANS = "models", "plans"
@@ -259,6 +261,16 @@ QUESTIONS: dict[str, type[Frozen]] = {
     "reconstruct": Reconstruct,
     "neighbours": Neighbours,
 }
+
+
+class PlanQuestion(Frozen):
+    """`POST /plans`, answered with `trainer.plan.result.Plan` as JSON, or a refusal: WRONG with `errors` of a spec that can't run so."""
+
+    spec: JobSpec
+    world: Annotated[int, Field(ge=1, le=1 << 20)]
+    """Workers."""
+    device: Device
+    """What each computes on."""
 
 
 class Reason(StrEnum):

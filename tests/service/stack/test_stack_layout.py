@@ -114,10 +114,10 @@ def test_a_port_of_an_ipv6_address_is_looked_at_there() -> None:
 
 
 def test_port_zero_takes_free_and_different_ports() -> None:
-    chosen = Ports(0, 0, 0, 1234).resolved()
+    chosen = Ports(0, 0, 0, 1234, 0).resolved()
     assert chosen.gcs == 1234
-    assert len({chosen.api, chosen.mlflow, chosen.dashboard}) == 3
-    assert 0 not in (chosen.api, chosen.mlflow, chosen.dashboard)
+    assert len({chosen.api, chosen.mlflow, chosen.dashboard, chosen.serve}) == 4
+    assert 0 not in (chosen.api, chosen.mlflow, chosen.dashboard, chosen.serve)
 
 
 def test_a_damaged_record_counts_as_none(tmp_path: Path) -> None:

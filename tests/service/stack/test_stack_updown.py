@@ -74,7 +74,7 @@ def parts(monkeypatch: pytest.MonkeyPatch) -> Parts:
 
 @pytest.fixture
 def config(tmp_path: Path, parts: Parts) -> Iterator[Config]:
-    config = Config(Layout(tmp_path / "home"), Ports(0, 0, 0, 0))
+    config = Config(Layout(tmp_path / "home"), Ports.free())
     yield config
     local.down(config.layout)
 
@@ -100,7 +100,7 @@ def test_up_starts_all_parts_and_down_leaves_no_process(config: Config) -> None:
 
 def test_a_second_up_changes_nothing(config: Config) -> None:
     first = local.up(config).record
-    second = local.up(Config(config.layout, Ports(1, 2, 3, 4)))
+    second = local.up(Config(config.layout, Ports(1, 2, 3, 4, 5)))
     assert second.started == ()
     assert second.record == first
 
@@ -177,7 +177,7 @@ def test_busy_ports_are_all_reported_before_anything_starts(config: Config) -> N
         for held in (api, gcs):
             held.bind(("127.0.0.1", 0))
             held.listen()
-        taken = Ports(api=api.getsockname()[1], mlflow=0, dashboard=0, gcs=gcs.getsockname()[1])
+        taken = Ports(api=api.getsockname()[1], mlflow=0, dashboard=0, gcs=gcs.getsockname()[1], serve=0)
         with pytest.raises(PortsBusy) as caught:
             local.up(Config(config.layout, taken))
     assert {item.name for item in caught.value.busy} == {"api", "gcs"}
@@ -233,7 +233,7 @@ def test_if_no_part_can_be_started_nothing_is_left(
 
 def test_one_port_for_two_parts_is_refused_before_anything_starts(config: Config) -> None:
     with pytest.raises(PortsBusy, match=r"port 8701 \(mlflow\) is asked for by --api-port, too; .*--mlflow-port PORT"):
-        local.up(Config(config.layout, Ports(8701, 8701, 0, 0)))
+        local.up(Config(config.layout, Ports(8701, 8701, 0, 0, 0)))
     assert not config.layout.record.exists()
 
 
@@ -393,7 +393,7 @@ def test_the_api_answers_on_an_address_that_is_not_127_0_0_1(tmp_path: Path) -> 
 
     layout = Layout(tmp_path / "home")
     layout.create()
-    part = build("api", Config(layout, Ports(0, 0, 0, 0).resolved(), host="127.0.0.2"), "id")
+    part = build("api", Config(layout, Ports.free().resolved(), host="127.0.0.2"), "id")
     server = subprocess.Popen(part.command, env={**part.env, "AGON_RECONCILER": "false"}, stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 60
