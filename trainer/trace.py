@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 HEADER = "traceparent"
 ANSWERED = "traceresponse"
@@ -83,6 +84,13 @@ def parse(text: str | None) -> Trace | None:
     if version == "ff" or (version == "00" and rest is not None) or not trace.strip("0") or not span.strip("0"):
         return None
     return Trace(trace, span, bool(int(flags, 16) & SAMPLED))
+
+
+@lru_cache(4096)
+def id_of(traceparent: str | None) -> str | None:
+    """The id of its trace; None for what is none. Remembered, since every event that is told of a run asks for its run's."""
+    found = parse(traceparent)
+    return None if found is None else found.id
 
 
 def received(headers: Sequence[str]) -> Trace | None:

@@ -34,6 +34,8 @@ class Event(Reply):
     step: int = 0
     images: int = 0
     time: datetime | None = None
+    trace: str | None = None
+    """The run's, as `Run.trace`; None: the run has none, or the API is one that doesn't tell it."""
 
 
 class RunName(Reply):
@@ -140,7 +142,7 @@ def _event(message: ServerSentEvent) -> Event:
     kind = Event if run is None else RunEvent
     of = {} if run is None else {"run": run}
     if "kind" in body and isinstance(body.get("data"), dict):
-        known = {name: body[name] for name in ("attempt", "step", "images", "time") if name in body}
+        known = {name: body[name] for name in ("attempt", "step", "images", "time", "trace") if name in body}
         return kind(id=message.id, kind=message.event, data=body["data"], **known, **of)
-    known = {"attempt": body.get("attempt") or 0, "time": body.get("time")}
+    known = {"attempt": body.get("attempt") or 0, "time": body.get("time"), "trace": body.get("trace")}
     return kind(id=message.id, kind=message.event, data=body, **known, **of)

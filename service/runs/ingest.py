@@ -179,12 +179,17 @@ def _contiguous(session: Session, job: Job) -> list[WireEvent]:
 
 def wire(row: JobEvent) -> WireEvent:
     """The event as it was sent."""
-    return WireEvent(
-        seq=row.seq,
-        attempt=row.attempt,
-        time=row.time,
-        kind=EventKind(row.kind),
-        step=row.step,
-        images=row.images,
-        data=row.data,
-    )
+    return WireEvent(**fields(row))
+
+
+def fields(row: JobEvent) -> dict[str, Any]:
+    """Of the event as it was sent."""
+    return {
+        "seq": row.seq,
+        "attempt": row.attempt,
+        "time": row.time,
+        "kind": EventKind(row.kind),
+        "step": row.step,
+        "images": row.images,
+        "data": row.data,
+    }

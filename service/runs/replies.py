@@ -38,7 +38,7 @@ def _computed(row: Job, now: datetime) -> dict[str, Any]:
     return {
         "etag": etag(row),
         "limit": row.spent["limit"] if row.spent else None,
-        "trace": found.id if (found := trace.parse(row.traceparent)) else None,
+        "trace": trace.id_of(row.traceparent),
         "ends_at": limits.ends_at(row),
         "next_try_at": _next_try(row, now),
         "stop_at": row.stop_at if row.state == State.STOPPING else None,

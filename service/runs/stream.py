@@ -19,8 +19,8 @@ from service.db.session import Database
 from service.db.tables import Job, JobChange, JobEvent
 from service.runs import store
 from service.runs.hub import Followed
-from service.runs.ingest import wire
-from service.runs.tape import state_of
+from service.runs.tape import event_of, state_of
+from trainer import trace
 
 PAGE = 500
 FOLLOWERS_A_SECOND = 5000
@@ -146,17 +146,18 @@ def _read(db: Database, job_number: int, seq: int, change: int) -> Batch:
     last = states.pop() if ended and states else None  # an ended job's state is the last thing that its stream says
     if full:
         states, mark = [], (mark[0], change)
-    messages = [_state(job, item) for item in states] + [_event(item) for item in events]
+    of = trace.id_of(job.traceparent)
+    messages = [_state(job, item, of) for item in states] + [_event(item, of) for item in events]
     if last is not None:
-        messages.append(_state(job, last))
+        messages.append(_state(job, last, of))
     content = b"".join(message.encode() for message in messages)
     return Batch(content, events[-1].seq if events else seq, mark[1], mark, full, ended)
 
 
-def _event(row: JobEvent) -> ServerSentEvent:
-    return ServerSentEvent(id=str(row.seq), event=row.kind, data=wire(row).model_dump_json())
+def _event(row: JobEvent, trace_id: str | None) -> ServerSentEvent:
+    return ServerSentEvent(id=str(row.seq), event=row.kind, data=event_of(row, trace_id).model_dump_json())
 
 
-def _state(job: Job, change: JobChange) -> ServerSentEvent:
+def _state(job: Job, change: JobChange, trace_id: str | None) -> ServerSentEvent:
     """Without an id: `Last-Event-ID` counts the job's own events, and a stream begins with the state anyway."""
-    return ServerSentEvent(event="state", data=json.dumps(state_of(change, job.failure)))
+    return ServerSentEvent(event="state", data=json.dumps(state_of(change, job.failure, trace_id)))

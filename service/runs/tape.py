@@ -24,9 +24,13 @@ from service.db import placing
 from service.db.placing import MOST
 from service.db.session import Database
 from service.db.tables import Job, JobChange, JobEvent, JobLabel, TapeEntry
-from service.runs.ingest import wire
+from service.runs.ingest import fields
+from trainer import trace
+from trainer.wire import WireEvent
 
-__all__ = ["BEGIN", "EVERYTHING", "MOST", "Mark", "Stretch", "Told", "Wanted", "end", "place", "read", "state_of"]
+__all__ = [
+    "BEGIN", "EVERYTHING", "MOST", "Mark", "Stretch", "Told", "ToldEvent", "Wanted", "end", "event_of", "place", "read", "state_of",
+]  # fmt: skip
 
 NAME = "tape"
 """Of the row in `locks`; its turns: the last place that was given."""
@@ -101,6 +105,13 @@ class Wanted:
 EVERYTHING = Wanted()
 
 
+class ToldEvent(WireEvent):
+    """An event as people are told it."""
+
+    trace: str | None
+    """Of its run: the id of the trace that the run's submission is a part of (docs/tracing.md)."""
+
+
 @dataclass(frozen=True)
 class Told:
     """One thing that a run told."""
@@ -156,10 +167,13 @@ def read(session: Session, after: Mark, limit: int, wanted: Wanted = EVERYTHING)
     return Stretch(told, mark, mark.place < last)
 
 
+_OF_RUN = (Job.number, Job.id, Job.kind, Job.name, Job.owner, Job.failure, Job.traceparent)
+
+
 def _statement(after: Mark, upto: int, limit: int, wanted: Wanted) -> Any:
     of_entry = and_(JobEvent.job_number == TapeEntry.job_number, JobEvent.seq.between(TapeEntry.first, TapeEntry.last))
     return (
-        select(TapeEntry.place, Job.number, Job.id, Job.kind, Job.name, Job.owner, Job.failure, JobEvent, JobChange)
+        select(TapeEntry.place, *_OF_RUN, JobEvent, JobChange)
         .join(Job, Job.number == TapeEntry.job_number)
         .outerjoin(JobChange, JobChange.id == TapeEntry.change_id)
         .outerjoin(JobEvent, of_entry)
@@ -181,20 +195,27 @@ def _labels(session: Session, numbers: set[int]) -> dict[int, dict[str, str]]:
 
 def _told(row: Row[Any], labels: dict[str, str]) -> Told:
     change: JobChange | None = row.JobChange
+    of = trace.id_of(row.traceparent)
     if change is None:
         mark, event = Mark(row.place, row.JobEvent.seq), row.JobEvent.kind
-        data = wire(row.JobEvent).model_dump(mode="json")
+        data = event_of(row.JobEvent, of).model_dump(mode="json")
     else:
-        mark, event, data = Mark(row.place), "state", state_of(change, row.failure)
+        mark, event, data = Mark(row.place), "state", state_of(change, row.failure, of)
     return Told(mark, row.id, row.kind, row.name, row.owner, labels, event, data)
 
 
-def state_of(change: JobChange, failure: dict[str, Any] | None) -> dict[str, Any]:
-    """What is told of a change of state. failure: the run's."""
+def event_of(row: JobEvent, trace_id: str | None) -> ToldEvent:
+    """What is told of an event. trace_id: the run's."""
+    return ToldEvent(**fields(row), trace=trace_id)
+
+
+def state_of(change: JobChange, failure: dict[str, Any] | None, trace_id: str | None) -> dict[str, Any]:
+    """What is told of a change of state. failure, trace_id: the run's."""
     data: dict[str, Any] = {
         "state": change.state,
         "attempt": change.attempt,
         "reason": change.reason,
         "time": change.time.isoformat(),
+        "trace": trace_id,
     }
     return {**data, "failure": failure} if change.state == State.FAILED else data

@@ -41,6 +41,8 @@ class Happened:
     """The state that the run had; None: this is its first."""
     attempt: int
     reason: str
+    trace: str | None = None
+    """The run's."""
     failure: Mapping[str, Any] | None = None
     model: Mapping[str, Any] | None = None
     """What it has registered."""
@@ -76,6 +78,7 @@ def messages(what: Happened) -> Iterator[Message]:
         "owner": what.owner,
         "labels": dict(what.labels),
         "url": f"{KINDS[what.kind].path}/{what.run}",
+        "trace": what.trace,
     }
     told: dict[str, Any] = {"state": what.state, "attempt": what.attempt, "reason": _short(what.reason)}
     if what.state == State.FAILED and what.failure:

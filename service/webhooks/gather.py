@@ -150,6 +150,7 @@ def _of(told: Told, before: str | None, model: dict[str, object] | None) -> Happ
         before=before,
         attempt=told.data["attempt"],
         reason=told.data["reason"],
+        trace=told.data["trace"],
         failure=told.data.get("failure"),
         model=model,
     )

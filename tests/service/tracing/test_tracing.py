@@ -13,10 +13,13 @@ import httpx
 import pytest
 import rows
 from fastapi.testclient import TestClient
+from httpx_sse import connect_sse
 
 from service import logs
+from service.events.broadcast import frame
 from service.gateway.ray_jobs import RayStatus
-from service.runs import wishes
+from service.runs import tape, wishes
+from service.runs.tape import BEGIN
 from trainer import trace
 from trainer.sinks.push import Pusher
 from trainer.sinks.spool import Spool, SpoolReader
@@ -131,6 +134,41 @@ def test_its_reports_are_in_its_trace_but_no_spans(world: Any, lines: Lines, mon
     assert sent[0]["traceparent"].startswith(f"00-{ID}-")
     assert sent[0]["traceparent"].endswith("-00")
     assert lines.of("request")["trace_id"] == ID
+
+
+def streamed(world: Any, job: str) -> list[tuple[str, dict[str, Any]]]:
+    """All that the stream of a run that has ended tells."""
+    with connect_sse(world.client, "GET", f"/v1/jobs/{job}/events") as source:
+        return [(message.event, json.loads(message.data)) for message in source.iter_sse()]
+
+
+def test_all_that_is_told_of_a_run_says_its_trace_whoever_asked_for_it(world: Any) -> None:
+    """In its own stream and in that of all runs, states and events; a request that changes it is of another trace."""
+    job = world.running(headers=ASKED)
+    world.tell(job, "progress")
+    other = {"traceparent": f"00-{'1' * 32}-{SPAN}-01"}
+    assert world.client.post(f"/v1/jobs/{job}/cancel", headers=other).status_code == 202
+    world.tell(job, "finished", outcome="stopped")
+    world.round()
+    told = streamed(world, job)
+    assert [event for event, _ in told] == ["started", "progress", "finished", "state"]
+    tape.place(world.db)
+    with world.db.read() as session:
+        of_all = tape.read(session, BEGIN, 100).told
+    assert {one.event for one in of_all} == {event for event, _ in told}
+    assert {data["trace"] for _, data in told} | {one.data["trace"] for one in of_all} == {ID}
+    assert all(f'"trace":"{ID}"'.encode() in frame(one) for one in of_all)
+
+
+def test_what_is_told_of_a_run_from_before_there_were_traces_says_that_it_has_none(world: Any) -> None:
+    job = world.running()
+    rows.change(world.db, job, traceparent=None)
+    world.client.post(f"/v1/jobs/{job}/cancel")
+    world.tell(job, "finished", outcome="stopped")
+    world.round()
+    told = streamed(world, job)
+    assert {event for event, _ in told} == {"started", "finished", "state"}
+    assert [data["trace"] for _, data in told] == [None] * len(told)
 
 
 def test_every_line_that_is_written_in_a_request_has_its_ids(

@@ -25,19 +25,20 @@ from service.runs import store as runs
 from service.runs import tape
 
 MODEL = {"name": "faces", "version": "3", "champion": True, "verdict": "better"}
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 databases = pytest.mark.databases
 
 
 @databases
 def test_what_happens_arrives_once_signed_and_in_words(db: Database, receiver: Receiver, clock: Clock) -> None:
     webhook = hook(db)
-    run = told(db, "queued", "running", name="faces")
+    run = told(db, "queued", "running", name="faces", traceparent=f"00-{TRACE}-00f067aa0ba902b7-01")
     tell(db, run, "failed", "NaN in the loss of D", failure={"kind": "non-finite", "reason": "NaN", "rank": None})
     drain(dispatcher(db, receiver, clock))
     assert receiver.types == ["job.queued", "job.running", "job.failed"]
     last = json.loads(receiver.came[-1][1])
     assert last["data"] == {
-        "id": run, "kind": "job", "name": "faces", "owner": "admin", "labels": {}, "url": f"/v1/jobs/{run}",
+        "id": run, "kind": "job", "name": "faces", "owner": "admin", "labels": {}, "url": f"/v1/jobs/{run}", "trace": TRACE,
         "state": "failed", "attempt": 1, "reason": "NaN in the loss of D", "failure": {"kind": "non-finite", "rank": None},
     }  # fmt: skip
     assert datetime.fromisoformat(last["timestamp"]).tzinfo is not None
