@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -74,47 +74,11 @@ class Keeper:
             self._part(job, seen)
         else:
             now = self.clock()
-            self._act(job, decide_on_ray(view_of(job, now), seen, now, self._grace))
-
-    def glance(self, numbers: Sequence[int], lease: timedelta) -> tuple[set[int], list[int]]:
-        """Look at jobs that nobody owns. Of those that go on as they are this is written, for all at once; their numbers, and those
-        of them that were warned of a limit. The others are to be owned, and looked after.
-
-        lease: how long one lasts.
-        """
-        same = {job.number: job for job in store.read(self.db, numbers) if self._goes_on(job)}
-        if not same:
-            return set(), []
-        with store.unowned(self.db, same, self.clock(), lease) as (session, rows):
-            moment = self.meter.now(session) if rows else None
-            warned = [
-                row.number
-                for row in rows
-                if self._note(session, row, same[row.number], Wait(row.reason), self.clock(), moment)
-            ]
-            return {row.number for row in rows}, warned
-
-    def _goes_on(self, job: Job) -> bool:
-        """Whether there is nothing to be done, and nothing to be said of it but what was said."""
-        if State(job.state).ended:
-            return False
-        seen: Seen
-        try:
-            seen = self.ray.status(files.submission_id(job.id, job.attempt))
-        except RayUnreachableError as error:
-            seen = Unreachable(str(error))
-        if isinstance(seen, RayJob):
-            path = files.job_dir(self.settings, job.id) / files.EVENTS
-            if seen.status.ended or _overdue(list(self.events.after(path, job.acked))):
-                return False
-        elif seen is None:
-            return False
-        now = self.clock()
-        action = decide_on_ray(view_of(job, now), seen, now, self._grace)
-        return isinstance(action, Wait) and action.reason == job.reason
+            self._act(job, decide_on_ray(view_of(job, now), seen, now, self.grace))
 
     @property
-    def _grace(self) -> timedelta:
+    def grace(self) -> timedelta:
+        """In which a job that is stopped ends by itself."""
         return timedelta(seconds=self.settings.stop_grace_seconds)
 
     @property
@@ -161,7 +125,7 @@ class Keeper:
         """Ingest what the job wrote down but could not deliver; the row after that."""
         path = files.job_dir(self.settings, job.id) / files.EVENTS
         while events := [event for event in self.events.after(path, job.acked) if event.attempt <= job.attempt]:
-            if not all_of_it and not _overdue(events):
+            if not all_of_it and not overdue(events):
                 return job
             before = job.acked
             with store.owned(self.db, job, as_decided=False) as (session, row):
@@ -254,9 +218,9 @@ class Keeper:
 
     def _write(self, job: Job, action: Action, *, as_decided: bool) -> None:
         with store.owned(self.db, job, as_decided=as_decided) as (session, row):
-            self._note(session, row, job, action, self.clock())
+            self.note(session, row, job, action, self.clock())
 
-    def _note(
+    def note(
         self, session: Session, row: Job, job: Job, action: Action, now: datetime, moment: datetime | None = None
     ) -> bool:
         """Write it into the locked row, and give the lease back; whether the run was warned of a limit.
@@ -283,7 +247,7 @@ class Keeper:
         for warning in warnings:
             jobs.note(session, row, warning)
         if row.stop_at is not None:  # further ahead than that only by a clock that was set back since
-            row.stop_at = min(row.stop_at, now + self._grace)
+            row.stop_at = min(row.stop_at, now + self.grace)
         store.release(row, due)
         return bool(warnings)
 
@@ -305,8 +269,9 @@ def _failure(move: Move) -> dict[str, Any] | None:
     return {"kind": move.failure.value, "reason": move.reason, **rank}
 
 
-def _overdue(events: list[WireEvent]) -> bool:
-    """Its worker's clock may be another one: what comes from the future is no younger."""
+def overdue(events: list[WireEvent]) -> bool:
+    """Whether somebody should have delivered them by now. Their worker's clock may be another one: what comes from the future is no
+    younger."""
     return bool(events) and abs(datetime.now(UTC) - events[0].time) > SILENT
 
 

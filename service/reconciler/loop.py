@@ -25,6 +25,7 @@ from service.logs import about
 from service.reconciler import expiry, rows, store
 from service.reconciler.actions import Keeper
 from service.reconciler.clock import SteadyClock, database_time, time_in
+from service.reconciler.glance import Glance
 from service.reconciler.meter import Meter
 from service.reconciler.outage import OncePerRound
 from service.reconciler.queue import Queue
@@ -68,6 +69,7 @@ class Reconciler:
         self.lease = timedelta(seconds=settings.lease_seconds)
         meter = Meter(self.clock, time_in if clock is None else lambda _: self.clock())
         self.keeper = Keeper(db, self.ray, settings, self.clock, meter)
+        self.glance = Glance(self.keeper)
         self.queue = Queue(db, owner, self.lease, self.clock, changed)
         self.sight = Watch(db)
         self._next_sweep = time.monotonic() + SWEEP_SECONDS
@@ -112,7 +114,7 @@ class Reconciler:
 
     def _look_at(self, numbers: Sequence[int]) -> None:
         """Jobs on the cluster. Most go on as they are; the others are owned for as long as something is done with them."""
-        same, warned = self.keeper.glance(numbers, self.lease)
+        same, warned = self.glance.at(numbers, self.lease)
         for number in warned:
             self.changed(number)
         for number in numbers:

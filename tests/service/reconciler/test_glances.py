@@ -64,7 +64,7 @@ def test_what_changed_since_it_was_read_is_not_written_over(
 
     monkeypatch.setattr(store, "read", late)
     world.clock.forward(2.0)
-    assert world.reconciler().keeper.glance([job.number], world.reconciler().lease) == (set(), [])
+    assert world.reconciler().glance.at([job.number], world.reconciler().lease) == (set(), [])
     assert rows(world)[0].due_at == job.due_at
 
 
@@ -75,7 +75,7 @@ def test_what_another_owns_is_left_to_it(world: Any) -> None:
     (job,) = rows(world)
     one, other = world.reconciler("one"), world.reconciler("other")
     assert store.claim(world.db, job.number, "one", world.clock(), one.lease) is not None
-    assert other.keeper.glance([job.number], other.lease) == (set(), [])
+    assert other.glance.at([job.number], other.lease) == (set(), [])
     assert rows(world)[0].lease_owner == "one"
 
 
