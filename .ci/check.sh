@@ -8,6 +8,15 @@ failed=""
 trap 'exit 130' INT  # Ctrl-C ends everything, not only the part that runs
 trap 'exit 143' TERM
 
+again() {  # the command as a shell reads it
+  for word; do
+    case "$word" in
+      "" | *[!A-Za-z0-9_./:=,@%+-]*) printf " '%s'" "$(printf '%s' "$word" | sed "s/'/'\\\\''/g")" ;;
+      *) printf ' %s' "$word" ;;
+    esac
+  done
+}
+
 part() {
   name="$1"; shift
   printf '\033[1m== %s\033[0m\n' "$name"
@@ -15,7 +24,7 @@ part() {
   if "$@"; then
     printf '   %s: ok, %s s\n' "$name" "$(($(date +%s) - since))"
   else
-    printf '\033[31;1mFAILED: %s, after %s s\033[0m\n   again: %s\n' "$name" "$(($(date +%s) - since))" "$*" >&2
+    printf '\033[31;1mFAILED: %s, after %s s\033[0m\n   again:%s\n' "$name" "$(($(date +%s) - since))" "$(again "$@")" >&2
     failed="${failed:+$failed, }$name"
   fi
 }

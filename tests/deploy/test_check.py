@@ -32,19 +32,20 @@ case "$FAILING" in *"[$part]"*) exit 3 ;; esac
 
 @pytest.fixture
 def check(tmp_path):
-    """Runs the check with parts that only say that they ran → (its result, the parts that ran)."""
+    """Runs the check, or another command, with parts that only say that they ran → (its result, the parts that ran)."""
     tools = tmp_path / "bin"
     tools.mkdir()
     for name in ("ruff", "mypy", "lint-imports", "pytest"):
         (tools / name).write_text(PART)
         (tools / name).chmod(0o755)
 
-    def run(what: str, *failing: str, interrupted: str = ""):
+    def run(what: str | list[str], *failing: str, interrupted: str = ""):
         ran = tmp_path / "ran"
         ran.write_text("")
         said = {"BIN": str(tools), "RAN": str(ran), "INTERRUPTED": interrupted}
         said["FAILING"] = "".join(f"[{part}]" for part in failing)
-        found = subprocess.run([CHECK, what], env={**os.environ, **said}, capture_output=True, text=True, timeout=60)
+        command = [CHECK, what] if isinstance(what, str) else what
+        found = subprocess.run(command, env={**os.environ, **said}, capture_output=True, text=True, timeout=60)
         return found, ran.read_text().splitlines()
 
     return run
@@ -63,6 +64,13 @@ def test_what_fails_hides_no_later_part_and_is_named_at_the_end(check, failing):
     assert (found.returncode, ran) == (1, TEST)
     assert f"FAILED: {', '.join(failing)}" in found.stderr.splitlines()[-1]
     assert "all passed" not in found.stdout
+
+
+@pytest.mark.parametrize("what", ["test", "long"])
+def test_the_command_that_a_failed_part_names_runs_it_again_when_it_is_pasted(check, what):
+    parts = TEST if what == "test" else LONG
+    named = [line.partition("again: ")[2] for line in check(what, *parts)[0].stderr.splitlines() if "again: " in line]
+    assert [check(["sh", "-c", command])[1] for command in named] == [[part] for part in parts]
 
 
 def test_an_interrupt_ends_the_check_and_not_only_the_part_that_runs(check):
