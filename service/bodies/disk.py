@@ -50,6 +50,9 @@ class Collected(Reply):
     """Of all items."""
     left: tuple[str, ...]
     """What could not be removed and why, for a person."""
+    leaving: int = 0
+    """Runs that have ended but whose drivers aren't gone, as they are some seconds later: of these nothing is collected yet. Counted
+    by the first call, for all runs."""
     next_cursor: int | None
     """Give it as `cursor` to go on; null: all runs were looked at."""
 

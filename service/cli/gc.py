@@ -74,6 +74,9 @@ def _parts(client: Client, **asked: Any) -> Iterator[Collected]:
 
 def _show(found: Sequence[Collected], json_: bool) -> None:
     items = [item for part in found for item in part.items]
+    if leaving := sum(part.leaving for part in found):
+        runs = "1 run has ended whose driver is" if leaving == 1 else f"{leaving} runs have ended whose drivers are"
+        note(f"{runs} not gone yet: nothing of theirs is collected. Try again in some seconds")
     if json_:
         print_json([item.model_dump(mode="json") for item in items])
         return

@@ -56,6 +56,7 @@ class Collector:
             self._deletions()
             self._folders()
         with self.db.read() as session:
+            leaving = 0 if self.asked.cursor else store.leaving(session)
             runs = store.at_rest(session, self.asked.cursor, RUNS)
         following = runs[-1].number if len(runs) == RUNS else None
         for job in runs:
@@ -68,6 +69,7 @@ class Collector:
             items=tuple(self.items),
             bytes=sum(item.bytes for item in self.items),
             left=tuple(self.left),
+            leaving=leaving,
             next_cursor=following,
         )
 

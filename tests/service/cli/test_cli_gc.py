@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import rows
 from checkpoints import save
 
 from service.cli import gc
+from service.db.session import Database
 
 Agon = Callable[..., Any]
 
@@ -47,6 +49,18 @@ def test_what_would_go_is_said_then_goes_then_there_is_no_more(agon: Agon, folde
     assert steps(folder) == ["step-000001000"]
     again = agon("gc", "--yes")
     assert (again.code, again.out, "nothing to remove" in again.err) == (0, "", True)
+
+
+def test_what_is_not_collected_yet_is_said(agon: Agon, world: Any, folder: Path) -> None:
+    """Of runs whose drivers are about to go."""
+    assert "not gone yet" not in agon("gc", "--dry-run").err
+    db = Database(world.settings.database_url)
+    for words in ("1 run has ended whose driver is not gone yet", "2 runs have ended whose drivers are not gone yet"):
+        rows.run(db, state="cancelled", watched=True)
+        found = agon("gc", "--dry-run", "--json")
+        assert words in " ".join(found.err.split())
+        assert len(json.loads(found.out)) == 1
+    db.close()
 
 
 def test_on_a_terminal_one_is_asked_first_and_what_stays_is_an_error(

@@ -119,6 +119,23 @@ def test_what_goes_on_or_may_keeps_all(parts: Any, state: str) -> None:
     assert steps(parts.folder(job)) == [500, 1000, 1500]
 
 
+def test_how_many_have_ended_and_are_not_collected_yet_is_said_once(
+    parts: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their drivers are about to go."""
+    monkeypatch.setattr(gc, "RUNS", 1)
+    for state in ("succeeded", "failed", "cancelled"):
+        rows.run(parts.db, state=state, watched=True)
+    rows.run(parts.db, state="running")
+    first, second = ended(parts), ended(parts)
+    told, cursor = [], 0
+    for _ in (first, second):
+        part = collector(parts, cursor=cursor).run()
+        told.append(part.leaving)
+        cursor = part.next_cursor or 0
+    assert told == [3, 0]
+
+
 def test_one_that_goes_on_while_it_is_looked_at_keeps_all(parts: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     job, of_run = ended(parts), retention.of_run
 
