@@ -24,16 +24,18 @@ from service.body import BodyReader
 from service.context import Context
 from service.db.migrate import upgrade
 from service.db.session import Database
+from service.db.times import database_time
 from service.disk.gauge import Gauge
 from service.disk.watch import watch as watch_disk
 from service.events.broadcast import Broadcast
 from service.gateway.ray_jobs import HttpRayJobs, RayJobs
+from service.gateway.ray_serve import HttpRayServe, RayServe
 from service.gateway.registry import HttpRegistry, Registry
 from service.http import Guard
 from service.logs import configure
 from service.monitoring.facts import Reader
 from service.plans.planner import Planner
-from service.reconciler.clock import SteadyClock, database_time
+from service.reconciler.clock import SteadyClock
 from service.reconciler.loop import Reconciler
 from service.reconciler.owner import new_owner
 from service.repeats import key as repeat_key
@@ -68,6 +70,7 @@ def create_app(
     ray: RayJobs | None = None,
     registry: Registry | None = None,
     planner: Planner | None = None,
+    serve: RayServe | None = None,
 ) -> FastAPI:
     """The application. Gateways default to the real ones of the settings, settings to the environment."""
     settings = settings or Settings()
@@ -77,13 +80,14 @@ def create_app(
     registry = registry or (HttpRegistry(settings.mlflow_uri) if settings.mlflow_uri else None)
     planner = planner or Planner(settings.plan_seconds)
     ray = ray or HttpRayJobs(settings.ray_address, settings.ray_token_file)
+    serve = serve or HttpRayServe(settings.ray_address, settings.ray_token_file, settings.serve_url)
     uses = Uses(db)
     door = Entry(db, settings, uses)
     hub, log_hub, broadcast = Hub(db), LogHub(db), Broadcast(db)
     watch = Watch(db)
     parts_of = (hub, log_hub, broadcast, watch, AuditHub(db), planner, Gauge(settings), Reader(db), uses, door)
     tell = _both(hub.poke, broadcast.poke_all)
-    ctx = Context(settings=settings, db=db, ray=ray, registry=registry, tell=tell, parts=parts_of)
+    ctx = Context(settings=settings, db=db, ray=ray, registry=registry, serve=serve, tell=tell, parts=parts_of)
     app = FastAPI(
         title="Agon",
         version="1",
@@ -142,6 +146,8 @@ def _lifespan(ctx: Context) -> Callable[[FastAPI], AbstractAsyncContextManager[N
             await run_in_threadpool(ctx.of(Watch).refusals.write)
             await run_in_threadpool(ctx.of(Planner).close)
             ctx.ray.close()
+            await ctx.serve.aclose()
+            ctx.serve.close()
             if ctx.registry:
                 ctx.registry.close()
             ctx.db.close()
@@ -165,7 +171,7 @@ def _start_webhooks(ctx: Context) -> Callable[[], None]:
 def _start_reconciler(ctx: Context) -> Callable[[], None]:
     """A thread beside the requests. Returns what stops it."""
     stopping = threading.Event()
-    reconciler = Reconciler(ctx.db, ctx.ray, ctx.settings, new_owner(), changed=ctx.tell)
+    reconciler = Reconciler(ctx.db, ctx.ray, ctx.settings, new_owner(), changed=ctx.tell, serve=ctx.serve)
     thread = threading.Thread(target=reconciler.run, args=(ctx.bell, stopping), name="reconciler", daemon=True)
     thread.start()
 

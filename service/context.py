@@ -12,6 +12,7 @@ from fastapi import Depends, Request
 from service.db.session import Database
 from service.elsewhere import Elsewhere
 from service.gateway.ray_jobs import RayJobs
+from service.gateway.ray_serve import RayServe
 from service.gateway.registry import Registry
 from service.settings import Settings
 
@@ -27,6 +28,7 @@ class Context:
     ray: RayJobs
     registry: Registry | None
     """None: no MLflow is configured."""
+    serve: RayServe
     tell: Callable[[int], None]
     """Is told of a run, by number, that changed just now: whoever follows it hears at once."""
     parts: tuple[object, ...] = ()

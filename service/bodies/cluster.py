@@ -12,6 +12,13 @@ class Amount(Reply):
     free: float = 0.0
 
 
+class Kept(Reply):
+    """A place on the cluster."""
+
+    cpus: float = 0.0
+    gpus: float = 0.0
+
+
 class Cluster(Reply):
     """Capacity as Ray reports it; what is free may be some seconds old."""
 
@@ -23,3 +30,5 @@ class Cluster(Reply):
     gpus: Amount = Amount()
     memory: Amount = Amount()
     """Bytes that jobs may reserve, as Ray counts them; it does not measure what processes use."""
+    serving: Kept = Kept()
+    """Of the CPUs and GPUs, kept for what answers questions to models, whether or not it uses them now."""

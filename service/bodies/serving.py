@@ -16,7 +16,7 @@ class ServedState(StrEnum):
     WAITING = "waiting"  # asked for; there is no room for it, or Ray is away: `reason`
     STARTING = "starting"  # it has a place, and none of its replicas answers yet
     READY = "ready"  # a replica answers
-    FAILED = "failed"  # it has a place, and Ray Serve can't run it: `reason`
+    FAILED = "failed"  # Ray Serve could not run it: `reason`; it is tried again when someone asks
 
 
 class Served(Reply):

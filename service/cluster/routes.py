@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from fastapi import APIRouter, Depends
+from starlette.concurrency import run_in_threadpool
 
 from service.access.callers import Away, user
-from service.bodies.cluster import Amount, Cluster
-from service.context import Ctx
+from service.bodies.cluster import Amount, Cluster, Kept
+from service.context import Context, Ctx
 from service.errors import Unavailable
 from service.gateway.ray_jobs import RayUnreachableError
+from service.runs import served
 
 router = APIRouter(prefix="/v1/cluster", tags=["cluster"], dependencies=[Depends(user)])
 
@@ -28,7 +30,14 @@ async def show(ctx: Ctx, errand: Away) -> Cluster:
         cpus=_sum((node.cpus, node.cpus_free) for node in nodes),
         gpus=_sum((node.gpus, node.gpus_free) for node in nodes),
         memory=_sum((node.memory, node.memory_free) for node in nodes),
+        serving=await run_in_threadpool(_kept, ctx),
     )
+
+
+def _kept(ctx: Context) -> Kept:
+    with ctx.db.read() as session:
+        needs = served.needs(session)
+    return Kept(cpus=sum(need.total_cpus for need in needs), gpus=sum(need.total_gpus for need in needs))
 
 
 def _sum(pairs: Iterable[tuple[float, float]]) -> Amount:

@@ -25,6 +25,7 @@ from service.db.runs import (
     JobScore,
     Trial,
 )
+from service.db.serving import ServedApplication
 from service.db.tape import TapeEntry
 from service.db.webhooks import Webhook, WebhookDelivery
 
@@ -52,6 +53,7 @@ __all__ = [
     "OwnerCaps",
     "OwnerHours",
     "Person",
+    "ServedApplication",
     "Sight",
     "TapeEntry",
     "Token",

@@ -19,7 +19,7 @@ from service.gateway.dashboard import Dashboard, RayUnreachableError, last_line
 from trainer.proxies import LOOPBACK
 from trainer.serve.wire import MODELS, PLANS
 
-SLOW_SECONDS = 90.0
+SLOW_SECONDS = 30.0
 """Limit of what starts or stops Serve: it waits for processes of its own."""
 MOST_BYTES = 256 << 20
 """Of one answer."""
@@ -101,7 +101,7 @@ class Answer:
 
 
 class RayServe(Protocol):
-    """The first three raise RayUnreachableError when nothing is known of their effect. They may take a minute."""
+    """The first three raise RayUnreachableError when nothing is known of their effect. They may take half a minute."""
 
     def declare(self, applications: Sequence[Application]) -> None:
         """Have Serve run these and no others; start it if it isn't there. The same again changes nothing. Raises ServeRefusedError."""

@@ -11,6 +11,7 @@ from service import tallies
 from service.db.migrate import upgrade
 from service.db.session import Database
 from service.gateway.ray_jobs import HttpRayJobs
+from service.gateway.ray_serve import HttpRayServe
 from service.logs import configure
 from service.reconciler.loop import Reconciler
 from service.reconciler.owner import new_owner
@@ -24,6 +25,7 @@ def main() -> None:
     configure(settings.log_level)
     spans.configure("agon-reconciler")
     db, ray = Database(settings.database_url), HttpRayJobs(settings.ray_address, settings.ray_token_file)
+    serve = HttpRayServe(settings.ray_address, settings.ray_token_file, settings.serve_url)
     upgrade(db)
     if settings.metrics_port is not None:
         start_http_server(settings.metrics_port, registry=_counted())
@@ -35,8 +37,9 @@ def main() -> None:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    Reconciler(db, ray, settings, new_owner()).run(bell, stopping)
+    Reconciler(db, ray, settings, new_owner(), serve=serve).run(bell, stopping)
     ray.close()
+    serve.close()
     db.close()
 
 

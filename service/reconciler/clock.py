@@ -11,28 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
-
-from sqlalchemy import func, select
-from sqlalchemy.orm import Session
-
-from service.db.session import Database
-
-
-def database_time(db: Database) -> datetime:
-    """Now, as the database's server has it; SQLite's is this machine."""
-    if db.is_sqlite:
-        return datetime.now(UTC)
-    with db.read() as session:
-        return time_in(session)
-
-
-def time_in(session: Session) -> datetime:
-    """The same, in a transaction that there is."""
-    if session.get_bind().dialect.name == "sqlite":
-        return datetime.now(UTC)
-    found: datetime = session.execute(select(func.clock_timestamp())).scalar_one()
-    return found.astimezone(UTC)
+from datetime import datetime, timedelta
 
 
 class SteadyClock:

@@ -116,20 +116,28 @@ class Displacer:
         self._until = 0.0
 
     def look(
-        self, taken: int, nodes: Sequence[Node], running: Sequence[OnCluster], line: Sequence[Waiter]
+        self,
+        taken: int,
+        nodes: Sequence[Node],
+        running: Sequence[OnCluster],
+        line: Sequence[Waiter],
+        served: Sequence[Need] = (),
     ) -> Displaced:
         """Begin to make room where that lets one start that waits and can't start now.
 
-        taken: so many turns had been taken when it was decided who starts. line: those that wait, in order.
+        taken: so many turns had been taken when it was decided who starts. line: those that wait, in order. served: what is kept for
+        what answers questions to models.
         """
         able = any(item.run.preemptible and not item.run.leaving for item in running)
-        seen = ([(node.id, node.cpus_free, node.gpus_free) for node in nodes], running, line) if able else None
+        seen = ([(node.id, node.cpus_free, node.gpus_free) for node in nodes], running, line, served) if able else None
         if seen is None or (seen == self._seen and time.monotonic() < self._until):
             return Displaced(taken, ())
         self._seen, self._until, now = seen, time.monotonic() + AGAIN_SECONDS, self.clock()
         with self.db.read() as session:
             coming = departed(session, now)
-        plan = preemption.plan(nodes, [item.run for item in running], coming, line, int(now.timestamp() * SECOND))
+        plan = preemption.plan(
+            nodes, [item.run for item in running], coming, line, int(now.timestamp() * SECOND), served
+        )
         by_number, waiting = {item.run.number: item for item in running}, {item.number: item for item in line}
         numbers: list[int] = []
         for waiter, runs in plan:

@@ -19,16 +19,19 @@ from service import tallies
 from service.access import store as tokens
 from service.db.session import Database
 from service.db.tables import Job
+from service.db.times import database_time, time_in
 from service.errors import BUSY
 from service.gateway.ray_jobs import Node, RayJobs, RayUnreachableError
+from service.gateway.ray_serve import RayServe
 from service.logs import about
 from service.reconciler import expiry, rows, store
 from service.reconciler.actions import Keeper
-from service.reconciler.clock import SteadyClock, database_time, time_in
+from service.reconciler.clock import SteadyClock
 from service.reconciler.glance import Glance
 from service.reconciler.meter import Meter
 from service.reconciler.outage import OncePerRound
 from service.reconciler.queue import Queue
+from service.reconciler.serving import Serving, in_thread
 from service.repeats import store as repeats
 from service.runs import files, hours, tape
 from service.runs.growth import grown
@@ -63,7 +66,10 @@ class Reconciler:
         *,
         clock: Callable[[], datetime] | None = None,
         changed: Callable[[int], None] = lambda number: None,
+        serve: RayServe | None = None,
+        beside: Callable[[Callable[[], None]], None] = in_thread,
     ) -> None:
+        """serve: what answers questions to models; None: nothing does. beside: runs its slow calls."""
         self.db, self.ray, self.settings = db, OncePerRound(ray), settings
         self.clock, self.changed, self.owner = clock or SteadyClock(database_time(db)), changed, owner
         self.lease = timedelta(seconds=settings.lease_seconds)
@@ -71,6 +77,7 @@ class Reconciler:
         self.keeper = Keeper(db, self.ray, settings, self.clock, meter)
         self.glance = Glance(self.keeper)
         self.queue = Queue(db, owner, self.lease, self.clock, changed)
+        self.serving = Serving(db, serve, settings, self.clock, beside)
         self.sight = Watch(db)
         self._next_sweep = time.monotonic() + SWEEP_SECONDS
         self._behind = False
@@ -99,11 +106,13 @@ class Reconciler:
         self.ray.begin()
         for number in expiry.look(self.db, self.clock()):
             self.changed(number)
-        if rows.anyone_waits(self.db):
-            nodes = self._nodes()
+        waits, wanted = rows.anyone_waits(self.db), self.serving.wants()
+        nodes = self._nodes() if waits or wanted else None
+        if waits and nodes is not None:
             self.sight.see(nodes, datetime.now(UTC))
             for admitted in self.queue.look(nodes):
                 self._look_after(admitted)
+        self.serving.look(nodes, self.queue.line if waits else [])
         due = store.due(self.db, self.clock(), self.lease, BATCH)
         for begin in range(0, len(due), TOGETHER):
             self._look_at(due[begin : begin + TOGETHER])

@@ -20,6 +20,7 @@ from service.reconciler.displacing import Displacer
 from service.reconciler.rows import Waiting
 from service.runs.beside import Beside, Moves
 from service.runs.queue import Verdict
+from service.runs.room import Need
 from service.runs.standing import Standing
 
 MAX_STARTS = 8
@@ -62,6 +63,11 @@ class Queue:
         """All that wait, as caps have them stand; None: there are no caps."""
         self._told: dict[tuple[int, int], Verdict] = {}
         """What was written last, by number and attempt."""
+
+    @property
+    def line(self) -> list[Need] | None:
+        """What those take that wait and that the cluster can hold, in order; None: that was not decided of."""
+        return None if self._standing is None else [item.need for item in self._standing.waiting]
 
     def look(self, nodes: Sequence[Node] | str) -> list[Job]:
         """Have those leave that shall, start those that fit, say of the rest what they wait for. The started ones, owned.
@@ -112,7 +118,7 @@ class Queue:
         moved = [item for item in self._turned(standing, pulse) if item.number not in gone]
         turned = [item._replace(behind=not item.behind) for item in moved]
         left = {*gone, *moves.left, *(item.number for item in moved)}
-        decision = standing.decide(nodes, pulse.active, [*moves.came, *turned], left, MAX_STARTS)
+        decision = standing.decide(nodes, pulse.active, [*moves.came, *turned], left, MAX_STARTS, pulse.served)
         chosen, told = decision.chosen, [(item, _of_room(item, verdict, pulse)) for item, verdict in decision.told]
         told += [(item, Verdict(False, reason)) for item, reason in moves.held]
         started = rows.start(self.db, pulse.turns, chosen, self.owner, now, self.lease) if chosen else []
@@ -168,7 +174,9 @@ class Queue:
         """The numbers of those that make room for others from now on."""
         if isinstance(nodes, str) or self._standing is None:
             return ()
-        self._turns, numbers = self._displacer.look(self._turns, nodes, pulse.running, self._standing.waiting)
+        self._turns, numbers = self._displacer.look(
+            self._turns, nodes, pulse.running, self._standing.waiting, pulse.served
+        )
         self.unfinished = bool(numbers)
         return numbers
 

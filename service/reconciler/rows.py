@@ -18,7 +18,7 @@ from service.reconciler import displacing, turns
 from service.reconciler.decide import Move, decide_queued
 from service.reconciler.store import due_by
 from service.reconciler.views import view_of
-from service.runs import caps, hours, lines, order
+from service.runs import caps, hours, lines, order, served
 from service.runs import store as jobs
 from service.runs.hours import Spent
 from service.runs.lifecycle import Trigger, advance
@@ -83,6 +83,8 @@ class Pulse(NamedTuple):
     """What owners may have."""
     spent: Mapping[str, Spent]
     """Who has used their GPU-hours of the week."""
+    served: tuple[Need, ...]
+    """What is kept for what answers questions to models, in an order of its own."""
     mark: Mark | None
     """Of the line up to the last that was decided of; None if it wasn't asked for."""
 
@@ -110,12 +112,13 @@ def pulse(session: Session, now: datetime, last: int | None) -> Pulse:
     promised = lines.promised(session)
     known = caps.read(session)
     spent = hours.spent(session, known, now)
+    kept = served.needs(session)
     if last is None:
-        return Pulse(taken, running, promised, known, spent, None)
+        return Pulse(taken, running, promised, known, spent, kept, None)
     sums = select(func.count(), *(func.sum(JOBS.c[name]) for name in ("number", "attempt", "revision")))
     found = session.execute(sums.where(_in_line(now), JOBS.c.number <= last)).one()
     count, numbers, attempts, revisions = (int(value or 0) for value in found)
-    return Pulse(taken, running, promised, known, spent, (count, numbers, attempts, revisions))
+    return Pulse(taken, running, promised, known, spent, kept, (count, numbers, attempts, revisions))
 
 
 def mark(waiting: Iterable[Waiting]) -> Mark:

@@ -112,9 +112,14 @@ class Wanted:
 
 
 def plan(
-    nodes: Sequence[Node], running: Sequence[Running], coming: Sequence[Need], line: Sequence[W], now: int
+    nodes: Sequence[Node],
+    running: Sequence[Running],
+    coming: Sequence[Need],
+    line: Sequence[W],
+    now: int,
+    served: Sequence[Need] = (),
 ) -> list[Displacement]:
-    """Whom to pause now, for whom.
+    """Whom to pause now, for whom. What is kept for what answers questions to models (served) stays.
 
     coming: what has left the cluster so lately that Ray may not report it free yet. line: those that wait and don't start now, in order.
     What those take that leave already counts as free: it is waited for.
@@ -126,7 +131,7 @@ def plan(
     found: list[tuple[W, tuple[Running, ...]]] = []
     while spare and len(found) < MOST:
         first = [waiter for waiter, _ in found]
-        following = _next(Line(nodes, active, freed), first, line, spare)
+        following = _next(Line(nodes, active, freed, served), first, line, spare)
         if following is None:
             break
         found.append(following)

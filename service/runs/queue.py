@@ -45,10 +45,14 @@ def admit(nodes: Sequence[Node], active: Iterable[Need], line: Iterable[Need]) -
 class Line:
     """The same, job by job: what one takes, or what is kept for it, the next ones don't find."""
 
-    def __init__(self, nodes: Sequence[Node], active: Iterable[Need], coming: Iterable[Need] = ()) -> None:
-        """coming: what counts as free although others have it, because they are about to leave."""
+    def __init__(
+        self, nodes: Sequence[Node], active: Iterable[Need], coming: Iterable[Need] = (), served: Sequence[Need] = ()
+    ) -> None:
+        """coming: what counts as free although others have it, because they are about to leave. served: what is kept for what answers
+        questions to models, beside the active ones."""
+        self._served = served
         self._empty = Room((node.cpus, node.gpus) for node in nodes)
-        free = with_coming(nodes, minus_unseen(nodes, active), coming)
+        free = with_coming(nodes, minus_unseen(nodes, [*active, *served]), coming)
         self.used = [(node.cpus - cpus, node.gpus - gpus) for node, (cpus, gpus) in zip(nodes, free, strict=False)]
         """Of each node, what can become free at all."""
         self.free = Room(free)
@@ -119,7 +123,9 @@ class Line:
         if self.waiting and self.free.holds(mine):
             return Verdict(False, _first(mine, self._ahead), "any")
         lacks = _lack(self.free, mine)
-        return Verdict(False, f"waits for {mine.words}; {_shown(self._empty, self.free, mine)}", lacks)
+        kept = _kept(self._served, lacks)
+        shown = _shown(self._empty, self.free, mine) + (f", {kept}" if kept else "")
+        return Verdict(False, f"waits for {mine.words}; {shown}", lacks)
 
 
 def _first(mine: Need, ahead: str) -> str:
@@ -169,6 +175,14 @@ def _shown(empty: Room, free: Room, mine: Need) -> str:
         parts.append(f"{amount(gpus)} of {amount(all_gpus)} GPUs free")
     spread = ", but not on the same nodes" if mine.total_cpus <= cpus and mine.total_gpus <= gpus else ""
     return ", ".join(parts) + spread
+
+
+def _kept(served: Sequence[Need], lacks: Lack) -> str:
+    """What is kept of the resource that a run lacks: `1 CPU kept for questions to models`; empty: nothing."""
+    cpus, gpus = sum(need.total_cpus for need in served), sum(need.total_gpus for need in served)
+    parts = [counted(cpus, "CPU")] if cpus and lacks != "gpu" else []
+    parts += [counted(gpus, "GPU")] if gpus and lacks != "cpu" else []
+    return f"{' and '.join(parts)} kept for questions to models" if parts else ""
 
 
 def _ahead(count: int) -> tuple[str, int]:

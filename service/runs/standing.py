@@ -74,11 +74,18 @@ class Standing(Generic[T]):
         return [*self._head, *self._tail]
 
     def decide(
-        self, nodes: Sequence[Node] | str, active: Sequence[Need], came: Iterable[T], gone: Collection[int], most: int
+        self,
+        nodes: Sequence[Node] | str,
+        active: Sequence[Need],
+        came: Iterable[T],
+        gone: Collection[int],
+        most: int,
+        served: Sequence[Need] = (),
     ) -> Decision[T]:
         """Of all of them, when some came and some have gone. At most so many start.
 
-        nodes: the cluster, or why nothing is known of it. active: what takes place there, in an order of its own.
+        nodes: the cluster, or why nothing is known of it. active: the runs that take place there, in an order of its own. served: what
+        is kept there for what answers questions to models.
         """
         new, before = sorted(came), (len(self._head), len(self._tail))
         head, tail, aside = (_without(items, gone) for items in (self._head, self._tail, self._aside))
@@ -87,15 +94,15 @@ class Standing(Generic[T]):
         last = tail[0] if tail else head[-1] if head else None
         split = 0 if last is None else bisect_left(new, last)
         early, late = new[:split], new[split:]
-        kept = not early and len(head) == before[0] and self._facts == _facts(nodes, active)
+        kept = not early and len(head) == before[0] and self._facts == _facts(nodes, active, served)
         self._head, self._tail, self._aside, self._sizes = head, tail, aside, sizes
         turn = _Turn[T](most)
         if not kept:
-            self._line = _Closed(nodes) if isinstance(nodes, str) else Line(nodes, active)
+            self._line = _Closed(nodes) if isinstance(nodes, str) else Line(nodes, active, served=served)
             late = self._begin(turn, list(merge(head, early)), late)
         self._line.stand_behind(len(self._head) + len(self._tail))
         self._come_in(turn, late)
-        self._facts = _facts(nodes, [*active, *(item.need for item in turn.chosen)])
+        self._facts = _facts(nodes, [*active, *(item.need for item in turn.chosen)], served)
         moved = abs(len(self._head) - before[0]) + len(new) + len(gone)
         self._tell_others(turn, moved)
         self._split()
@@ -230,8 +237,8 @@ def _sizes(nodes: Sequence[Node] | str) -> object:
     return nodes if isinstance(nodes, str) else [(node.cpus, node.gpus) for node in nodes]
 
 
-def _facts(nodes: Sequence[Node] | str, active: Sequence[Need]) -> object:
+def _facts(nodes: Sequence[Node] | str, active: Sequence[Need], served: Sequence[Need]) -> object:
     """What of the cluster decides: its free memory changes all the time, and doesn't."""
     if isinstance(nodes, str):
         return nodes
-    return [(node.id, node.cpus, node.cpus_free, node.gpus, node.gpus_free) for node in nodes], sorted(active)
+    return [(node.id, node.cpus, node.cpus_free, node.gpus, node.gpus_free) for node in nodes], sorted(active), served

@@ -17,7 +17,7 @@ from service.gateway.ray_jobs import Node
 from service.runs import order, spans
 from service.runs.caps import NOBODY, Ledger
 from service.runs.cheaper import smaller
-from service.runs.forecast import Busy, Queued, Span, Start, Turn, forecast
+from service.runs.forecast import OPEN, Busy, Queued, Span, Start, Turn, forecast
 from service.runs.hours import Spent
 from service.runs.kinds import SEARCH, kind_of, need_of
 from service.runs.limits import limits_of
@@ -58,6 +58,8 @@ class Around(NamedTuple):
     """Those that were submitted within the last `DAY` with a higher priority."""
     spent: Mapping[str, Spent] = NOBODY
     """Who has used their GPU-hours of the week."""
+    served: Sequence[Need] = ()
+    """What is kept for what answers questions to models."""
 
 
 def waits(job: Job) -> bool:
@@ -122,7 +124,7 @@ class Teller:
 
     def _waits_for(self, nodes: Sequence[Node], known: For) -> For:
         """By the queue's own decision."""
-        queue, ledger = Line(nodes, [need_of_row(row) for row in self.around.running]), self._ledger()
+        queue, ledger = self._line(nodes), self._ledger()
         if queue.never(self.need) is not None:
             return For.NODES
         if known in (For.TRY, For.ROOM):
@@ -141,6 +143,9 @@ class Teller:
             return For.TURN
         return For.GPU if self.need.total_gpus > gpus else For.CPU if self.need.total_cpus > cpus else For.PLACE
 
+    def _line(self, nodes: Sequence[Node]) -> Line:
+        return Line(nodes, [need_of_row(row) for row in self.around.running], served=self.around.served)
+
     def _ledger(self) -> Ledger:
         active = ((row.owner, need_of_row(row)) for row in self.around.running)
         return Ledger(self.around.caps, active, self.around.spent)
@@ -150,6 +155,7 @@ class Teller:
         if len(self.around.ahead) > AHEAD:
             return None
         busy = [Busy(row.owner, self._taken(row), self._left(row), self._back(row)) for row in self.around.running]
+        busy += [Busy("", kept, OPEN) for kept in self.around.served]  # as long as someone asks
         line = [self._queued(row) for row in self.around.ahead]
         held = self._held(self.job.owner, need)
         after = max(held, (self.job.due_at - self.now).total_seconds())

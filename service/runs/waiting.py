@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from service.bodies.waiting import Delay, Waiting
 from service.db.session import Database
 from service.db.tables import Job
-from service.runs import caps, hours, lines, order, sight, spans
+from service.runs import caps, hours, lines, order, served, sight, spans
 from service.runs.kinds import SEARCH
 from service.runs.telling import AHEAD, Around, Teller, brief, waits
 
@@ -56,6 +56,7 @@ def fully(session: Session, job: Job, now: datetime) -> Waiting | None:
         spent=hours.spent(session, known, now),
         trials=lines.trials(session, [row.number for row in running if row.kind == SEARCH.name]),
         came=lines.came(session, job, now),
+        served=served.needs(session),
     )
     pace = cache(lambda family, name: spans.pace(lengths(family), name))
     lengths = cache(lambda family: lines.lengths(session, family))

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from service.db.times import database_time
 from service.gateway.ray_jobs import RayStatus
-from service.reconciler.clock import SteadyClock, database_time
+from service.reconciler.clock import SteadyClock
 from service.reconciler.displacing import departed
 from service.reconciler.loop import Reconciler
 
