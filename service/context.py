@@ -57,4 +57,8 @@ def context(request: Request) -> Context:
     return found
 
 
-Ctx = Annotated[Context, Depends(context)]
+async def _context(request: Request) -> Context:
+    return context(request)
+
+
+Ctx = Annotated[Context, Depends(_context)]

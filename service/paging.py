@@ -45,7 +45,11 @@ class Onwards:
         return page
 
 
-Onward = Annotated[Onwards, Depends()]
+async def _onwards(request: Request, response: Response) -> Onwards:
+    return Onwards(request, response)
+
+
+Onward = Annotated[Onwards, Depends(_onwards)]
 
 
 def encode(number: int) -> str:

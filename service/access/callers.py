@@ -1,4 +1,7 @@
-"""Who may call what, as dependencies of the routes. `permitted` stands before every route of the application."""
+"""Who may call what, as dependencies of the routes. `permitted` stands before every route of the application.
+
+They are coroutines, though they wait for nothing: FastAPI would send each of them to a thread of its own, and back.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +72,7 @@ def _not_theirs(thing: Thing) -> str:
     return f"{thing.name} is {thing.owner}'s: only {thing.owner} or an administrator may change it; ask them, or {thing.instead}"
 
 
-def principal(
+async def principal(
     request: Request,
     _: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
     __: Annotated[str | None, Depends(_cookie)],
@@ -82,28 +85,28 @@ def principal(
 Caller = Annotated[Principal, Depends(principal)]
 
 
-def user(caller: Caller) -> Principal:
+async def user(caller: Caller) -> Principal:
     """A person; whether they may do this `permitted` has said. Raises Forbidden for a job's token."""
     if caller.scope is Scope.JOB:
         raise Forbidden(_refusal(caller, Action.READ))
     return caller
 
 
-def admin(caller: Annotated[Principal, Depends(user)]) -> Principal:
+async def admin(caller: Annotated[Principal, Depends(user)]) -> Principal:
     """An administrator. Raises Forbidden."""
     if caller.scope is not Scope.ADMIN:
         raise Forbidden("only an administrator may do this")
     return caller
 
 
-def own_job(request: Request, caller: Caller) -> Principal:
+async def own_job(request: Request, caller: Caller) -> Principal:
     """The token of the job in the path. Raises Forbidden for any other."""
     if caller.scope is not Scope.JOB or caller.job_id != request.path_params["job_id"]:
         raise Forbidden("only the job's own token may do this")
     return caller
 
 
-def errand(request: Request, caller: Caller) -> Errand:
+async def errand(request: Request, caller: Caller) -> Errand:
     """For what the request makes this process do elsewhere."""
     return Errand(caller.id, request.is_disconnected)
 

@@ -42,7 +42,7 @@ Target = Annotated[str | None, Query(max_length=160, description="Only what was 
 Moment = Annotated[AwareDatetime | None, Query(examples=["2026-11-01T00:00:00Z"])]
 
 
-def _asked(
+async def _asked(
     caller: User,
     actor: Actor = None,
     token: TokenId = None,

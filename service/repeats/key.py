@@ -49,7 +49,7 @@ def parse(text: str) -> str | None:
     return key if 1 <= len(key) <= LONGEST else None
 
 
-def _key(request: Request) -> str | None:
+async def _key(request: Request) -> str | None:
     """What `service.repeats.guard` has read."""
     found: str | None = request.state.idempotency_key
     return found
