@@ -14,7 +14,7 @@ from service.db.session import Database
 from service.db.tables import AT_ONCE, Job, JobChange, JobLabel, JobScore, Token
 from service.runs import order
 from service.runs.kinds import JOB
-from service.runs.store import Submission, create
+from service.runs.submissions import Submission, create
 from service.specs.catalog import recipe_spec
 
 CHUNK = 1000

@@ -31,7 +31,7 @@ from service.gateway.ray_jobs import Node
 from service.reconciler.loop import Reconciler
 from service.runs import order
 from service.runs.kinds import JOB
-from service.runs.store import Submission, create
+from service.runs.submissions import Submission, create
 from service.settings import Settings
 from service.specs.catalog import recipe_spec
 

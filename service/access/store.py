@@ -50,8 +50,8 @@ def find(db: Database, token: str, noted: Callable[[str, datetime | None], None]
     noted: is told the id of a person's token that is good, and when its row says that it was last used.
     """
     now, wanted = datetime.now(UTC), digest(token)
-    with db.read() as session:
-        row = session.connection().execute(_WITH_SECRET, {"wanted": wanted}).first()
+    with db.look() as connection:
+        row = connection.execute(_WITH_SECRET, {"wanted": wanted}).first()
     if row is None:
         return None
     current = hmac.compare_digest(row.digest, wanted)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, or_, select, update
+from sqlalchemy import ColumnElement, delete, insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from service import paging
 from service.db import placing
 from service.db.session import Database
-from service.db.tables import AuditRecord
+from service.db.tables import AuditRecord, Base
 
 NAME = "audit"
 """Of the row in `locks`; its turns: the last place that was given."""
@@ -106,12 +106,13 @@ class Wanted:
             yield AuditRecord.time < self.until
 
 
-def write(session: Session, record: Record) -> AuditRecord:
-    """Add a record; it has its id."""
-    row = AuditRecord(**asdict(record))
-    session.add(row)
-    session.flush()
-    return row
+def write(session: Session, record: Record) -> int:
+    """Add a record; its id."""
+    return int(session.connection().execute(_WRITE, vars(record)).scalar_one())
+
+
+_TABLE = Base.metadata.tables["audit"]
+_WRITE = insert(_TABLE).returning(_TABLE.c.id)  # made once: every change executes it
 
 
 def answered(db: Database, id_: int, status: int) -> None:
@@ -134,7 +135,7 @@ def count(db: Database, records: Sequence[tuple[Record, int | None]]) -> list[in
             more = {"count": AuditRecord.count + record.count, "time": record.time, "request_id": record.request_id}
             add = update(AuditRecord).where(AuditRecord.id == id_).values(more).returning(AuditRecord.id)
             there = None if id_ is None else session.scalar(add)
-            found.append(write(session, record).id if there is None else there)
+            found.append(write(session, record) if there is None else there)
     return found
 
 

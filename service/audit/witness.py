@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import event
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 from starlette.types import Scope
@@ -58,12 +57,12 @@ class Witness:
         self._deed: Deed | None = found[0] if found else None
         self._target = found[1] if found else ""
         self._body = b""
-        self._made: list[Any] = []
+        self._made: Sequence[object] = ()
         self._written: int | None = None
         """Id of the record, once it is committed."""
         self._said: int | None = None
         """The status that it has."""
-        self._writing: Any = None
+        self._writing: int | None = None
 
     @property
     def deed(self) -> Deed | None:
@@ -80,28 +79,23 @@ class Witness:
         """Write the record in a transaction of its own."""
         with self._watch.db.begin(unseen=True) as session:
             written = store.write(session, self._record(status))
-        self._written, self._said = written.id, status
+        self._written, self._said = written, status
 
     # -- of the first transaction that commits
-
-    def opened(self, session: Session) -> None:
-        """A transaction begins."""
-        if self._written is None and self._deed is not None and not self._deed.quiet:
-            self._made = []
-            event.listen(session, "pending_to_persistent", lambda _, made: self._made.append(made))
 
     def commits(self, session: Session) -> None:
         """It is about to end well."""
         self._writing = None
         if self._written is None and self._deed is not None and not self._deed.quiet:
             session.flush()
+            self._made = sessions.all_made(session)
             self._said = getattr(self._scope.get("route"), "status_code", None) or 200
             self._writing = store.write(session, self._record(self._said))
 
     def committed(self) -> None:
         """It has."""
         if self._writing is not None:
-            self._written, self._writing = self._writing.id, None
+            self._written, self._writing = self._writing, None
 
     # -- at the end
 
@@ -116,7 +110,7 @@ class Witness:
             if not repeated:
                 await run_in_threadpool(self._ahead, status)
         elif self._written is None or (self._deed.ahead and status in REFUSED):
-            self._made = []  # what was begun was taken back
+            self._made = ()  # what was begun was taken back
             self._watch.refusals.count(self._record(status))
             if self._written is not None:
                 await run_in_threadpool(store.forget_one, self._watch.db, self._written)

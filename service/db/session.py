@@ -8,28 +8,38 @@ write is easier to check. The one thing that must not hold a thread per client, 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any, Protocol
 
-from sqlalchemy import Engine, create_engine, event, func, make_url, select
+from sqlalchemy import (
+    Connection,
+    Engine,
+    FromClause,
+    Select,
+    create_engine,
+    event,
+    func,
+    literal,
+    make_url,
+    select,
+    true,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import TimeoutError as BusyError
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 
 BUSY_SECONDS = 15
+MADE = "made"
+"""In `Session.info`."""
 
 
 class Witness(Protocol):
     """Sees the transactions of a request."""
 
-    def opened(self, session: Session) -> None:
-        """One begins."""
-        ...
-
     def commits(self, session: Session) -> None:
-        """It is about to end well: what is added now goes with it."""
+        """One is about to end well: what is added now goes with it. `all_made` says what it made."""
         ...
 
     def committed(self) -> None:
@@ -80,6 +90,9 @@ class Database:
         self._turn: AbstractContextManager[None] = Turn() if self.is_sqlite else nullcontext()
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
         self._readers = sessionmaker(self.engine.execution_options(agon_read=True), expire_on_commit=False)
+        alone: dict[str, Any] = {"agon_alone": True} if self.is_sqlite else {"isolation_level": "AUTOCOMMIT"}
+        self._alone = self.engine.execution_options(**alone)
+        event.listen(self._sessions, "pending_to_persistent", made)
 
     @contextmanager
     def begin(self, *, unseen: bool = False) -> Iterator[Session]:
@@ -91,7 +104,7 @@ class Database:
         with self._sessions() as session:
             with self._turn, session.begin():
                 if witness is not None:
-                    witness.opened(session)
+                    session.info[MADE] = []
                 yield session
                 if witness is not None:
                     witness.commits(session)
@@ -104,9 +117,36 @@ class Database:
         with self._readers() as session, session.begin():
             yield session
 
+    @contextmanager
+    def look(self) -> Iterator[Connection]:
+        """For one statement that only reads: a transaction of several would cost more than that does."""
+        with self._alone.connect() as connection:
+            yield connection
+
     def close(self) -> None:
         """Close all connections."""
         self.engine.dispose()
+
+
+def made(session: Session, row: object) -> None:
+    """Say that the transaction makes this. The session does so itself of what is added to it."""
+    if MADE in session.info:
+        session.info[MADE].append(row)
+
+
+def all_made(session: Session) -> Sequence[object]:
+    """What the transaction made, if anyone is to see it."""
+    found: Sequence[object] = session.info.get(MADE, ())
+    return found
+
+
+def beside(*parts: Any) -> Select[Any]:
+    """One statement in place of several that find at most one row each: all their columns, in one row; nulls for what finds none."""
+    found: list[FromClause] = [part.subquery() for part in parts]
+    joined: FromClause = select(literal(0)).subquery()
+    for part in found:
+        joined = joined.outerjoin(part, true())
+    return select(*(column for part in found for column in part.c)).select_from(joined)
 
 
 def insert_into(session: Session, table: type[DeclarativeBase]) -> Any:
@@ -137,5 +177,6 @@ def _sqlite_pragmas(connection: Any, _record: Any) -> None:
 
 def _sqlite_begin(connection: Any) -> None:
     """Writers take the lock at once: a read that turns into a write later fails instead of waiting."""
-    read_only = connection.get_execution_options().get("agon_read", False)
-    connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+    options = connection.get_execution_options()
+    if not options.get("agon_alone", False):
+        connection.exec_driver_sql("BEGIN" if options.get("agon_read", False) else "BEGIN IMMEDIATE")

@@ -12,7 +12,7 @@ from pathlib import Path
 from service.db.session import Database
 from service.db.tables import Job
 from service.errors import BUSY, NotFound
-from service.runs import files, store
+from service.runs import files, store, submissions
 from service.settings import Settings
 
 LEFT_SECONDS = 24 * 3600.0
@@ -29,14 +29,14 @@ def aside(settings: Settings, job_id: str) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def create(settings: Settings, db: Database, asked: store.Submission, folder: Path) -> tuple[Job, bool]:
-    """As `store.create`, of a job whose checkpoint is held in that folder. Raises as it does, and OSError."""
+def create(settings: Settings, db: Database, asked: submissions.Submission, folder: Path) -> tuple[Job, bool]:
+    """As `submissions.create`, of a job whose checkpoint is held in that folder. Raises as it does, and OSError."""
     _clear(settings.jobs_root)
     place = files.job_dir(settings, asked.id)
     folder.chmod(0o700)
     folder.rename(place)
     try:
-        job, new = store.create(db, asked)
+        job, new = submissions.create(db, asked)
     except Exception:
         if not _may_be_there(db, asked.id):
             shutil.rmtree(place, ignore_errors=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path as Folder
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Response
@@ -28,11 +29,12 @@ from service.jobs import onward, replies
 from service.paging import Cursor, Limit, Onward
 from service.plans import preflight, shapes
 from service.repeats.key import REPLAYED, Key
-from service.runs import answers, ingest, lineage, lists, removal, store, waiting, wishes
+from service.runs import answers, ingest, lineage, lists, removal, store, submissions, waiting, wishes
 from service.runs.answers import LastEventId
 from service.runs.kinds import JOB
 from service.runs.lists import Filter, Labels, Owner, Scores, Wanted
 from service.runs.removal import WithMlflow
+from service.runs.submissions import Submission
 from service.specs import draft, edits
 from service.specs.onward import origin_of
 from trainer.spec import JobSpec
@@ -57,17 +59,15 @@ async def create(
     digest = draft.digest(body)
     known = None
     if idempotency_key is not None:
-        known = await run_in_threadpool(store.find_repeated, ctx.db, caller.id, idempotency_key, digest)
+        known = await run_in_threadpool(submissions.find_repeated, ctx.db, caller.id, idempotency_key, digest)
     if known is not None:
-        job, new = known, False
+        job, new = await run_in_threadpool(_shown, ctx, known), False
     else:
         job, new = await _submitted(body, ctx, caller, errand, digest, idempotency_key)
     response.headers["Location"] = f"/v1/jobs/{job.id}"
-    if new:
-        ctx.ring(job.number)
-    else:
+    if not new:
         response.headers[REPLAYED] = "true"
-    return await run_in_threadpool(_shown, ctx, job)
+    return job
 
 
 @router.get("/v1/jobs")
@@ -217,9 +217,20 @@ def _shown(ctx: Context, job: tables.Job) -> Job:
     return replies.job(job, waiting.shortly(ctx.db, job))
 
 
+def _stored(ctx: Context, asked: Submission, folder: Folder | None = None) -> tuple[Job, bool]:
+    """The job as it is answered, and whether it is new; all of it in one turn of a thread."""
+    if folder is None:
+        job, new = submissions.create(ctx.db, asked)
+    else:
+        job, new = onward.create(ctx.settings, ctx.db, asked, folder)
+    if new:
+        ctx.ring(job.number)
+    return _shown(ctx, job), new
+
+
 async def _submitted(
     body: JobRequest, ctx: Context, caller: Principal, errand: Errand, digest: str, key: str | None
-) -> tuple[tables.Job, bool]:
+) -> tuple[Job, bool]:
     """The job, checked and stored, and whether it is new; a checkpoint that it begins with is held from the first on."""
     job_id, most = JOB.new_id(), ctx.settings.fair_share_hours
     with onward.aside(ctx.settings, job_id) as folder:
@@ -229,12 +240,10 @@ async def _submitted(
         await preflight.check(spec, ctx, errand)
         seconds = preflight.seconds(spec, ctx)
         if origin is None:
-            asked = store.Submission(job_id, spec, caller, digest, key, plan_seconds=seconds, most_delay=most)
-            return await run_in_threadpool(store.create, ctx.db, asked)
-        asked = store.Submission(
+            asked = Submission(job_id, spec, caller, digest, key, plan_seconds=seconds, most_delay=most)
+            return await run_in_threadpool(_stored, ctx, asked)
+        asked = Submission(
             job_id, spec, caller, digest, key,
             trial=origin.trial, parent=origin.parent, fork=origin.fork, plan_seconds=seconds, most_delay=most,
         )  # fmt: skip
-        if origin.fork is None:
-            return await run_in_threadpool(store.create, ctx.db, asked)
-        return await run_in_threadpool(onward.create, ctx.settings, ctx.db, asked, folder)
+        return await run_in_threadpool(_stored, ctx, asked, folder if origin.fork is not None else None)

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
-from sqlalchemy import bindparam, func, or_, select, text
+from sqlalchemy import Connection, Row, bindparam, func, or_, select, text
 from sqlalchemy.orm import Session
 
 from service.bodies.owners import EVERYONE, Caps, Use
@@ -125,24 +125,24 @@ def read(session: Session) -> dict[str, Caps]:
     return {row.owner: _caps(row) for row in session.scalars(select(OwnerCaps))}
 
 
-def of(session: Session, owner: str, *, lock: bool = False) -> tuple[Caps, bool]:
+def of(asked: Connection | Session, owner: str, *, lock: bool = False) -> tuple[Caps, bool]:
     """Those that apply to an owner, and whether they are the owner's own. lock: no other submission looks meanwhile."""
-    found = {row.owner: row for row in session.scalars(_LOCKED if lock else _APPLYING, {"of_owner": owner})}
+    found = {row.owner: row for row in asked.execute(_LOCKED if lock else _APPLYING, {"of_owner": owner})}
     row = found.get(owner) or found.get(EVERYONE)
     return NO_CAPS if row is None else _caps(row), row is not None and row.owner == owner
 
 
 _APPLYING = (  # made once: every submission executes it
-    select(OwnerCaps)
+    select(*OwnerCaps.__table__.columns)
     .where(or_(OwnerCaps.owner == bindparam("of_owner"), OwnerCaps.owner == EVERYONE))
     .order_by(OwnerCaps.owner)
 )
 _LOCKED = _APPLYING.with_for_update()
 
 
-def waiting(session: Session, owner: str) -> int:
+def waiting(asked: Connection | Session, owner: str) -> int:
     """How many of the owner's runs are in the queue."""
-    return session.scalar(select(func.count()).select_from(Job).where(text(WAITING), Job.owner == owner)) or 0
+    return asked.scalar(select(func.count()).select_from(Job).where(text(WAITING), Job.owner == owner)) or 0
 
 
 def uses(session: Session, now: datetime) -> dict[str, Use]:
@@ -164,5 +164,5 @@ def uses(session: Session, now: datetime) -> dict[str, Use]:
     }
 
 
-def _caps(row: OwnerCaps) -> Caps:
+def _caps(row: OwnerCaps | Row[Any]) -> Caps:
     return Caps(**{name: getattr(row, name) for name in Caps.model_fields})

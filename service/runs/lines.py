@@ -7,7 +7,7 @@ from datetime import datetime
 from statistics import median
 from typing import Any
 
-from sqlalchemy import BindParameter, ColumnElement, Row, and_, bindparam, func, or_, select, text
+from sqlalchemy import BindParameter, ColumnElement, Connection, Row, and_, bindparam, func, or_, select, text
 from sqlalchemy.orm import Session
 
 from service.bodies.states import State
@@ -67,13 +67,18 @@ def ahead(session: Session, job: Job, first: Iterable[int], now: datetime, limit
 def count_ahead(session: Session, job: Job, first: Collection[int], now: datetime) -> int:
     """How many are in the line before that one."""
     if not first:
-        return session.scalar(_BEFORE, {"now": now, "of_place": job.place, "of_number": job.number}) or 0
+        return session.scalar(BEFORE, before(job, now)) or 0
     promised = set(first) - {job.number}
     made = select(func.count()).where(_waits(now), Job.number.in_(promised))
     if job.number in first:
         return session.scalar(made.where(_before(job))) or 0
     others = select(func.count()).where(_waits(now), _before(job), Job.number.not_in(promised))
     return (session.scalar(others) or 0) + ((session.scalar(made) or 0) if promised else 0)
+
+
+def before(job: Job, now: datetime) -> dict[str, Any]:
+    """What `BEFORE` is to be told of that one."""
+    return {"now": now, "of_place": job.place, "of_number": job.number}
 
 
 def count_passed(session: Session, job: Job, now: datetime) -> int:
@@ -102,10 +107,10 @@ def trials(session: Session, searches: Iterable[int]) -> dict[int, int]:
     return dict(session.execute(asked.group_by(Trial.job_number)).tuples().all())
 
 
-def lengths(session: Session, family: str) -> list[Length]:
+def lengths(asked: Connection | Session, family: str) -> list[Length]:
     """How long the newest jobs of that family took, of those that succeeded."""
-    rows = session.execute(_NEWEST_OF_FAMILY, {"of_family": family})
-    return [Length(row.name, float(row.spec["train"]["images"]), row.run_seconds) for row in rows]
+    rows = asked.execute(_NEWEST_OF_FAMILY, {"of_family": family})
+    return [Length(row.name, row.images, row.run_seconds) for row in rows]
 
 
 def came(session: Session, job: Job, now: datetime) -> list[Came]:
@@ -145,13 +150,14 @@ def _before(job: Job) -> ColumnElement[bool]:
 
 # Made once: every submission executes them.
 _YIELDING = select(Job.id, Job.state, Job.yields_to, Job.yields_priority).where(text(YIELDING))
+ANY_YIELDS = select(Job.number.label("yields")).where(text(YIELDING)).limit(1)
 _PLACE, _NUMBER = bindparam("of_place", type_=Job.place.type), bindparam("of_number", type_=Job.number.type)
-_BEFORE = select(func.count()).where(
+BEFORE = select(func.count().label("ahead")).where(
     _waits(bindparam("now", type_=Job.due_at.type)),
     or_(Job.place < _PLACE, and_(Job.place == _PLACE, Job.number < _NUMBER)),
 )
 _NEWEST_OF_FAMILY = (
-    select(Job.name, Job.spec, Job.run_seconds)
+    select(Job.name, Job.spec["train", "images"].as_float().label("images"), Job.run_seconds)
     .where(Job.kind == JOB.name, Job.family == bindparam("of_family"), Job.state == State.SUCCEEDED)
     .order_by(Job.number.desc())
     .limit(LENGTHS)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
-from sqlalchemy import delete
+from sqlalchemy import delete, insert
 from sqlalchemy.orm import Session
 
 from service.db.tables import Job, JobLabel, JobScore
@@ -17,15 +18,14 @@ MOST_NAME = 64
 def write_labels(session: Session, job: Job) -> None:
     """Those of the run's spec, in place of what was there."""
     session.execute(delete(JobLabel).where(JobLabel.job_number == job.number))
-    add_labels(session, job)
+    if found := labels(job):
+        session.execute(insert(JobLabel), found)
 
 
-def add_labels(session: Session, job: Job) -> None:
-    """Those of the spec of a run that has none yet."""
-    labels: Mapping[str, str] = job.spec.get("labels", {})
-    session.add_all(
-        JobLabel(job_number=job.number, kind=job.kind, name=name, value=value) for name, value in labels.items()
-    )
+def labels(job: Job) -> list[dict[str, Any]]:
+    """Rows of those of its spec."""
+    found: Mapping[str, str] = job.spec.get("labels", {})
+    return [{"job_number": job.number, "kind": job.kind, "name": name, "value": value} for name, value in found.items()]
 
 
 def write_scores(session: Session, job: Job, scores: Mapping[str, object]) -> None:

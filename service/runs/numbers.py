@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from sqlalchemy import func, select
+from sqlalchemy import Connection, select
 from sqlalchemy.orm import Session
 
 from service.db.session import insert_into
-from service.db.tables import Job, Lock
+from service.db.tables import Lock
 
 GIVEN = "numbers"
 """Its turns: the highest number of a run that was deleted."""
-# Made once: every submission executes them.
-_NEWEST = select(func.max(Job.number))
-_DELETED = select(Lock.turns).where(Lock.name == GIVEN)
+DELETED = select(Lock.turns).where(Lock.name == GIVEN)
 
 
-def following(session: Session) -> int | None:
-    """For the next run; None: the database has a sequence. Without one, SQLite gives the newest run's number again once it is deleted."""
-    if session.get_bind().dialect.name != "sqlite":
-        return None
-    newest = session.scalar(_NEWEST) or 0
-    deleted = session.scalar(_DELETED) or 0
-    return max(newest, deleted) + 1
+def following(connection: Connection, newest: int | None, deleted: int | None) -> int | None:
+    """For the next run; None: the database has a sequence. Without one, SQLite gives the newest run's number again once it is deleted.
+
+    newest: the highest number that a run has. deleted: what `DELETED` finds.
+    """
+    return None if connection.dialect.name != "sqlite" else max(newest or 0, deleted or 0) + 1
 
 
 def keep(session: Session, number: int) -> None:

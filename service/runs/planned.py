@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
 from service.db.tables import Job
@@ -66,10 +67,10 @@ def _allowed(spec: Mapping[str, Any], at_once: int, gpus: float, workers: int) -
     return min(found, default=math.inf)
 
 
-def write(session: Session, job: Job, plan: float | None = None) -> None:
+def write(asked: Connection | Session, job: Job, plan: float | None = None) -> None:
     """Note it in the row, by its spec as it is now."""
     base = base_of(job.spec)
-    pace = spans.pace(lines.lengths(session, job.family), base["name"]) if plan is None else None
+    pace = spans.pace(lines.lengths(asked, job.family), base["name"]) if plan is None else None
     fork = job.fork if job.fork and job.fork["mode"] == "state" and not kind_of(job).has_trials else None
     _note(job, planned(job.spec, pace, plan, fork["images"] if fork else 0))
 

@@ -17,10 +17,11 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Integer, String, and_, bindparam, case, func, select, text
+from sqlalchemy import ColumnElement, Connection, Integer, String, and_, bindparam, case, func, select, text
 from sqlalchemy.orm import Session
 
 from service.bodies.states import State
+from service.db.session import beside
 from service.db.tables import WAITING, Job, OwnerHours
 from service.runs import order, sight
 from service.runs.hours import HOUR, KEPT, WEEK, hour_of
@@ -99,21 +100,21 @@ def behind_own(delay: int, arrived: int, newest: int | None, latest: int) -> int
     return delay if newest is None else max(delay, min(newest - arrived, latest))
 
 
-def of(session: Session, owner: str, priority: int, now: datetime) -> Share:
+def of(asked: Connection | Session, owner: str, priority: int, now: datetime) -> Share:
     """Of an owner now, who is about to submit one more of that priority. Reads no run that has ended."""
-    given = {"of_owner": owner, "of_priority": priority}
-    rows = [session.execute(asked, given).one() for asked in (_IN_LINE, _MAY_COME_BACK)]
-    held = Amount(*(sum(float(row[which] or 0.0) for row in rows) for which in (0, 1)))
-    places = [row.newest for row in rows if row.newest is not None]
+    row = asked.execute(_HELD, {"of_owner": owner, "of_priority": priority}).one()
+    cpus, gpus = (float(one or 0.0) + float(other or 0.0) for one, other in ((row[0], row[4]), (row[1], row[5])))
+    places = [place for place in (row[2], row[6]) if place is not None]
     newest = order.arrived(max(places), priority) if places else None
-    size = sight.size(session)
-    return Share(used(session, owner, now), held, size and Amount(*size), newest, max(row.latest or 0 for row in rows))
+    size = sight.size(row.content)
+    latest = max(row[3] or 0, row[7] or 0)
+    return Share(used(asked, owner, now), Amount(cpus, gpus), size and Amount(*size), newest, latest)
 
 
-def used(session: Session, owner: str, now: datetime) -> Amount:
+def used(asked: Connection | Session, owner: str, now: datetime) -> Amount:
     """Hours that count yet. They are read by the day: of those of one, half a day's decay is left out."""
     hour = hour_of(now)
-    rows = session.execute(_USED, {"of_owner": owner, "after": hour - KEPT}).all()
+    rows = asked.execute(_USED, {"of_owner": owner, "after": hour - KEPT}).all()
     ago = [hour - DAY * (row[0] + 0.5) for row in rows]
     cpus, gpus = (decayed(zip(ago, (row[which] / HOUR for row in rows), strict=True)) for which in (1, 2))
     return Amount(cpus, gpus)
@@ -134,6 +135,7 @@ _IN_LINE = select(*_facts(_ALIKE)).where(text(WAITING), Job.owner == _OWNER)
 _MAY_COME_BACK = select(*_facts(and_(_ALIKE, Job.state != State.PAUSED))).where(
     Job.kind.in_(KINDS), Job.owner == _OWNER, Job.state.in_(COMES_BACK)
 )
+_HELD = beside(_IN_LINE, _MAY_COME_BACK, sight.SEEN)
 _DAY = OwnerHours.hour // DAY
 _USED = select(_DAY, func.sum(OwnerHours.cpu_seconds), func.sum(OwnerHours.accelerator_seconds)).group_by(_DAY)
 _USED = _USED.where(OwnerHours.owner == _OWNER, OwnerHours.hour > bindparam("after", type_=Integer))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -19,7 +20,7 @@ AGAIN = timedelta(seconds=30)
 """How often the same is written."""
 
 
-_SEEN = select(Sight.content, Sight.seen_at).where(Sight.name == CLUSTER)  # made once: every submission executes it
+SEEN = select(Sight.content, Sight.seen_at).where(Sight.name == CLUSTER)  # made once: every submission executes it
 
 
 class Watch:
@@ -54,17 +55,25 @@ class Watch:
 
 def cluster(session: Session, now: datetime) -> list[Node] | str | None:
     """The nodes, or why nothing is known of them; None: nobody has looked of late."""
-    seen = session.execute(_SEEN).first()
-    if seen is None or not -OLD < now - seen.seen_at < OLD:
+    seen = session.execute(SEEN).first()
+    return None if seen is None else told(seen.content, seen.seen_at, now)
+
+
+def told(content: dict[str, Any] | None, seen_at: datetime, now: datetime) -> list[Node] | str | None:
+    """The same of a row that was read. content: None: there is none."""
+    if content is None or not -OLD < now - seen_at < OLD:
         return None
-    if "reason" in seen.content:
-        return str(seen.content["reason"])
-    return [Node(*facts) for facts in seen.content["nodes"]]
+    if "reason" in content:
+        return str(content["reason"])
+    return [Node(*facts) for facts in content["nodes"]]
 
 
-def size(session: Session) -> tuple[float, float] | None:
-    """CPUs and GPUs of the cluster when it was last seen, however long ago that is; None: it never was, or it was empty."""
-    seen = session.scalar(_SEEN) or {}
+def size(content: dict[str, Any] | None) -> tuple[float, float] | None:
+    """CPUs and GPUs of the cluster when it was last seen, however long ago that is; None: it never was, or it was empty.
+
+    content: of the row; None: there is none.
+    """
+    seen = content or {}
     nodes = seen.get("nodes")
     found = [sum(each[1] for each in nodes), sum(each[3] for each in nodes)] if nodes else seen.get("size")
     return None if not found else (float(found[0]), float(found[1]))

@@ -12,7 +12,7 @@ from functools import cache
 from sqlalchemy.orm import Session
 
 from service.bodies.waiting import Delay, Waiting
-from service.db.session import Database
+from service.db.session import Database, beside
 from service.db.tables import Job
 from service.runs import caps, hours, lines, order, served, sight, spans
 from service.runs.kinds import SEARCH
@@ -33,11 +33,19 @@ def briefly(session: Session, jobs: Iterable[Job], now: datetime) -> dict[int, W
 
 
 def shortly(db: Database, job: Job) -> Waiting | None:
-    """The same of one, in a transaction of its own; None if it doesn't wait."""
+    """The same of one, read on its own; None if it doesn't wait."""
     if not waits(job):
         return None
-    with db.read() as session:
-        return briefly(session, [job], datetime.now(UTC))[job.number]
+    now = datetime.now(UTC)
+    with db.look() as connection:
+        row = connection.execute(_ALONE, lines.before(job, now)).one()
+    if row.yields is None:
+        return brief(job, sight.told(row.content, row.seen_at, now), {}, row.ahead + 1, now)
+    with db.read() as session:  # some make room for others, perhaps for this one
+        return briefly(session, [job], now)[job.number]
+
+
+_ALONE = beside(sight.SEEN, lines.BEFORE, lines.ANY_YIELDS)  # made once: every submission executes it
 
 
 def fully(session: Session, job: Job, now: datetime) -> Waiting | None:

@@ -26,7 +26,7 @@ from service.db import tables
 from service.etags import UNCHANGED, IfMatch, IfNoneMatch
 from service.paging import Cursor, Limit, Onward
 from service.repeats.key import REPLAYED, Key
-from service.runs import answers, checkpoints, files, lineage, lists, removal, trials, waiting, wishes
+from service.runs import answers, checkpoints, files, lineage, lists, removal, submissions, trials, waiting, wishes
 from service.runs import store as runs
 from service.runs.answers import LastEventId
 from service.runs.kinds import SEARCH
@@ -54,15 +54,15 @@ async def create(
     One whose trials can't fit the cluster, or the memory of its machines, is refused with the reason.
     """
     digest = draft.digest(body)
-    known = await run_in_threadpool(runs.find_repeated, ctx.db, caller.id, idempotency_key, digest)
+    known = await run_in_threadpool(submissions.find_repeated, ctx.db, caller.id, idempotency_key, digest)
     if known is not None:
         search, new = known, False
     else:
         spec = await draft.resolve(body, ctx, errand)
         await draft.check_fit(spec, ctx, errand)
         most = ctx.settings.fair_share_hours
-        asked = runs.Submission(SEARCH.new_id(), spec, caller, digest, idempotency_key, SEARCH, most_delay=most)
-        search, new = await run_in_threadpool(runs.create, ctx.db, asked)
+        asked = submissions.Submission(SEARCH.new_id(), spec, caller, digest, idempotency_key, SEARCH, most_delay=most)
+        search, new = await run_in_threadpool(submissions.create, ctx.db, asked)
     response.headers["Location"] = f"/v1/searches/{search.id}"
     if new:
         ctx.ring(search.number)

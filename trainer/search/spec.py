@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -15,7 +13,7 @@ from trainer.families.table import recipes
 from trainer.search.checks import problems
 from trainer.search.fields import Algorithm, SearchFields
 from trainer.search.space import combinations
-from trainer.spec import FieldError, SpecError, explain, with_values
+from trainer.spec import FieldError, SpecError, digest_of, explain, with_values
 from trainer.spec.errors import refuse, short
 from trainer.spec.overrides import assign
 from trainer.spec.sections import HIGHER_IS_BETTER
@@ -40,8 +38,7 @@ class SearchSpec(SearchFields):
 
     def digest(self) -> str:
         """SHA-256 of the resolved search as canonical JSON, in hex."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()
+        return digest_of(self.model_dump(mode="json"))
 
     @property
     def combinations(self) -> int | None:

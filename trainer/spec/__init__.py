@@ -7,7 +7,7 @@ from trainer.spec.data import Data
 from trainer.spec.errors import FieldError, SpecError
 from trainer.spec.explain import explain
 from trainer.spec.files import dump_spec, load_spec, parse_spec
-from trainer.spec.job import SPEC_VERSION, JobSpec
+from trainer.spec.job import SPEC_VERSION, JobSpec, digest_of
 from trainer.spec.limits import Limits
 from trainer.spec.optim import Adam, RMSProp, Schedule, Sgd
 from trainer.spec.overrides import with_overrides, with_values
@@ -27,5 +27,5 @@ from trainer.spec.sections import (
 __all__ = [
     "SPEC_VERSION", "Adam", "Checkpointing", "Data", "Ema", "Evaluation", "FieldError", "JobSpec", "Limits", "Objective",
     "Publish", "Queue", "RMSProp", "Resources", "Retry", "Samples", "Schedule", "Sgd", "SpecError", "Train",
-    "dump_spec", "explain", "load_spec", "parse_spec", "with_overrides", "with_values",
+    "digest_of", "dump_spec", "explain", "load_spec", "parse_spec", "with_overrides", "with_values",
 ]  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
@@ -121,8 +121,18 @@ class JobSpec(Frozen):
 
     def canonical(self) -> str:
         """The resolved spec as canonical JSON: sorted keys, no spaces."""
-        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return canonical(self.model_dump(mode="json"))
 
     def digest(self) -> str:
         """SHA-256 of the canonical JSON, in hex."""
-        return hashlib.sha256(self.canonical().encode()).hexdigest()
+        return digest_of(self.model_dump(mode="json"))
+
+
+def canonical(raw: Mapping[str, Any]) -> str:
+    """A resolved spec, of a job or a search, as canonical JSON: sorted keys, no spaces."""
+    return json.dumps(raw, sort_keys=True, separators=(",", ":"))
+
+
+def digest_of(raw: Mapping[str, Any]) -> str:
+    """SHA-256 of that, in hex."""
+    return hashlib.sha256(canonical(raw).encode()).hexdigest()

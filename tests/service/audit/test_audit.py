@@ -86,7 +86,7 @@ def test_a_change_and_its_record_are_made_both_or_neither(
     if which == "record":
         monkeypatch.setattr(store, "write", fail)
     else:
-        monkeypatch.setattr("service.runs.store.record_change", fail)
+        monkeypatch.setattr("service.runs.submissions._write", fail)
     reply = world.client.post("/v1/jobs", json={"recipe": "dcgan-digits"})
     assert reply.status_code == 500
     monkeypatch.undo()

@@ -30,7 +30,7 @@ def test_what_is_begun_is_told_once_it_is_answered_and_behind_a_place_nothing_is
     with db.read() as session:
         place = store.end(session)
     with db.begin() as session:
-        begun = store.write(session, record("begun", None)).id
+        begun = store.write(session, record("begun", None))
         store.write(session, record("done", 200))
     assert told(db, place) == ["done"]
     store.answered(db, begun, 200)

@@ -381,15 +381,12 @@ def test_what_a_submission_asks_of_its_owners_runs_is_an_index_away(db: Database
         event_of.remove(db.engine, "before_cursor_execute", note)
         if not db.is_sqlite:
             return
-        for statement, wanted in zip(
-            asked,
-            ("COVERING INDEX ix_jobs_owner_line", "ix_jobs_list_owner_state", "sights", "owner_hours"),
-            strict=True,
-        ):
+        held = ("COVERING INDEX ix_jobs_owner_line", "ix_jobs_list_owner_state", "sights")
+        for statement, wanted in zip(asked, (held, ("owner_hours",)), strict=True):
             values = tuple(0 for _ in range(statement.count("?")))
             found = session.connection().exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values).all()
-            assert wanted in str(found), (statement, found)
-            assert "SCAN" not in str(found)
+            assert all(name in str(found) for name in wanted), (statement, found)
+            assert not any("SCAN jobs" in str(step) for step in found)
 
 
 def test_jobs_from_before_the_queue_had_columns_keep_their_place_and_what_they_take(empty: str) -> None:

@@ -16,7 +16,7 @@ from forks import record, trained
 from sqlalchemy.exc import OperationalError
 
 from service.plans.planner import Planner
-from service.runs import checkpoints, store
+from service.runs import checkpoints, submissions
 from service.runs.checkpoints import link
 from trainer.origin.child import ShapesFailedError
 from trainer.origin.fit import Part
@@ -219,7 +219,7 @@ def test_a_repeated_key_makes_one_fork_and_one_folder(world: Any, parent: str) -
 def test_a_fork_whose_commit_was_not_answered_is_there_with_its_checkpoint(
     world: Any, parent: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    create = store.create
+    create = submissions.create
 
     def unanswered(*given: Any) -> Any:
         create(*given)
@@ -227,7 +227,7 @@ def test_a_fork_whose_commit_was_not_answered_is_there_with_its_checkpoint(
 
     headers = {"Idempotency-Key": "k"}
     with monkeypatch.context() as patch:
-        patch.setattr(store, "create", unanswered)
+        patch.setattr(submissions, "create", unanswered)
         assert fork(world, parent, headers).status_code == 503
     repeated = fork(world, parent, headers)
     assert repeated.headers["Idempotency-Replayed"] == "true"
