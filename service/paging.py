@@ -45,11 +45,12 @@ class Onwards:
         return page
 
 
-async def _onwards(request: Request, response: Response) -> Onwards:
+async def onwards(request: Request, response: Response) -> Onwards:
+    """The request's."""
     return Onwards(request, response)
 
 
-Onward = Annotated[Onwards, Depends(_onwards)]
+Onward = Annotated[Onwards, Depends(onwards)]
 
 
 def encode(number: int) -> str:

@@ -8,7 +8,7 @@ import pytest
 
 from service import errors
 from service.errors import Problem
-from service.paging import Onwards
+from service.paging import onwards
 
 
 def test_every_paged_list_has_the_link(world: Any) -> None:
@@ -17,7 +17,7 @@ def test_every_paged_list_has_the_link(world: Any) -> None:
         dependant = getattr(route, "dependant", None)
         if dependant and "GET" in route.methods and "cursor" in [field.name for field in dependant.query_params]:
             paged.append(route.path)
-            assert Onwards in [dependency.call for dependency in dependant.dependencies], route.path
+            assert onwards in [dependency.call for dependency in dependant.dependencies], route.path
     assert len(paged) >= 12
 
 
