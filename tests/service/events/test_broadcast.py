@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -82,6 +83,12 @@ def test_what_came_at_once_is_sent_piece_by_piece_and_nothing_of_it_waits_for_mo
         return pieces
 
     assert asyncio.run(heard()) == [[str(Mark(place))] for place in range(1, 6)]
+
+
+def test_one_who_has_read_further_than_is_kept_is_not_sent_back() -> None:
+    """Of the database, which the one reader will look at next."""
+    ring = Ring(BEGIN, BEGIN).grown([told(1)], Mark(1))
+    assert ring.behind(Mark(4), EVERYTHING) == (b"", Mark(4), False)
 
 
 class Listener:
@@ -178,6 +185,88 @@ def test_every_follower_hears_all_runs_in_one_order_and_one_that_breaks_off_goes
         assert hub.ring is None, "nobody follows, nothing is kept"
 
     tell(story)
+
+
+def test_one_who_begins_with_what_comes_is_told_nothing_of_what_is_kept(db: Database, tell: Any) -> None:
+    run = rows.run(db)
+    begin = end_of(db)
+
+    async def story(hub: Broadcast) -> None:
+        first, late = Listener(hub, begin), Listener(hub, None)
+        tasks = [asyncio.create_task(first.listen())]
+        await until(lambda: hub.ring is not None)
+        await asyncio.to_thread(note, db, run, "before")
+        await until(lambda: len(first.heard) == 1)
+        tasks.append(asyncio.create_task(late.listen()))
+        await until(lambda: late.follower.mark is not None)
+        await asyncio.to_thread(note, db, run, "after")
+        await until(lambda: len(first.heard) == 2 and late.heard != [])
+        assert late.heard == first.heard[1:]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    tell(story)
+
+
+@pytest.mark.parametrize("bound", ["KEPT", "MOST"])
+def test_what_one_look_leaves_is_looked_at_soon_and_where_nothing_is_new_nobody_is_woken(
+    db: Database, monkeypatch: pytest.MonkeyPatch, bound: str
+) -> None:
+    """It leaves what is more than is kept, and what had no place yet. Otherwise it would wait for the next regular look."""
+    run, poked = rows.run(db), 0
+
+    class Poked(Broadcast):
+        def poke_all(self) -> None:
+            nonlocal poked
+            poked += 1
+
+    hub = Poked(db)
+
+    def look() -> Ring:
+        found, _ = hub._load([ALL], [])
+        hub._marks.update(found)
+        return found[ALL]
+
+    begun = look()
+    assert (poked, look() is begun) == (0, True)
+    for index in range(2):
+        note(db, run, str(index))
+    with monkeypatch.context() as patch:
+        if bound == "KEPT":
+            patch.setattr(broadcast, "KEPT", 1)
+        else:
+            patch.setattr(tape, "MOST", 2)
+        look()
+    assert poked == 1
+
+
+def test_few_catch_up_from_the_database_at_a_time(db: Database, tell: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(broadcast, "KEPT", 1)
+    run, page = rows.run(db), Broadcast.page
+    begin, at_once = end_of(db), [0, 0]
+    for index in range(3):
+        note(db, run, str(index))
+
+    def slow(hub: Broadcast, *given: Any) -> broadcast.Part:
+        at_once[0] += 1
+        at_once[1] = max(at_once)
+        time.sleep(0.02)
+        at_once[0] -= 1
+        return page(hub, *given)
+
+    monkeypatch.setattr(Broadcast, "page", slow)
+
+    async def story(hub: Broadcast) -> None:
+        listeners = [Listener(hub, begin) for _ in range(20)]
+        tasks = [asyncio.create_task(listener.listen()) for listener in listeners]
+        await until(lambda: all(len(listener.heard) == 3 for listener in listeners))
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    tell(story)
+    assert 1 < at_once[1] <= broadcast.AT_ONCE
 
 
 def test_one_who_was_away_for_long_catches_up_from_the_database_without_a_gap(

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from itertools import islice
 from typing import Any
 
 import pytest
 import rows
 from httpx_sse import connect_sse
+from sse_starlette import EventSourceResponse
 
 from service.db.session import Database
+from service.events import routes
 from service.runs import ingest, marks, store, tape
 from trainer.wire import WireEvent
 
@@ -102,3 +105,20 @@ def test_an_id_ahead_of_all_that_was_told_is_refused_with_what_to_send(world: An
     assert reply.status_code == 422
     (error,) = reply.json()["errors"]
     assert (error["message"], "send 0" in error["fix"]) == ("lies ahead of all that was told", True)
+
+
+def test_a_stream_says_now_and_then_where_one_is_and_one_who_takes_nothing_is_gone(
+    world: Any, chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Any] = []
+    monkeypatch.setattr(routes, "HEARTBEAT_SECONDS", 0.05)
+    monkeypatch.setattr(
+        routes,
+        "EventSourceResponse",
+        lambda *given, **more: made.append(EventSourceResponse(*given, **more)) or made[-1],
+    )
+    with world.client.stream("GET", "/v1/events?owner=nobody") as reply:
+        ids = [line for line in islice(reply.iter_lines(), 8) if line.startswith("id")]
+    assert len(ids) > 2
+    assert len(set(ids)) == 1
+    assert (made[0].ping_interval, made[0].send_timeout) == (0.05, routes.SEND_SECONDS)
