@@ -148,6 +148,7 @@ def test_of_one_owner_so_much_is_kept_and_the_oldest_is_forgotten_for_more(
     around: Around, monkeypatch: pytest.MonkeyPatch, bound: str
 ) -> None:
     monkeypatch.setattr(store, "FORGOTTEN_FOR_ROOM", 1)
+    monkeypatch.setattr(store, "LOOKED_AT", 1)
     monkeypatch.setattr(store, "MOST_OF_ONE", 3 if bound == "answers" else 100)
     monkeypatch.setattr(store, "MOST_BYTES_OF_ONE", 25 if bound == "bytes" else 2**20)
     db, now = around.db, datetime.now(UTC)
