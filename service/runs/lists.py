@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from typing import Annotated, Any, NamedTuple
 
 from fastapi import Query
-from sqlalchemy import ColumnElement, Select, func, select
+from sqlalchemy import ColumnElement, Select, String, func, select
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
+from sqlalchemy.sql.functions import FunctionElement
 
 from service import paging
 from service.bodies.states import State
@@ -102,6 +104,25 @@ def page(
     return rows[:limit], paging.encode(rows[limit - 1].number) if len(rows) > limit else None
 
 
+class Unindexed(FunctionElement[str]):
+    """A column by which no index is to be chosen. SQLite, which keeps no statistics, would take any index for as good as another.
+
+    PostgreSQL keeps them, chooses by them, and knows nothing of an expression: it stays a column there.
+    """
+
+    name, type, inherit_cache = "unindexed", String(), True
+
+
+@compiles(Unindexed)
+def _plain(element: Unindexed, compiler: Any, **given: Any) -> str:
+    return str(compiler.process(element.clauses, **given))
+
+
+@compiles(Unindexed, "sqlite")
+def _expression(element: Unindexed, compiler: Any, **given: Any) -> str:
+    return f"({compiler.process(element.clauses, **given)} || '')"
+
+
 Leader = tuple[str, str] | Bound | None
 """The label or score whose index is gone through; None: one of the runs' own."""
 
@@ -127,12 +148,12 @@ def listed(kind: Kind, wanted: Wanted, leader: Leader = None, *, before: int | N
 def _of_row(wanted: Wanted, *, leads: bool = True) -> list[ColumnElement[bool]]:
     """What is asked of the row itself. Each filter, and state with another one, has an index of its own; of one name there are few.
 
-    leads: whether these indexes are to be used. SQLite, which keeps no statistics, would take any of them for as good as another.
+    leads: whether these indexes are to be used.
     """
-    of_state: Any = Job.state if leads else Job.state.concat("")
-    of_name: Any = Job.name if leads else Job.name.concat("")
-    of_family: Any = Job.family if leads and wanted.name is None else Job.family.concat("")
-    of_owner: Any = Job.owner if leads and wanted.name is None and wanted.family is None else Job.owner.concat("")
+    of_state: Any = Job.state if leads else Unindexed(Job.state)
+    of_name: Any = Job.name if leads else Unindexed(Job.name)
+    of_family: Any = Job.family if leads and wanted.name is None else Unindexed(Job.family)
+    of_owner: Any = Job.owner if leads and wanted.name is None and wanted.family is None else Unindexed(Job.owner)
     asked = (
         (of_state, wanted.state),
         (of_name, wanted.name),
