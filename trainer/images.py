@@ -91,8 +91,7 @@ def grid(images: NDArray[np.uint8], columns: int, background: int = BACKGROUND) 
         raise ValueError(f"grid needs uint8 images [N>0, H, W, 1 or 3], got {images.dtype} {list(images.shape)}")
     if columns < 1:
         raise ValueError(f"grid needs at least 1 column, got {columns}")
-    factor = _factor(*images.shape[1:3])
-    images = images.repeat(factor, axis=1).repeat(factor, axis=2)
+    images = enlarged(images)
     count, height, width, channels = images.shape
     columns = min(columns, count)
     rows = -(-count // columns)
@@ -101,6 +100,12 @@ def grid(images: NDArray[np.uint8], columns: int, background: int = BACKGROUND) 
     laid = cells.reshape(rows, columns, height + PAD, width + PAD, channels).swapaxes(1, 2)
     body = laid.reshape(rows * (height + PAD), columns * (width + PAD), channels)
     return np.pad(body, ((0, PAD), (0, PAD), (0, 0)), constant_values=background)
+
+
+def enlarged(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """images_NHWC, small ones by the largest whole factor that keeps them within `CELL`, pixel by pixel."""
+    factor = _factor(*images.shape[1:3])
+    return images if factor == 1 else images.repeat(factor, axis=1).repeat(factor, axis=2)
 
 
 def _factor(height: int, width: int) -> int:

@@ -73,6 +73,12 @@ def probe(encoded: bytes, name: str = "") -> tuple[int, bool]:
         return min(image.size), image.mode in GREY
 
 
+def dimensions(encoded: bytes) -> tuple[int, int]:
+    """Width and height in pixels, from the header. Raises BadImageError."""
+    with _opened(encoded, "") as image:
+        return image.size
+
+
 def _one(source: Source, name: str, form: Form) -> Prepared | str:
     try:
         return prepared(source.read(name), form, name)

@@ -54,7 +54,7 @@ def read_images(sources: Sequence[str], resolution: int, channels: int, most: in
     pixels, names, adapted, unreadable = [], [], 0, []
     for source, name in chosen:
         try:
-            image, fitted = _pixels(source.read(name), resolution, channels)
+            image, changed = fitted(source.read(name), resolution, channels)
         except BadImageError as error:
             if isinstance(source, _One):
                 raise ValueError(f"{source.root / name}: {error}; give a PNG or JPEG image, for example") from None
@@ -62,7 +62,7 @@ def read_images(sources: Sequence[str], resolution: int, channels: int, most: in
             continue
         pixels.append(image)
         names.append(name)
-        adapted += fitted
+        adapted += changed
     if not pixels:
         raise ValueError(f"none of {len(chosen)} images can be read: {'; '.join(unreadable[:5])}")
     notes = (
@@ -169,7 +169,7 @@ def _files(text: str) -> list[tuple[Source, str]]:
     return [(source, name) for name in source.names() if single or is_image(source, name)]
 
 
-def _pixels(encoded: bytes, resolution: int, channels: int) -> tuple[NDArray[np.uint8], bool]:
+def fitted(encoded: bytes, resolution: int, channels: int) -> tuple[NDArray[np.uint8], bool]:
     """uint8 HWC, and whether the image had to be fitted."""
     try:
         return decode(encoded, resolution, channels).transpose(1, 2, 0), False

@@ -195,10 +195,14 @@ def write_checksums(folder: Path) -> None:
     (folder / CHECKSUMS).write_text(json.dumps(table, indent=2) + "\n")
 
 
+class NoPackageError(ValueError):
+    """A folder that was never one of our packages, or not all of one."""
+
+
 def verify_checksums(folder: Path) -> None:
-    """Raise ValueError, naming the files, unless every file is there and as it was published."""
+    """Raise ValueError, naming the files, unless every file is there and as it was published; NoPackageError without a list of them."""
     if not (folder / CHECKSUMS).is_file():
-        raise ValueError(f"{folder}: has no {CHECKSUMS}; it is no package, or its download broke off")
+        raise NoPackageError(f"{folder}: has no {CHECKSUMS}; it is no package, or its download broke off")
     table: dict[str, str] = json.loads((folder / CHECKSUMS).read_text())
     wrong = [
         name for name, digest in table.items() if not (folder / name).is_file() or _digest(folder / name) != digest

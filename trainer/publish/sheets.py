@@ -150,15 +150,20 @@ def reconstructions(generator: Generator, images: NDArray[np.uint8], labels: NDA
     Raises ValueError for a model without an encoder, or images of another size.
     """
     z = generator.encode(images)
-    again = generator.decode(z, labels)
+    cells, columns = paired(images, generator.decode(z, labels))
+    says = "each row of images stands above the row of their reconstructions"
+    return Sheet(cells, columns, z, None, says)
+
+
+def paired(images: NDArray[np.uint8], again: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], int]:
+    """Cells of a picture whose rows of `images` [n, H, W, C] stand above rows of `again`, and how many stand in a row."""
     n = len(images)
     columns = min(n, max(8, math.ceil(math.sqrt(2 * n))))
     blocks = math.ceil(n / columns)
     cells = np.full((2, blocks * columns, *images.shape[1:]), BACKGROUND, np.uint8)
     cells[0, :n], cells[1, :n] = images, again
-    paired = cells.reshape(2, blocks, columns, *images.shape[1:]).swapaxes(0, 1)
-    says = "each row of images stands above the row of their reconstructions"
-    return Sheet(paired.reshape(-1, *images.shape[1:]), columns, z, None, says)
+    pairs = cells.reshape(2, blocks, columns, *images.shape[1:]).swapaxes(0, 1)
+    return pairs.reshape(-1, *images.shape[1:]), columns
 
 
 def _named(axis: Axis) -> str:

@@ -27,6 +27,10 @@ MODEL_HEADER = "serve_multiplexed_model_id"
 TOKEN_HEADER = "authorization"  # noqa: S105 — a header's name
 VERSION_HEADER = "agon-model"
 """Of an answer: `NAME/VERSION`, which the alias meant when it was asked."""
+SEARCHED_HEADER = "agon-searched"
+"""Of an answer of neighbours: `N/M`, how many of how many training images were looked at."""
+MOST_BODY = 16 << 20
+"""Bytes of a question."""
 MOST_ANSWERED = 1024
 """Images of one answer, or frames of a path."""
 MOST_PIXELS = 1 << 26
@@ -46,6 +50,11 @@ class ModelId(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.name}/{self.version}/{self.mark}"
+
+    @property
+    def release(self) -> str:
+        """`NAME/VERSION`, as MLflow's registry and an answer's header say it."""
+        return f"{self.name}/{self.version}"
 
     @classmethod
     def parse(cls, text: str) -> ModelId:

@@ -179,6 +179,15 @@ class Generator:
             return None
         return draws.labels(self.config["classes"], seed=source, first=first, n=count, scheme=self.config["draws"])
 
+    def classes(
+        self, n: int = 1, seed: int = 0, labels: Labels | None = None, start: int = 0
+    ) -> NDArray[np.int64] | None:
+        """The labels of those images in `sample`, as they are chosen or drawn, int64 [n]; None for a model without classes."""
+        source, (count, first) = parameters.whole("seed", seed), parameters.span(n, start)
+        chosen = parameters.labels(self.config, labels)
+        parameters.asked(count, chosen, {}, self.config["classes"])
+        return self._classes(chosen, slice(0, count), count, source, first)
+
     def with_codes(self, z: NDArray[np.float32], codes: Codes | None) -> NDArray[np.float32]:
         """A copy of latents z [n, Z] in which these codes have these values, one for all rows or one for each."""
         changed = parameters.latents(self.config, z).copy()

@@ -117,8 +117,8 @@ def labels(config: Config, given: Labels | None) -> NDArray[np.int64] | str | No
 
 def _number(config: Config, label: Any) -> int:
     """The class that is meant. A name goes before a number, where classes are called 0, 1, 2, 10."""
-    names = [str(name) for name in config.get("class_names", ())]
     if isinstance(label, str):
+        names = [str(name) for name in config.get("class_names", ())]
         if label in names:
             return names.index(label)
         if not (label.isascii() and label.isdigit() and len(label) < 10):
