@@ -92,8 +92,7 @@ class Joiner:
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
         while self._turn:
-            work, shares = self._next()
-            rows = _together([_taken(asked, count) for asked, count in shares])
+            work, shares, rows = self._next()
             began = time.monotonic()
             try:
                 results = await loop.run_in_executor(self._device, work.run, rows)
@@ -108,16 +107,18 @@ class Joiner:
                 at += count
                 self._settle(asked)
 
-    def _next(self) -> tuple[Work, list[tuple[_Asked, int]]]:
-        """Whose rows the next chunk takes, and how many of each. Who is served goes to the end of the turn."""
+    def _next(self) -> tuple[Work, list[tuple[_Asked, int]], Rows]:
+        """Whose rows the next chunk takes, how many of each, and the rows. Who has more goes to the end of the turn."""
         work = self._turn[0].work
         same = [asked for asked in self._turn if asked.work == work]
         shares = _dealt([asked.left for asked in same], work.chunk)
         served = [(asked, share) for asked, share in zip(same, shares, strict=True) if share]
+        rows = _together([_taken(asked, count) for asked, count in served])
         for asked, _ in served:
             self._turn.remove(asked)
-            self._turn.append(asked)
-        return work, served
+            if asked.left:
+                self._turn.append(asked)
+        return work, served, rows
 
     def _settle(self, asked: _Asked) -> None:
         if not asked.left and not asked.done.done() and sum(map(len, asked.parts)) == len(asked.rows[0]):
@@ -139,9 +140,9 @@ def _dealt(wanted: list[int], room: int) -> list[int]:
     """Shares of the room, as equal as what is wanted allows; the first get what can't be divided."""
     shares, open_ = [0] * len(wanted), list(range(len(wanted)))
     while room and open_:
-        each, extra = divmod(room, len(open_))
-        for place, number in enumerate(open_):
-            share = min(each + (place < extra), wanted[number] - shares[number])
+        each = max(1, room // len(open_))
+        for number in open_[:room]:  # whoever is open has as much as the others
+            share = min(each, wanted[number] - shares[number])
             shares[number] += share
             room -= share
         open_ = [number for number in open_ if shares[number] < wanted[number]]
