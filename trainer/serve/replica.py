@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -26,8 +27,9 @@ class Models:
     def __init__(self, args: ServeArguments) -> None:
         from trainer.serve.desk import Desk
 
+        _log_where_serve_does()
         self._args = args
-        self._desk = Desk(args, self._kept_model, self._trim)
+        self._desk = Desk(args, self._model, self._trim)
 
     async def __call__(self, request: Request) -> Response:
         """One question."""
@@ -37,7 +39,8 @@ class Models:
         """Ray Serve starts another replica if this raises."""
         self._desk.check()
 
-    async def _load(self, name: str) -> Model:
+    @serve.multiplexed(max_num_models_per_replica=-1)  # type: ignore[untyped-decorator]
+    async def _model(self, name: str) -> Model:
         from trainer.serve.loading import load
 
         loop = asyncio.get_running_loop()
@@ -47,11 +50,16 @@ class Models:
 
         return await asyncio.to_thread(partial(load, ModelId.parse(name), self._args, self._desk.device, room))
 
-    _kept_model = serve.multiplexed(max_num_models_per_replica=-1)(_load)
-
     async def _trim(self, need: int = 0, spared: int = 1) -> None:
         from trainer.serve.memory import make_room
 
         kept: Kept | None = getattr(self, KEPT, None)
         if kept is not None:
             await make_room(kept, self._desk.data, need, self._args.memory, spared)
+
+
+def _log_where_serve_does() -> None:
+    """What goes wrong in here stands beside Serve's own lines on the question."""
+    ours, theirs = logging.getLogger("trainer"), logging.getLogger("ray.serve")
+    ours.handlers = list(theirs.handlers)
+    ours.propagate = False

@@ -49,6 +49,11 @@ def test_plans_need_no_gpu():
     assert (found.name, found.ray_actor_options["num_gpus"]) == (PLANS, 0.0)
 
 
+def test_serve_takes_the_loading_of_models_for_a_method():
+    """It looks the method up by the name that it was written with; by another one it would miss `self`."""
+    assert getattr(Models, Models._model.__name__) is Models._model
+
+
 @pytest.mark.parametrize("kind", [Models, Plans])
 def test_replicas_are_pickled_by_name(kind):
     assert len(cloudpickle.dumps(kind)) < 200

@@ -11,6 +11,7 @@ from asking import arguments, id_of
 from mlflow.exceptions import MlflowException, RestException
 from requests import ConnectionError as AwayError
 
+from service.stack.ports import free_ports
 from trainer.publish.package import verify_checksums
 from trainer.serve import loading
 from trainer.serve.refusals import RefusedError
@@ -96,6 +97,15 @@ def test_what_isnt_there_is_told_from_a_registry_that_is_away(load, give, reason
         load(give)
     assert refused.value.refusal.reason is reason
     assert (refused.value.refusal.retry_after is not None) == (reason is Reason.AWAY)
+
+
+def test_a_registry_that_nobody_runs_is_away(monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    (port,) = free_ports(1)
+    with ThreadPoolExecutor(1) as device, pytest.raises(RefusedError) as refused:
+        loading.load(id_of("m"), arguments(mlflow_uri=f"http://127.0.0.1:{port}"), device, lambda _: None)
+    assert refused.value.refusal.reason is Reason.AWAY
+    assert "127.0.0.1" not in refused.value.refusal.message
 
 
 @pytest.mark.parametrize("damage", ["altered", "cut", "missing"])
