@@ -44,11 +44,15 @@ from service.routes import all_routes, shared
 from service.runs.logstream import LogHub
 from service.runs.noting import keep_told
 from service.runs.stream import Hub
+from service.serving.asker import Asker
+from service.serving.places import Places
+from service.serving.versions import Versions
 from service.settings import Settings
 from service.webhooks import addresses as webhook_addresses
 from service.webhooks.dispatcher import Dispatcher
 from service.webhooks.sending import HttpPost
 from trainer import spans
+from trainer.serve.wire import QUESTIONS
 
 DESCRIPTION = """Agon trains generative adversarial networks as a service: post a job, follow it, pull the model.
 
@@ -58,7 +62,12 @@ Every call but the health checks needs `Authorization: Bearer TOKEN`, or the coo
 
 KEEP_THEIR_KEY = ("/v1/jobs", "/v1/searches")
 """Submissions: the key is in the row of the run that it made, written with it or not at all, as long as there is that run."""
-CHANGE_NOTHING = ("/v1/validate", "/v1/searches/validate", "/v1/plans")
+CHANGE_NOTHING = (
+    "/v1/validate",
+    "/v1/searches/validate",
+    "/v1/plans",
+    *(f"/v1/models/{{name}}/{kind}" for kind in QUESTIONS),
+)
 
 
 STOP_SECONDS = 1.5
@@ -85,9 +94,26 @@ def create_app(
     door = Entry(db, settings, uses)
     hub, log_hub, broadcast = Hub(db), LogHub(db), Broadcast(db)
     watch = Watch(db)
-    parts_of = (hub, log_hub, broadcast, watch, AuditHub(db), planner, Gauge(settings), Reader(db), uses, door)
+    bell = threading.Event()
+    asker = Asker(serve, Places(db, bell.set), settings)
+    parts_of = (
+        hub,
+        log_hub,
+        broadcast,
+        watch,
+        AuditHub(db),
+        planner,
+        Gauge(settings),
+        Reader(db),
+        uses,
+        door,
+        asker,
+        Versions(),
+    )
     tell = _both(hub.poke, broadcast.poke_all)
-    ctx = Context(settings=settings, db=db, ray=ray, registry=registry, serve=serve, tell=tell, parts=parts_of)
+    ctx = Context(
+        settings=settings, db=db, ray=ray, registry=registry, serve=serve, tell=tell, parts=parts_of, bell=bell
+    )
     app = FastAPI(
         title="Agon",
         version="1",

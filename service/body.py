@@ -25,6 +25,7 @@ DRAIN_SECONDS, DRAIN_BYTES = 2.0, 16 * 1024 * 1024
 """What is still taken in, and thrown away, of a body that was refused: a connection closed before may lose the answer."""
 _EVENTS = re.compile(r"/v1/jobs/[^/]+/events")
 _SESSION = "/v1/session"
+_QUESTIONS = re.compile(r"/v1/models/[^/]+/(path|traverse|encode|reconstruct|neighbours)")
 _SEARCHES = re.compile(r"/v1/searches(/validate)?")
 
 
@@ -42,6 +43,8 @@ def bound_of(path: str, most: int) -> Bound:
         return Bound(1024, 10)
     if _EVENTS.fullmatch(path):
         return Bound(most, 250_000)
+    if _QUESTIONS.fullmatch(path):  # images, or a direction of many numbers
+        return Bound(most, 100_000)
     if _SEARCHES.fullmatch(path):
         return Bound(min(most, 1024 * 1024), 100_000)
     return Bound(min(most, 256 * 1024), 20_000)

@@ -11,7 +11,9 @@ Problem
 ├── PreconditionFailed    412  it is not what it was when whoever changes it saw it
 ├── TooLarge              413
 ├── Invalid               422  names every wrong field, with the fix
-└── Unavailable           503  Ray, MLflow, the database, or the server that has the data can't be reached
+├── TooMany               429  of such requests are under way
+├── Unavailable           503  Ray, MLflow, the database, or the server that has the data can't be reached
+└── Late                  504  it took longer than it may
 """
 
 from __future__ import annotations
@@ -152,6 +154,20 @@ class Unavailable(Problem):
     """A part that this request needs can't be reached."""
 
     status, name, title = 503, "unavailable", "Unavailable"
+    retry_after = "30"
+
+
+class TooMany(Problem):
+    """More of such requests than may be under way at once."""
+
+    status, name, title = 429, "too-many", "Too many"
+    retry_after = "1"
+
+
+class Late(Problem):
+    """What was asked for took longer than it may."""
+
+    status, name, title = 504, "late", "Took too long"
     retry_after = "30"
 
 

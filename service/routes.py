@@ -29,6 +29,7 @@ from service.searches import checkpoints as trial_checkpoints
 from service.searches import logs as search_logs
 from service.searches import routes as search_routes
 from service.searches import samples as trial_samples
+from service.serving import routes as serving_routes
 from service.specs import routes as recipe_routes
 from service.webhooks import routes as webhook_routes
 
@@ -47,6 +48,7 @@ PARTS = (
     recipe_routes,
     dataset_routes,
     model_routes,
+    serving_routes,
     cluster_routes,
     disk_routes,
     access_routes,

@@ -52,12 +52,31 @@ WEBHOOKS = Counter(
     ["outcome"],
     registry=None,
 )
+QUESTIONS = Histogram(
+    "agon_serve_question_seconds",
+    "Questions to models, from their arrival to the answer. outcome: answered; unchanged, the asker had it; refused, it was wrong; full; "
+    "away, no replica answered; late; gone, the asker was; failed.",
+    ["kind", "outcome"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+    registry=None,
+)
 LAG = Gauge(
     "agon_reconciler_lag_seconds",
     "Since this process's reconciler last finished a round; -1: it has none.",
     registry=None,
 )
-EVERY: tuple[Collector, ...] = (REQUESTS, QUEUED, STARTED, TRANSITIONS, FAILURES, RESTARTS, LEASES_LOST, WEBHOOKS, LAG)
+EVERY: tuple[Collector, ...] = (
+    REQUESTS,
+    QUEUED,
+    STARTED,
+    TRANSITIONS,
+    FAILURES,
+    RESTARTS,
+    LEASES_LOST,
+    WEBHOOKS,
+    QUESTIONS,
+    LAG,
+)
 _round: list[float] = []
 
 

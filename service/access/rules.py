@@ -1,11 +1,11 @@
 """Who may do what: one table, asked for every request of every route (`service.access.callers.permitted`).
 
-| | read | change | use | report | sign |
-|---|---|---|---|---|---|
-| viewer | yes | no | no | no | yes |
-| user | yes | what is theirs, and what is nobody's | yes | no | yes |
-| admin | yes | yes | yes | no | yes |
-| job | no | no | no | of its own job | no |
+| | read | ask | change | use | report | sign |
+|---|---|---|---|---|---|---|
+| viewer | yes | yes | no | no | no | yes |
+| user | yes | yes | what is theirs, and what is nobody's | yes | no | yes |
+| admin | yes | yes | yes | yes | no | yes |
+| job | no | no | no | no | of its own job | no |
 
 What administrators alone may see or set (others' caps, others' usage, garbage) is not in it: such an endpoint asks for `Admin`.
 """
@@ -15,6 +15,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from service.access.tokens import Scope
+from trainer.serve.wire import QUESTIONS
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 """Methods that change nothing (RFC 9110, 9.2.1)."""
@@ -24,6 +25,7 @@ class Action(StrEnum):
     """What a request is about."""
 
     READ = "read"
+    ASK = "ask"  # models: it changes nothing, and the cluster computes for it
     CHANGE = "change"  # anything, or have something made
     USE = "use"  # what is somebody's, without changing it for them
     REPORT = "report"  # what only a running job calls
@@ -34,6 +36,7 @@ SPECIAL = {
     ("POST", "/v1/jobs/{job_id}/events"): Action.REPORT,
     ("GET", "/v1/jobs/{job_id}/desired"): Action.REPORT,
     ("POST", "/v1/datasets/{name}/check"): Action.USE,
+    **{("POST", f"/v1/models/{{name}}/{kind}"): Action.ASK for kind in QUESTIONS},
     ("POST", "/v1/session"): Action.SIGN,
     ("DELETE", "/v1/session"): Action.SIGN,
 }

@@ -10,6 +10,8 @@ from typing import Any
 from fastapi.routing import APIRoute
 from starlette.routing import compile_path
 
+from trainer.serve.wire import QUESTIONS
+
 CHANGING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 AUTHENTICATE = "authenticate"
 """The word of a token that is refused, whatever it was to do."""
@@ -80,6 +82,8 @@ DEEDS: Mapping[str, Deed] = {
     "POST /v1/validate": Deed("job.validate", quiet=True),
     "POST /v1/searches/validate": Deed("search.validate", quiet=True),
     "POST /v1/plans": Deed("plan.make", quiet=True),
+    **{f"POST /v1/models/{{}}/{kind}": Deed(f"model.{kind}", quiet=True) for kind in QUESTIONS},
+    "DELETE /v1/serve": Deed("serve.stop"),
 }
 """By method and path, {} for each parameter."""
 

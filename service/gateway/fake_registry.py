@@ -85,6 +85,17 @@ class FakeRegistry:
                 return found
         raise RegistryMissingError(f"Model Version (name={name}, version={version}) not found")
 
+    def aliased(self, name: str, alias: str) -> Version:
+        """See Registry."""
+        model = self.model(name)
+        if alias.lower() == RESERVED:
+            return self._versions[name][-1]
+        if alias not in model.aliases:
+            raise RegistryMissingError(
+                f"the model {name} has no alias {alias} (Registered model alias {alias} not found.)"
+            )
+        return self.version(name, model.aliases[alias])
+
     def set_alias(self, name: str, alias: str, version: str) -> None:
         """See Registry."""
         model = self.model(name)

@@ -88,6 +88,9 @@ class Registry(Protocol):
     def version(self, name: str, version: str) -> Version:
         """One version, without its aliases."""
 
+    def aliased(self, name: str, alias: str) -> Version:
+        """The version that an alias points at, without its aliases."""
+
     def set_alias(self, name: str, alias: str, version: str) -> None:
         """Point an alias at a version."""
 
@@ -151,6 +154,14 @@ class HttpRegistry:
     def version(self, name: str, version: str) -> Version:
         """See Registry."""
         found = self._call("GET", "model-versions/get", params={"name": name, "version": version})
+        return _version(found["model_version"], ())
+
+    def aliased(self, name: str, alias: str) -> Version:
+        """See Registry. MLflow refuses an alias that isn't there as if it were wrong."""
+        try:
+            found = self._call("GET", "registered-models/alias", params={"name": name, "alias": alias})
+        except RegistryRefusedError as error:
+            raise RegistryMissingError(f"the model {name} has no alias {alias} ({error})") from error
         return _version(found["model_version"], ())
 
     def set_alias(self, name: str, alias: str, version: str) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import suppress
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query
 from starlette.concurrency import run_in_threadpool
@@ -15,21 +14,12 @@ from service.access.tokens import Principal, Scope
 from service.bodies.base import Page
 from service.bodies.models import AliasRequest, Model, ModelVersion
 from service.context import Context, Ctx
-from service.elsewhere import Errand
-from service.errors import NOT_CONFIGURED, Forbidden, Invalid, NotFound, Unavailable
-from service.gateway.registry import (
-    JOB_TAG,
-    Registry,
-    RegistryCursorError,
-    RegistryMissingError,
-    RegistryRefusedError,
-    RegistryUnreachableError,
-)
+from service.errors import Forbidden
+from service.gateway.registry import JOB_TAG, Registry, RegistryMissingError
 from service.models import replies
+from service.models.asking import ask
 from service.paging import Limit, Onward
-from trainer.spec import FieldError
 
-T = TypeVar("T")
 router = APIRouter(prefix="/v1/models", tags=["models"], dependencies=[Depends(user)])
 Name = Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 Alias = Annotated[str, Path(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,99}$")]
@@ -39,14 +29,14 @@ Cursor = Annotated[str | None, Query(max_length=2000, description="`next_cursor`
 @router.get("")
 async def list_models(ctx: Ctx, errand: Away, onward: Onward, limit: Limit = 50, cursor: Cursor = None) -> Page[Model]:
     """Registered models by name."""
-    found, following = await _ask(ctx, errand, lambda registry: registry.models(limit, cursor))
+    found, following = await ask(ctx, errand, lambda registry: registry.models(limit, cursor))
     return onward(Page(items=[replies.model(model) for model in found], next_cursor=following))
 
 
 @router.get("/{name}")
 async def show(name: Name, ctx: Ctx, errand: Away) -> Model:
     """One model with its aliases."""
-    return replies.model(await _ask(ctx, errand, lambda registry: registry.model(name)))
+    return replies.model(await ask(ctx, errand, lambda registry: registry.model(name)))
 
 
 @router.get("/{name}/versions")
@@ -54,7 +44,7 @@ async def list_versions(
     name: Name, ctx: Ctx, errand: Away, onward: Onward, limit: Limit = 50, cursor: Cursor = None
 ) -> Page[ModelVersion]:
     """Its versions, newest first."""
-    found, following = await _ask(ctx, errand, lambda registry: registry.versions(name, limit, cursor))
+    found, following = await ask(ctx, errand, lambda registry: registry.versions(name, limit, cursor))
     return onward(Page(items=[replies.version(version) for version in found], next_cursor=following))
 
 
@@ -62,10 +52,10 @@ async def list_versions(
 async def set_alias(name: Name, alias: Alias, body: AliasRequest, ctx: Ctx, caller: User, errand: Away) -> Model:
     """Point an alias, such as `champion`, at a version. 403 if that one, or the one that it points at now, is of another's run."""
     if caller.scope is not Scope.ADMIN:
-        versions = await _ask(ctx, errand, lambda registry: _concerned(registry, name, alias, body.version))
+        versions = await ask(ctx, errand, lambda registry: _concerned(registry, name, alias, body.version))
         await run_in_threadpool(_check_theirs, ctx, caller, name, versions)
-    await _ask(ctx, errand, lambda registry: registry.set_alias(name, alias, body.version))
-    return replies.model(await _ask(ctx, errand, lambda registry: registry.model(name)))
+    await ask(ctx, errand, lambda registry: registry.set_alias(name, alias, body.version))
+    return replies.model(await ask(ctx, errand, lambda registry: registry.model(name)))
 
 
 def _concerned(registry: Registry, name: str, alias: str, version: str) -> dict[str, str]:
@@ -88,20 +78,3 @@ def _check_theirs(ctx: Context, caller: Principal, name: str, versions: dict[str
                     f"version {version} of {name} is of {owner}'s {made_by}: only {owner} or an administrator may move an alias to it, "
                     "or away from it; ask them, or use another alias"
                 )
-
-
-async def _ask(ctx: Context, errand: Errand, question: Callable[[Registry], T]) -> T:
-    """The registry's answer; what it raises becomes a problem."""
-    if ctx.registry is None:
-        raise Unavailable("no MLflow is configured; set AGON_MLFLOW_URI", headers=NOT_CONFIGURED)
-    try:
-        return await ctx.elsewhere.mlflow.run(question, ctx.registry, errand=errand)
-    except RegistryMissingError as error:
-        raise NotFound(str(error)) from error
-    except RegistryCursorError as error:
-        fix = "use next_cursor as it was given"
-        raise Invalid([FieldError(path="cursor", message=str(error), fix=fix)]) from error
-    except RegistryRefusedError as error:
-        raise Invalid([FieldError(path="", message=str(error))]) from error
-    except RegistryUnreachableError as error:
-        raise Unavailable(str(error)) from error

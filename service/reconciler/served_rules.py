@@ -147,5 +147,10 @@ def next_look(places: Collection[Place], now: datetime) -> datetime | None:
     """When someone looks at Serve again; None: as soon as there is anything to look at."""
     if not any(place.held or place.stop for place in places):
         return None
-    settling = any(place.phase in (STARTING, LEAVING) or place.stop for place in places)
+    settling = any(place.phase in (STARTING, LEAVING) or place.stop or _wakes(place, now) for place in places)
     return now + (SOON if settling else LATER)
+
+
+def _wakes(place: Place, now: datetime) -> bool:
+    """Whether someone waits for a replica of one that has none."""
+    return place.declared and not place.running and place.asked_at is not None and now - place.asked_at <= WANTED

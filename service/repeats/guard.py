@@ -35,12 +35,12 @@ class Repeats:
     Kept are answers of what was done (2xx). A refusal has done nothing, and a failure may pass: the key is free again. Not kept are
     streams, what is longer than MOST, and cookies; of a secret it is kept that there was one (`key.once`).
 
-    except_for: paths whose endpoints keep the key themselves, together with what they make, or change nothing.
+    except_for: templates of paths whose endpoints keep the key themselves, together with what they make, or change nothing.
     """
 
     def __init__(self, app: ASGIApp, *, db: Database, hours: float, except_for: Collection[str]) -> None:
         self.app, self.db, self.life = app, db, timedelta(hours=hours)
-        self.except_for = frozenset(except_for)
+        self._except_for = re.compile("|".join(re.sub(r"{[^}]+}", "[^/]+", path) for path in except_for) or "(?!)")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection. Raises BadRequest, Invalid, Conflict."""
@@ -49,7 +49,7 @@ class Repeats:
             return
         state, given = scope["state"], key.read(Headers(scope=scope))
         state["idempotency_key"] = given
-        if given is None or "principal" not in state or scope["path"] in self.except_for:
+        if given is None or "principal" not in state or self._except_for.fullmatch(scope["path"]):
             await self.app(scope, receive, send)
             return
         message = await receive()  # all of the body, as the Guard has read it

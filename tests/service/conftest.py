@@ -181,6 +181,7 @@ def settings(database_url: str, tmp_path: Path) -> Settings:
         stop_grace_seconds=60,
         api_url="http://127.0.0.1:1",
         disk_low=0,
+        serve_start_seconds=0,
     )
 
 

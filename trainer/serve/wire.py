@@ -31,6 +31,8 @@ SEARCHED_HEADER = "agon-searched"
 """Of an answer of neighbours: `N/M`, how many of how many training images were looked at."""
 MOST_BODY = 16 << 20
 """Bytes of a question."""
+FORMAT = 1
+"""Of the answers' bytes: one more as soon as the same question to the same model has other ones."""
 MOST_ANSWERED = 1024
 """Images of one answer, or frames of a path."""
 MOST_PIXELS = 1 << 26

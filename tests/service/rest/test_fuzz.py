@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -17,11 +18,15 @@ from service.app import create_app
 from service.bodies.searches import EXAMPLE
 from service.gateway.fake_ray import FakeRay
 from service.gateway.fake_registry import FakeRegistry
+from service.gateway.fake_serve import FakeServe
+from service.gateway.ray_serve import AppState
 from service.plans.fake import FakeMake
 from service.plans.planner import Planner
 from service.reconciler.loop import Reconciler
+from service.runs import served
 from service.settings import Settings
 from trainer.search import SearchSpec
+from trainer.serve.wire import MODELS
 from trainer.spec import JobSpec
 
 TEXT = st.text(max_size=20) | st.sampled_from(
@@ -79,13 +84,18 @@ def target(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     config = Settings(
         home=home, allowed_hosts=("testserver",), reconciler=False, webhooks=False, log_level="CRITICAL", **options
     )
-    ray, registry = FakeRay(), FakeRegistry()
+    ray, registry, serve = FakeRay(), FakeRegistry(), FakeServe()
     registry.add("demo")
-    app = create_app(config, ray, registry, Planner(config.plan_seconds, FakeMake()))
+    registry.set_alias("demo", "champion", "1")
+    app = create_app(config, ray, registry, Planner(config.plan_seconds, FakeMake()), serve)
     with TestClient(app, raise_server_exceptions=False) as client:
         admin = {"Authorization": f"Bearer {config.token_file.read_text().strip()}"}
         job = client.post("/v1/jobs", json={"recipe": "dcgan-digits"}, headers=admin).json()["id"]
         context = app.state.context
+        with context.db.begin() as session:  # someone answers, without end
+            place = served.touch(session, MODELS, datetime.now(UTC))
+            served.change(session, place, phase=served.READY, replicas=1, running=1, token="t")
+        serve.there, serve.applications[MODELS] = True, AppState("RUNNING", running=1)
         Reconciler(context.db, ray, config, "r").round()
         token = json.loads((config.jobs_root / job / "job.json").read_text())["token"]
         search = client.post("/v1/searches", json={"search": EXAMPLE}, headers=admin).json()["id"]
