@@ -35,6 +35,7 @@ from service.http import Guard
 from service.logs import configure
 from service.monitoring.facts import Reader
 from service.plans.planner import Planner
+from service.plans.remote import RemotePlanner
 from service.reconciler.clock import SteadyClock
 from service.reconciler.loop import Reconciler
 from service.reconciler.owner import new_owner
@@ -109,6 +110,7 @@ def create_app(
         door,
         asker,
         Versions(),
+        RemotePlanner(asker),
     )
     tell = _both(hub.poke, broadcast.poke_all)
     ctx = Context(

@@ -50,6 +50,12 @@ def _of_runs(facts: Facts) -> Iterator[Metric]:
     for owner, seconds in facts.accelerator_seconds.items():
         used.add_metric([owner], seconds)
     yield used
+    kept = GaugeMetricFamily(
+        "agon_serve_replicas", "Replicas that have a place on the cluster to answer questions.", labels=["application"]
+    )
+    for name, replicas in facts.served.items():
+        kept.add_metric([name], replicas)
+    yield kept
 
 
 def _one(name: str, help_: str, labels: Mapping[str, str], value: float) -> Metric:

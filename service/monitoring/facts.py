@@ -14,7 +14,7 @@ from service.bodies.states import State
 from service.bodies.usage import By
 from service.db.session import Database
 from service.db.tables import WAITING, Job, JobEvent
-from service.runs import accounts
+from service.runs import accounts, served
 from service.runs.kinds import KINDS
 
 FRESH_SECONDS, SLOW_SECONDS = 5.0, 60.0
@@ -35,6 +35,8 @@ class Facts:
     """Events of runs on the cluster that are stored behind a gap, and count only when it is filled."""
     accelerator_seconds: dict[str, float] = field(default_factory=dict)
     """By owner."""
+    served: dict[str, int] = field(default_factory=dict)
+    """Replicas that have a place on the cluster, by what they answer."""
 
 
 class Reader:
@@ -62,6 +64,7 @@ def _facts(session: Session, hours: dict[str, float]) -> Facts:
     runs = {(kind, state.value): 0 for kind in KINDS for state in State}
     runs |= {(kind, state): int(count) for kind, state, count in session.execute(counted)}
     oldest = session.scalar(select(func.min(func.coalesce(Job.queued_at, Job.created_at))).where(text(WAITING)))
+    held = {place.name: place.replicas for place in served.places(session) if place.held}
     unacked = (
         select(func.count()).select_from(JobEvent).join(Job, Job.number == JobEvent.job_number).where(text("watched"))
     )
@@ -70,6 +73,7 @@ def _facts(session: Session, hours: dict[str, float]) -> Facts:
         waiting_age=_age(oldest),
         unacked=int(session.scalar(unacked.where(JobEvent.seq > Job.acked)) or 0),
         accelerator_seconds=hours,
+        served={name: held.get(name, 0) for name in served.NAMES},
     )
 
 

@@ -11,6 +11,7 @@ from service.elsewhere import Errand
 from service.errors import NOT_CONFIGURED, Invalid, Problem, Unavailable
 from service.plans import preflight
 from service.plans.planner import Planner, PlannerBusyError
+from service.plans.remote import RemotePlanner
 from service.specs import draft
 from trainer.plan.child import PlanFailedError
 from trainer.plan.devices import Device, cpu, find
@@ -26,18 +27,22 @@ router = APIRouter(prefix="/v1/plans", tags=["plans"], dependencies=[Depends(use
 async def make(body: PlanRequest, ctx: Ctx, errand: Away) -> Plan:
     """Parameters, FLOPs, memory by part, traffic and time of a job, before it runs; nothing starts.
 
-    Takes some seconds, and is remembered. 503 with Retry-After if it isn't ready after ten: ask again.
+    Takes some seconds, and is remembered. 503 with Retry-After if it isn't ready after ten: ask again. Where the API has no torch it is
+    made on the cluster, as soon as there is room for what makes it.
     """
-    planner = ctx.of(Planner)
-    if not planner.able:
+    planner, remote = ctx.of(Planner), ctx.of(RemotePlanner)
+    if not (planner.able or remote.able):
         raise Unavailable(
-            "this API runs where torch is not installed; `agon plan` makes plans where the trainer is",
+            "this API runs where torch is not installed, and AGON_SERVE is off; `agon plan` makes plans where the trainer is",
             headers=NOT_CONFIGURED,
         )
     spec = await draft.resolve(body, ctx, errand)
     device, here = await _device(body.gpu, spec, ctx, errand)
+    world = body.gpus or spec.resources.workers
+    if not planner.able:
+        return await remote.plan(spec, world, device, errand)
     try:
-        return await planner.plan(spec, body.gpus or spec.resources.workers, device, WAIT_SECONDS, here=here)
+        return await planner.plan(spec, world, device, WAIT_SECONDS, here=here)
     except SpecError as error:
         raise Invalid(error.errors, "spec") from error
     except (TimeoutError, PlannerBusyError) as error:

@@ -318,8 +318,9 @@ def test_what_prometheus_hears_of_questions(house: House) -> None:
         found = [line.rsplit(" ", 1) for line in lines if line.startswith("agon_serve_question_seconds_count")]
         return {name: float(value) for name, value in found}
 
-    house.ready()
+    house.ready(replicas=3)
     before = counts()
+    assert 'agon_serve_replicas{application="models"} 3.0' in house.client.get("/metrics").text
     tag = house.ask().headers["ETag"]
     house.ask(headers={"If-None-Match": tag})
     house.ask(params={"version": "99"})
