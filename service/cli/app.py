@@ -28,6 +28,7 @@ from service.cli import (
     owners,
     report,
     samples,
+    serve,
     specs,
     stack,
     tokens,
@@ -111,6 +112,13 @@ app.add_typer(
     name="search",
     rich_help_panel="Searches",
     short_help="Search over fields of a spec: submit, watch, stop, extend (Ray Tune).",
+    context_settings=search.HELP_OPTIONS,
+)
+app.add_typer(
+    serve.group(EPILOG),
+    name="serve",
+    rich_help_panel="Data, training and models",
+    short_help="What answers questions to models over HTTP: status, stop.",
     context_settings=search.HELP_OPTIONS,
 )
 for _panel, _groups in GROUPS.items():

@@ -9,6 +9,7 @@ from typing import NoReturn
 
 import typer
 
+from service.cli import remote
 from service.cli.output import Exit, fail, note
 from trainer.commandline import PROGRAM
 
@@ -73,6 +74,8 @@ def sample(context: typer.Context) -> None:
 
     Families have controls of their own: labels, latent codes (InfoGAN), an encoder (BiGAN, autoencoders).
 
+    With `--remote` the cluster draws, and this machine needs neither torch nor the model: `agon sample --remote --help`.
+
     Examples:
 
     - `agon sample demo@champion -n 64 --seed 7 --out grid.png`
@@ -82,7 +85,11 @@ def sample(context: typer.Context) -> None:
     - `agon sample infogan --code c1=3 --code c2=-1:1:10 --traverse c3 --out plane.png` (c2 to the right, c3 downwards)
     - `agon sample bigan --encode photos/ --out reconstructions.png` (images above G(E(x)); `--latents z.npz` keeps the codes)
     - `agon sample bigan --from-latents z.npz --out again.png`
+    - `agon sample demo --remote --path 1,2,3 --out walk.webp`
     """
+    if remote.FLAG in context.args:
+        remote.run([word for word in context.args if word != remote.FLAG])
+        return
     _become("agon", "trainer.publish", ["sample", *context.args])
 
 

@@ -24,6 +24,7 @@ from service.bodies.owners import Caps, Owner, Share, Use
 from service.bodies.runs import TERMINAL, Failure, JobModel, Progress, Run
 from service.bodies.samples import SampleGrid, Tiles
 from service.bodies.searches import Search, Trial, TrialDetail
+from service.bodies.serving import Served, ServedState, Serving
 from service.bodies.tokens import NewToken, Token, Who
 from service.bodies.usage import Account, Accounts, Prices
 from service.bodies.webhooks import Delivery, DeliveryDetail, NewWebhook, Replayed, Webhook
@@ -46,6 +47,7 @@ from service.client.errors import (
     UnreadableReply,
 )
 from service.client.logs import LogPiece, LogText
+from service.client.serving import Answer
 from service.client.stream import Event, RunEvent
 from trainer.search import TrialClone, TrialResult
 
@@ -53,6 +55,7 @@ __all__ = [
     "TERMINAL",
     "Account",
     "Accounts",
+    "Answer",
     "ApiError",
     "AuditEntry",
     "BadRequest",
@@ -104,6 +107,9 @@ __all__ = [
     "RunEvent",
     "SampleGrid",
     "Search",
+    "Served",
+    "ServedState",
+    "Serving",
     "Share",
     "Stretch",
     "Tiles",

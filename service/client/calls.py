@@ -28,6 +28,7 @@ from service.client.models import ModelCalls
 from service.client.owners import OwnerCalls
 from service.client.samples import SampleCalls
 from service.client.searches import SearchCalls
+from service.client.serving import ServingCalls
 from service.client.stream import Event
 from service.client.tokens import TokenCalls
 from service.client.webhooks import WebhookCalls
@@ -49,6 +50,7 @@ class Client(
     OwnerCalls,
     DatasetCalls,
     ModelCalls,
+    ServingCalls,
     TokenCalls,
     AuditCalls,
     WebhookCalls,
