@@ -143,9 +143,13 @@ def test_addresses_in_the_configuration_are_services(resources: list[dict[str, A
     literals = yaml.safe_load((K8S / "base/kustomization.yaml").read_text())["configMapGenerator"][0]["literals"]
     config = dict(literal.split("=", 1) for literal in literals)
     services = set(_named(resources, "Service")) | {f"{name}-head-svc" for name in _named(resources, "RayCluster")}
-    for key in ("AGON_RAY_ADDRESS", "AGON_MLFLOW_URI", "AGON_API_URL"):
+    for key in ("AGON_RAY_ADDRESS", "AGON_SERVE_URL", "AGON_MLFLOW_URI", "AGON_API_URL"):
         host = config[key].split("//")[1].split(":")[0]
         assert host in services, key
+    ray = _named(resources, "RayCluster")["agon-ray"]["spec"]["headGroupSpec"]["template"]["spec"]["containers"][0]
+    opened = {port["name"]: port["containerPort"] for port in ray["ports"]}
+    for key, name in (("AGON_RAY_ADDRESS", "dashboard"), ("AGON_SERVE_URL", "serve")):
+        assert int(config[key].rpartition(":")[2]) == opened[name], key
     assert config["AGON_API_URL"].split("//")[1].split(":")[0] in config["AGON_ALLOWED_HOSTS"].split(",")
     mlflow = _named(resources, "Deployment")["agon-mlflow"]["spec"]["template"]["spec"]["containers"][0]["command"]
     allowed = next(word for word in mlflow if word.startswith("--allowed-hosts=")).removeprefix("--allowed-hosts=")
