@@ -1,0 +1,1 @@
+"""What asking a model over HTTP costs, against the same package called in a process."""
