@@ -67,7 +67,7 @@ CHANGE_NOTHING = (
     "/v1/validate",
     "/v1/searches/validate",
     "/v1/plans",
-    *(f"/v1/models/{{name}}/{kind}" for kind in QUESTIONS),
+    *("/v1/models/{name}/" + kind for kind in QUESTIONS),
 )
 
 

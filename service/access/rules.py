@@ -36,7 +36,7 @@ SPECIAL = {
     ("POST", "/v1/jobs/{job_id}/events"): Action.REPORT,
     ("GET", "/v1/jobs/{job_id}/desired"): Action.REPORT,
     ("POST", "/v1/datasets/{name}/check"): Action.USE,
-    **{("POST", f"/v1/models/{{name}}/{kind}"): Action.ASK for kind in QUESTIONS},
+    **{("POST", "/v1/models/{name}/" + kind): Action.ASK for kind in QUESTIONS},
     ("POST", "/v1/session"): Action.SIGN,
     ("DELETE", "/v1/session"): Action.SIGN,
 }

@@ -82,7 +82,7 @@ DEEDS: Mapping[str, Deed] = {
     "POST /v1/validate": Deed("job.validate", quiet=True),
     "POST /v1/searches/validate": Deed("search.validate", quiet=True),
     "POST /v1/plans": Deed("plan.make", quiet=True),
-    **{f"POST /v1/models/{{}}/{kind}": Deed(f"model.{kind}", quiet=True) for kind in QUESTIONS},
+    **{"POST /v1/models/{}/" + kind: Deed("model." + kind, quiet=True) for kind in QUESTIONS},
     "DELETE /v1/serve": Deed("serve.stop"),
 }
 """By method and path, {} for each parameter."""

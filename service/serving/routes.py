@@ -163,6 +163,8 @@ async def show(ctx: Ctx) -> Serving:
 async def stop(ctx: Ctx, caller: Admin) -> Serving:
     """End all of it now; its place is free a moment later. The next question starts it anew. Administrators only: it is everyone's."""
     await run_in_threadpool(served.stop, ctx.db)
+    for name in served.NAMES:
+        ctx.of(Asker).places.forget(name)  # so that the next question is written at once
     ctx.ring()
     return await run_in_threadpool(_shown, ctx)
 

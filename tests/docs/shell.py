@@ -14,6 +14,7 @@ from typing import Any
 import typer
 from pages import ROOT, blocks
 
+from service.cli import remote
 from service.cli.app import app as agon_app
 from service.cli.groups import Things
 from service.cli.search import source as searches
@@ -108,7 +109,9 @@ def agon(arguments: list[str]) -> None:
     """`agon …`: the verb, its options and values, and the spec that results."""
     context = parsed(arguments)
     metavars = {
-        parameter.metavar: context.params[parameter.name] for parameter in context.command.params if parameter.name
+        parameter.metavar: context.params[parameter.name]
+        for parameter in context.command.params
+        if parameter.name in context.params
     }
     changes = next((context.params[name] for name in ("set_", "assignments") if context.params.get(name)), ())
     try:
@@ -177,6 +180,8 @@ def leaf(arguments: list[str]) -> tuple[Any, list[str], list[str]]:
         if name not in command.commands:
             raise WrongError(f"agon {' '.join([*words, name])}: no such verb")
         command, words, arguments = command.commands[name], [*words, name], arguments[1:]
+        if words == ["sample"] and remote.FLAG in arguments:
+            return _remote(), [*words, remote.FLAG], [word for word in arguments if word != remote.FLAG]
         if len(words) == 1 and name in CHILDREN:
             command = _child(name)
     return command, words, arguments
@@ -196,6 +201,11 @@ CHILDREN = {
 @cache
 def _group() -> Any:
     return typer.main.get_command(agon_app)
+
+
+@cache
+def _remote() -> Any:
+    return typer.main.get_command(remote.app)
 
 
 @cache

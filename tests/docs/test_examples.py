@@ -192,9 +192,11 @@ PICTURES = [block for block in CURLS if "/samples/" in block.text]
 SAVED = [block for block in CURLS if "/checkpoints" in block.text]
 """Both of a job that trains."""
 TAGGED = [block for block in CURLS if "If-Match" in block.text]
+ASKED = [block for block in CURLS if "/generate" in block.text]
+"""Of models: tried by tests/service/serving/test_serving_document.py, which has some to ask."""
 
 
-@pytest.mark.parametrize("block", [block for block in CURLS if block not in PICTURES + SAVED + TAGGED], ids=str)
+@pytest.mark.parametrize("block", [block for block in CURLS if block not in PICTURES + SAVED + TAGGED + ASKED], ids=str)
 def test_every_request_is_answered_as_the_document_says(api: TestClient, block: Block) -> None:
     """In order; what follows a job is asked for at the end, when the job has been cancelled, so that the stream ends.
 

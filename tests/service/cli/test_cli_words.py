@@ -47,6 +47,7 @@ def test_what_no_verb_does_is_for_jobs_browsers_and_programs_alone() -> None:
     none = {endpoint for endpoint, verb in words.VERBS.items() if verb is None}
     for_jobs = {"POST /v1/jobs/{}/events", "GET /v1/jobs/{}/desired"}
     for_browsers = {"POST /v1/session", "DELETE /v1/session"}
+    for_browsers |= {f"GET /v1/models/{{}}/{kind}" for kind in ("generate", "path", "traverse")}  # of `<img>`
     assert none == for_jobs | for_browsers | {"GET /v1/schema", "GET /metrics", "GET /healthz", "GET /readyz"}
 
 

@@ -19,7 +19,17 @@ from service.client import Client
 from service.gateway.ray_jobs import RayStatus
 from service.settings import Settings
 
-OWN = ("access.md", "audit.md", "fork.md", "logs.md", "queue.md", "retention.md", "threats.md", "tracing.md")
+OWN = (
+    "access.md",
+    "audit.md",
+    "fork.md",
+    "logs.md",
+    "queue.md",
+    "retention.md",
+    "serving.md",
+    "threats.md",
+    "tracing.md",
+)
 """Whose examples have tests of their own: test_fork_document.py, test_logs_document.py, test_queue_document.py, …"""
 EXAMPLES = [
     block
