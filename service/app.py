@@ -96,7 +96,7 @@ def create_app(
     hub, log_hub, broadcast = Hub(db), LogHub(db), Broadcast(db)
     watch = Watch(db)
     bell = threading.Event()
-    asker = Asker(serve, Places(db, bell.set), settings)
+    asker = Asker(serve, Places(db, bell.set, settings.serve_idle_seconds), settings)
     parts_of = (
         hub,
         log_hub,

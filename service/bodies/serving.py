@@ -12,7 +12,7 @@ from service.bodies.base import Reply, or_new
 class ServedState(StrEnum):
     """Where an application is between its first question and its end."""
 
-    OFF = "off"  # nobody asks; it holds no place
+    OFF = "off"  # nobody asks; it holds no place, or its last replicas end
     WAITING = "waiting"  # asked for; there is no room for it, or Ray is away: `reason`
     STARTING = "starting"  # it has a place, and none of its replicas answers yet
     READY = "ready"  # a replica answers

@@ -14,12 +14,10 @@ from service.gateway.ray_jobs import Node
 from service.gateway.ray_serve import AppState, ServeState
 from service.runs.queue import Line, why_never
 from service.runs.room import Need, amount
-from service.runs.served import FREED, LEAVING, READY, STARTING, Place
+from service.runs.served import FREED, LEAVING, READY, STARTING, Place, wanted
 from service.settings import Settings
 from trainer.serve.wire import MODELS
 
-WANTED = timedelta(seconds=60)
-"""So long after a question it is still waited for."""
 AGAIN = timedelta(seconds=30)
 """After Serve could not run it, it gets no place for so long."""
 LINGERS = timedelta(seconds=60)
@@ -49,9 +47,9 @@ class Grant(NamedTuple):
     reason: str = ""
 
 
-def asks(place: Place, now: datetime) -> bool:
+def asks(place: Place, now: datetime, settings: Settings) -> bool:
     """Whether it is to have a place, and has none."""
-    if place.held or place.stop or place.asked_at is None or now - place.asked_at > WANTED:
+    if place.held or place.stop or not wanted(place, now, settings.serve_idle_seconds):
         return False
     return place.again_at is None or now >= place.again_at
 
@@ -143,14 +141,14 @@ def changed(place: Place, values: Mapping[str, Any]) -> bool:
     return any(getattr(place, name) != value for name, value in values.items())
 
 
-def next_look(places: Collection[Place], now: datetime) -> datetime | None:
+def next_look(places: Collection[Place], now: datetime, settings: Settings) -> datetime | None:
     """When someone looks at Serve again; None: as soon as there is anything to look at."""
     if not any(place.held or place.stop for place in places):
         return None
-    settling = any(place.phase in (STARTING, LEAVING) or place.stop or _wakes(place, now) for place in places)
+    settling = any(place.phase in (STARTING, LEAVING) or place.stop or _wakes(place, now, settings) for place in places)
     return now + (SOON if settling else LATER)
 
 
-def _wakes(place: Place, now: datetime) -> bool:
+def _wakes(place: Place, now: datetime, settings: Settings) -> bool:
     """Whether someone waits for a replica of one that has none."""
-    return place.declared and not place.running and place.asked_at is not None and now - place.asked_at <= WANTED
+    return place.declared and not place.running and wanted(place, now, settings.serve_idle_seconds)

@@ -83,7 +83,7 @@ class Serving:
         with self.db.read() as session:
             self._places = served.places(session)
         now = self.clock()
-        return self._on and any(served_rules.asks(place, now) for place in self._places)
+        return self._on and any(served_rules.asks(place, now, self.settings) for place in self._places)
 
     def look(self, nodes: Sequence[Node] | str | None, line: Sequence[Need] | None) -> None:
         """All that is due. nodes: the cluster, or why nothing is known of it; None: nobody looked. line: what those take that wait;
@@ -98,7 +98,7 @@ class Serving:
         for place in self._places:
             if served_rules.idle(place, now, self.settings):
                 self._write(place, unasked=not place.stop and self.settings.serve, phase=LEAVING)
-            elif self._on and nodes is not None and line is not None and served_rules.asks(place, now):
+            elif self._on and nodes is not None and line is not None and served_rules.asks(place, now, self.settings):
                 self._grant(place, nodes, line, now)
         self._begin(now)
 
@@ -203,7 +203,7 @@ class Serving:
                 place._replace(**{name: value for name, value in values.items() if name in Place._fields})
                 for place, values in zip(places, after, strict=True)
             ]
-            due = now + served_rules.LATER if told.state is None else served_rules.next_look(rows, now)
+            due = now + served_rules.LATER if told.state is None else served_rules.next_look(rows, now, self.settings)
             for place, row, values in zip(places, rows, after, strict=True):
                 if served_rules.changed(place, values):
                     served.change(session, place, **{**values, "due_at": due})
@@ -216,8 +216,8 @@ class Serving:
 
     def _after(self, place: Place, told: Told, wanted: set[str], *, ended: bool, now: datetime) -> dict[str, Any]:
         if ended:
-            lately = place.asked_at is not None and now - place.asked_at <= served_rules.WANTED
-            forget = place.stop or not (place.held or lately)
+            waited = served.wanted(place, now, self.settings.serve_idle_seconds)
+            forget = place.stop or not (place.held or waited)
             rest = {"reason": "", "failed": False, "stop": False, "asked_at": None, "again_at": None} if forget else {}
             return {**(FREED if not place.declared or place.stop else {}), **rest}
         if told.state is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from sqlalchemy import select, update
@@ -54,6 +54,18 @@ class Place(NamedTuple):
     def need(self) -> Need:
         """The place that it holds."""
         return Need(self.replicas, self.cpus, self.gpus)
+
+
+WANTED_SECONDS = 60.0
+"""So long after a question what answers it is still waited for, unless it is idle sooner."""
+
+
+def wanted(place: Place, now: datetime, idle_seconds: float) -> bool:
+    """Whether someone waits for it, as far as the last question tells. Who still waits for an answer asks again and again.
+
+    What gave its place back because it was idle isn't waited for: it would get it at once again.
+    """
+    return place.asked_at is not None and now - place.asked_at <= timedelta(seconds=min(WANTED_SECONDS, idle_seconds))
 
 
 FREED: dict[str, Any] = {

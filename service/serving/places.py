@@ -17,14 +17,15 @@ from service.runs.served import Place
 FRESH_SECONDS = 0.25
 """So long what was read serves whoever asks."""
 TOUCH_SECONDS = 5.0
-"""So often it is written that an application is asked."""
+"""So often it is written that an application is asked; more often where it is idle soon."""
 
 
 class Places:
     """One per application of ours. All methods belong to the event loop. `ring` wakes the reconciler."""
 
-    def __init__(self, db: Database, ring: Callable[[], None]) -> None:
+    def __init__(self, db: Database, ring: Callable[[], None], idle_seconds: float) -> None:
         self._db, self._ring = db, ring
+        self._every = min(TOUCH_SECONDS, idle_seconds / 3)
         self._read: dict[str, Place] = {}
         self._at = -FRESH_SECONDS
         self._touched: dict[str, float] = {}
@@ -35,7 +36,7 @@ class Places:
         async with self._turn:
             now = asyncio.get_running_loop().time()
             place = self._read.get(name)
-            if now - self._touched.get(name, -TOUCH_SECONDS) >= TOUCH_SECONDS:
+            if now - self._touched.get(name, -self._every) >= self._every:
                 place = await run_in_threadpool(self._touch, name)
                 self._touched[name] = now
                 self._read[name] = place

@@ -175,5 +175,5 @@ def _shown(ctx: Context) -> Serving:
     return Serving(
         enabled=ctx.settings.serve,
         idle_seconds=ctx.settings.serve_idle_seconds,
-        applications=tuple(shown(place, now) for place in places.all()),
+        applications=tuple(shown(place, now, ctx.settings.serve_idle_seconds) for place in places.all()),
     )

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from service.bodies.serving import Served, ServedState
-from service.runs.served import LEAVING, READY, STARTING, Place
-
-LATELY = timedelta(seconds=60)
-"""So long after a question that could not be answered it counts as waited for."""
+from service.runs.served import LEAVING, READY, STARTING, Place, wanted
 
 
-def shown(place: Place, now: datetime) -> Served:
+def shown(place: Place, now: datetime, idle_seconds: float) -> Served:
     """One application."""
-    state = _state(place, now)
+    state = _state(place, waited=wanted(place, now, idle_seconds))
     return Served(
         name=place.name,
         state=state,
@@ -27,18 +24,12 @@ def shown(place: Place, now: datetime) -> Served:
     )
 
 
-def _state(place: Place, now: datetime) -> ServedState:
+def _state(place: Place, *, waited: bool) -> ServedState:
     if place.phase == READY:
-        return (
-            ServedState.READY if place.running else ServedState.STARTING if _lately(place, now) else ServedState.READY
-        )
+        return ServedState.READY if place.running else ServedState.STARTING if waited else ServedState.READY
     if place.phase == STARTING:
         return ServedState.STARTING
     if place.failed:
         return ServedState.FAILED
-    waits = place.phase != LEAVING and not place.stop and _lately(place, now)
+    waits = place.phase != LEAVING and not place.stop and waited
     return ServedState.WAITING if waits else ServedState.OFF
-
-
-def _lately(place: Place, now: datetime) -> bool:
-    return place.asked_at is not None and now - place.asked_at <= LATELY

@@ -322,3 +322,15 @@ def test_an_application_of_somebody_elses_that_deletes_is_let_alone(rounds: Roun
     before = rounds.serve.calls.count("declare")
     rounds.round(6.0, times=2)
     assert rounds.serve.calls.count("declare") == before
+
+
+def test_what_was_idle_soon_stays_away(world: Any) -> None:
+    rounds = Rounds(world, serve_idle_seconds=8)
+    rounds.ask()
+    rounds.round(times=2)
+    rounds.serve.move(MODELS, "RUNNING", running=0)
+    rounds.round(2.0, times=12)
+    declared = rounds.serve.calls.count("declare")
+    assert rounds.place().phase == OFF
+    rounds.round(2.0, times=10)
+    assert (rounds.place().phase, rounds.serve.calls.count("declare")) == (OFF, declared)

@@ -131,15 +131,22 @@ def place(**values: Any) -> Place:
 
 
 def test_it_wants_a_place_while_it_is_asked_and_has_none() -> None:
-    assert asks(place(), NOW)
-    assert not asks(place(), NOW + served_rules.WANTED + timedelta(seconds=1))
-    assert not asks(place(asked_at=None), NOW)
-    assert not asks(place(stop=True), NOW)
+    assert asks(place(), NOW, SETTINGS)
+    assert not asks(place(), NOW + timedelta(seconds=61), SETTINGS)
+    assert not asks(place(asked_at=None), NOW, SETTINGS)
+    assert not asks(place(stop=True), NOW, SETTINGS)
     for phase in (STARTING, READY, LEAVING):
-        assert not asks(place(phase=phase), NOW)
+        assert not asks(place(phase=phase), NOW, SETTINGS)
     failed = place(again_at=NOW + served_rules.AGAIN)
-    assert not asks(failed, NOW)
-    assert asks(failed, NOW + served_rules.AGAIN)
+    assert not asks(failed, NOW, SETTINGS)
+    assert asks(failed, NOW + served_rules.AGAIN, SETTINGS)
+
+
+@given(st.floats(1, 400), st.floats(0, 1000))
+def test_what_was_idle_does_not_want_its_place_again(idle_seconds: float, quiet: float) -> None:
+    settings = SETTINGS.model_copy(update={"serve_idle_seconds": idle_seconds})
+    now = NOW + timedelta(seconds=quiet)
+    assert not (idle(place(phase=READY), now, settings) and asks(place(), now, settings))
 
 
 def test_it_gives_its_place_back_when_it_is_idle_and_its_replicas_are_gone() -> None:
