@@ -79,7 +79,7 @@ def _free(client: Client) -> None:
 
 def _until_gone(stack: Stack) -> bool:
     end = time.monotonic() + 60
-    while _processes(stack, "Serve"):
-        assert time.monotonic() < end
+    while left := [" ".join(process.cmdline()) for process in _processes(stack, "ray::Serve")]:
+        assert time.monotonic() < end, left
         time.sleep(0.3)
     return True

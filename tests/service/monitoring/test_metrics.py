@@ -197,6 +197,7 @@ def test_every_query_of_the_board_and_of_the_alerts_names_a_metric_with_labels_t
     world.ray.move(f"agon-{job}-1", RayStatus.FAILED)
     world.round()
     tallies.RESTARTS.labels("room")
+    tallies.QUESTIONS.labels("generate", "answered")
     labels: dict[str, set[str]] = {}
     for name, pairs in asked(world):
         labels.setdefault(name, {"instance"}).update(label for label, _ in pairs)
@@ -226,6 +227,7 @@ def test_the_page_lists_every_metric_that_is_exported_and_no_other(world: Any) -
     world.submit()
     tallies.FAILURES.labels("non-finite")
     tallies.RESTARTS.labels("room")
+    tallies.QUESTIONS.labels("generate", "answered")
     names = {name for name, _ in asked(world) if name.startswith("agon_") and not name.endswith("_created")}
     exported = {re.sub(r"_(bucket|count|sum)$", "", name) for name in names}
     assert listed == exported

@@ -21,8 +21,8 @@ from hooks import (
 
 from service.db.session import Database
 from service.db.tables import Job
+from service.runs import marks, tape
 from service.runs import store as runs
-from service.runs import tape
 
 MODEL = {"name": "faces", "version": "3", "champion": True, "verdict": "better"}
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -68,7 +68,7 @@ def test_each_webhook_hears_of_the_runs_and_types_that_it_asked_for(
     with db.begin() as session:
         job = session.query(Job).filter(Job.id == best).one()
         job.spec = {**job.spec, "labels": {"team": "vision"}}
-        runs.marks.write_labels(session, job)
+        marks.write_labels(session, job)
     tell(db, best, "succeeded")
     drain(dispatcher(db, receiver, clock))
     heard = {name: [row.type for row in deliveries(db, id_)] for name, id_ in ids.items()}
