@@ -6,6 +6,7 @@ import getpass
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -71,7 +72,7 @@ def postgres_server() -> Iterator[str]:
         _wait_until_ready(url, server, folder / "log")
         yield url
     finally:
-        server.terminate()
+        server.send_signal(signal.SIGINT)  # its fast shutdown: the gentle one waits for whoever is connected
         server.wait(20)
         shutil.rmtree(folder, ignore_errors=True)
 
