@@ -38,8 +38,12 @@ def make(name: str, recipe: str, changes: Sequence[str], folder: Path, seed: int
         folder / name,
         class_names=names,
         record=record,
-        card=lambda path: path.write_text("# untrained\n") and None,
+        card=_card,
     )
+
+
+def _card(path: Path) -> None:
+    path.write_text("# untrained\n")
 
 
 def register(name: str, package: Path, uri: str) -> None:

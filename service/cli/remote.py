@@ -249,8 +249,7 @@ def _write(answer: Answer, out: str) -> Path:
     """The file; of a folder, the images one by one."""
     target = Path(out)
     if not out.endswith("/"):
-        write_whole(target, answer.content)
-        return target
+        return answer.save(target)
     with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
         for entry in archive.infolist():
             if Path(entry.filename).name != entry.filename:

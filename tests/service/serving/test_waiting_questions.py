@@ -329,3 +329,13 @@ def test_what_prometheus_hears_of_questions(house: House) -> None:
         f'agon_serve_question_seconds_count{{kind="generate",outcome="{outcome}"}}': 1.0
         for outcome in ("answered", "unchanged", "refused")
     }
+
+
+def test_a_question_right_after_a_stop_is_written_at_once(build: Any) -> None:
+    house = build(serve_start_seconds=0.05)
+    house.ready()
+    assert house.ask().status_code == 200
+    before = house.place().asked_at
+    assert house.client.delete("/v1/serve").status_code == 202
+    house.ask()
+    assert house.place().asked_at > before, "or it would wait for the next time that a question is written"
