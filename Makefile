@@ -22,7 +22,7 @@ help:  ## list the targets
 
 setup: $(STAMP)  ## make .venv and install everything in it (once)
 
-$(STAMP): pyproject.toml requirements.lock
+$(STAMP): pyproject.toml requirements.lock service/web/package-lock.json
 	@PYTHON="$(PYTHON)" VENV="$(VENV)" .ci/setup.sh
 	@touch $@
 

@@ -22,4 +22,5 @@ say "installing packages (a few minutes the first time; details in $log)"
   tail -n 20 "$log" >&2
   fail "pip failed (above; the whole of it in $log)"
 }
+"$venv/bin/python" service/web/packages.py || fail "the page needs its JavaScript packages (above); try again: make setup"
 say "ready after $(($(date +%s) - started)) s"

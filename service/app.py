@@ -49,6 +49,7 @@ from service.serving.asker import Asker
 from service.serving.places import Places
 from service.serving.versions import Versions
 from service.settings import Settings
+from service.web.face import Face
 from service.webhooks import addresses as webhook_addresses
 from service.webhooks.dispatcher import Dispatcher
 from service.webhooks.sending import HttpPost
@@ -135,6 +136,7 @@ def create_app(
     bodies = BodyReader(settings.max_body_bytes)
     watch.learn(app.state.routes)
     app.add_middleware(Guard, bodies=bodies, hosts=settings.allowed_hosts, who=door, watch=watch)
+    app.add_middleware(Face)
     return app
 
 

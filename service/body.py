@@ -24,7 +24,9 @@ PARSERS = 2
 DRAIN_SECONDS, DRAIN_BYTES = 2.0, 16 * 1024 * 1024
 """What is still taken in, and thrown away, of a body that was refused: a connection closed before may lose the answer."""
 _EVENTS = re.compile(r"/v1/jobs/[^/]+/events")
-_SESSION = "/v1/session"
+_SESSIONS = ("/v1/session", "/sign-in", "/sign-out")
+FORMS = frozenset({"/sign-in", "/sign-out"})
+"""Where a browser's form is sent, without a script: `application/x-www-form-urlencoded`. All else is JSON."""
 _QUESTIONS = re.compile(r"/v1/models/[^/]+/(path|traverse|encode|reconstruct|neighbours)")
 _SEARCHES = re.compile(r"/v1/searches(/validate)?")
 
@@ -39,7 +41,7 @@ class Bound:
 
 def bound_of(path: str, most: int) -> Bound:
     """What the endpoint takes; `most`: bytes that any of them does. A run reports hundreds of events at once, people send specs."""
-    if path == _SESSION:  # read before anyone has said who they are
+    if path in _SESSIONS:  # read before anyone has said who they are
         return Bound(1024, 10)
     if _EVENTS.fullmatch(path):
         return Bound(most, 250_000)
@@ -75,7 +77,9 @@ class BodyReader:
             raise TooSlow(f"the body was not there within {self.seconds:g} s") from None
 
     async def check(self, path: str, body: bytes) -> None:
-        """Whether the body is strict JSON, or empty. Raises TooLarge, BadRequest."""
+        """Whether the body is strict JSON, or empty, or a short form. Raises TooLarge, BadRequest."""
+        if path in FORMS:
+            return
         most = bound_of(path, self.most).values
         if sum(body.count(sign) for sign in b",[{") > most:
             raise TooLarge(f"the body holds more than {most} values")

@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import tallies
-from service.body import BodyReader, announced, drain
+from service.body import FORMS, BodyReader, announced, drain
 from service.errors import MEDIA_TYPE, BadRequest, Problem, TooSlow, Unavailable, problem_of
 from service.logs import about
 from trainer import spans, trace
@@ -27,7 +27,7 @@ from trainer.spans import Span, Value
 from trainer.trace import Trace
 
 HEALTH = ("/healthz", "/readyz")
-OPEN = (*HEALTH, "/openapi.json", "/docs")
+OPEN = (*HEALTH, "/openapi.json", "/docs", "/static")
 """Paths, and what lies below them, that need no token."""
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 GONE = 499
@@ -127,7 +127,8 @@ class Guard:
             visit.unread = False
             await self.bodies.check(scope["path"], body)
             await witness.begins(body)
-            scope["headers"] = _as_json(scope["headers"]) if body else scope["headers"]
+            if body and scope["path"] not in FORMS:
+                scope["headers"] = _as_json(scope["headers"])
             receive = _replay(body, receive)
         await self.app(scope, receive, visit.answer)
 

@@ -31,6 +31,7 @@ from service.searches import routes as search_routes
 from service.searches import samples as trial_samples
 from service.serving import routes as serving_routes
 from service.specs import routes as recipe_routes
+from service.web import routes as web_routes
 from service.webhooks import routes as webhook_routes
 
 PARTS = (
@@ -60,6 +61,7 @@ PARTS = (
     monitoring_routes,
     health,
     docs,
+    *web_routes.PARTS,
 )
 
 

@@ -27,8 +27,10 @@ from service.http import Asked
 from service.settings import Settings
 
 COOKIE = "agon_session"
-LOGIN = ("POST", "/v1/session")
+LOGINS = frozenset({("POST", "/v1/session"), ("POST", "/sign-in")})
 """What may come without saying who asks, since its body does."""
+FORM = ("GET", "/sign-in")
+"""The page on which one says it."""
 LOCAL = "127.0.0.1"
 MOST_TOLD = 100
 logger = logging.getLogger("agon.access")
@@ -46,8 +48,10 @@ class Entry:
         token = _bearer(asked.headers)
         if token is not None:
             return self.whose(token)
-        if (asked.method, asked.path) == LOGIN:
+        if (asked.method, asked.path) in LOGINS:
             check_not_foreign(asked.headers)
+            return None
+        if (asked.method, asked.path) == FORM:
             return None
         found = self._signed_on(asked) or self._by_cookie(asked.headers)
         if found is None:

@@ -11,7 +11,7 @@ from service.access.callers import User
 from service.access.entry import COOKIE, Entry
 from service.access.tokens import Principal, Scope
 from service.bodies.tokens import SessionRequest, Who
-from service.context import Ctx
+from service.context import Context, Ctx
 from service.errors import BadRequest, Forbidden, Unauthenticated
 
 router = APIRouter(prefix="/v1/session", tags=["session"])
@@ -28,17 +28,7 @@ def begin(request: Request, response: Response, ctx: Ctx, body: SessionRequest |
     if caller.scope is Scope.JOB:
         raise Forbidden("a job's token begins no browser session; use a person's")
     request.state.principal = caller  # whom the audit names
-    with ctx.db.begin() as session:
-        secret, ends = sessions.begin(session, caller, ctx.settings.session_hours)
-    response.set_cookie(
-        COOKIE,
-        secret,
-        max_age=max(1, int((ends - datetime.now(UTC)).total_seconds())),
-        path="/",
-        secure=entry.is_secure(request.url.scheme, request.headers),
-        httponly=True,
-        samesite="strict",
-    )
+    ends = give(request, response, ctx, caller)
     response.headers["Cache-Control"] = "no-store"
     return Who(owner=caller.owner, name=caller.name, scope=caller.scope, by="session", expires_at=ends)
 
@@ -58,9 +48,30 @@ def end(request: Request, caller: User, ctx: Ctx) -> Response:
     with ctx.db.begin() as session:
         sessions.end(session, caller)
     response = Response(status_code=204)
+    forget(request, response)
+    return response
+
+
+def give(request: Request, response: Response, ctx: Context, caller: Principal) -> datetime:
+    """Begin a session of theirs, and have the answer bring its cookie; when it ends."""
+    with ctx.db.begin() as session:
+        secret, ends = sessions.begin(session, caller, ctx.settings.session_hours)
+    response.set_cookie(
+        COOKIE,
+        secret,
+        max_age=max(1, int((ends - datetime.now(UTC)).total_seconds())),
+        path="/",
+        secure=entry.is_secure(request.url.scheme, request.headers),
+        httponly=True,
+        samesite="strict",
+    )
+    return ends
+
+
+def forget(request: Request, response: Response) -> None:
+    """Have the answer take the cookie away."""
     secure = entry.is_secure(request.url.scheme, request.headers)
     response.delete_cookie(COOKIE, path="/", secure=secure, httponly=True, samesite="strict")
-    return response
 
 
 def _with_token(request: Request, door: Entry, body: SessionRequest | None) -> Principal:

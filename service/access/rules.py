@@ -39,6 +39,8 @@ SPECIAL = {
     **{("POST", "/v1/models/{name}/" + kind): Action.ASK for kind in QUESTIONS},
     ("POST", "/v1/session"): Action.SIGN,
     ("DELETE", "/v1/session"): Action.SIGN,
+    ("POST", "/sign-in"): Action.SIGN,
+    ("POST", "/sign-out"): Action.SIGN,
 }
 """The routes, by method and template, whose method doesn't say it."""
 ROLES = (Scope.VIEWER, Scope.USER, Scope.ADMIN)

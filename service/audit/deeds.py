@@ -70,6 +70,8 @@ DEEDS: Mapping[str, Deed] = {
     "PUT /v1/owners/{}/role": Deed("owner.role"),
     "POST /v1/session": Deed("session.begin"),
     "DELETE /v1/session": Deed("session.end"),
+    "POST /sign-in": Deed("session.begin"),
+    "POST /sign-out": Deed("session.end"),
     "POST /v1/webhooks": Deed("webhook.add"),
     "PATCH /v1/webhooks/{}": Deed("webhook.edit"),
     "DELETE /v1/webhooks/{}": Deed("webhook.remove"),

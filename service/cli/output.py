@@ -16,9 +16,27 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from service.figures import seconds, size
 from trainer.plain import plain
 from trainer.spec import FieldError
 
+__all__ = [
+    "STATE_STYLES",
+    "Exit",
+    "ago",
+    "err",
+    "fail",
+    "note",
+    "out",
+    "print_facts",
+    "print_json",
+    "print_table",
+    "seconds",
+    "size",
+    "state",
+    "until",
+    "write_whole",
+]  # fmt: skip
 PIPE_WIDTH = 240  # a pipe has no width; tables must not be cut to a guess
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else PIPE_WIDTH)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -100,27 +118,6 @@ def fail(message: str, code: Exit, errors: Sequence[FieldError] = ()) -> NoRetur
 
 def _given(error: FieldError) -> tuple[tuple[str, str], ...]:
     return ((f" (got {error.value})", "dim"),) if error.value else ()
-
-
-def seconds(value: float | None) -> str:
-    """`45 s`, `3:07`, `2:05:09`; `–` for None."""
-    if value is None or value != value or value < 0 or value == float("inf"):
-        return "–"
-    whole = round(value)
-    if whole < 60:
-        return f"{whole} s"
-    hours, rest = divmod(whole, 3600)
-    minutes, left = divmod(rest, 60)
-    return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"
-
-
-def size(count: float) -> str:
-    """Bytes for a person: `812 MB`."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit in ("B", "kB", "MB") else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
 
 
 def until(moment: datetime | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -27,10 +28,21 @@ def _stages() -> dict[str, str]:
 
 def test_every_file_that_is_copied_exists_and_reaches_the_build() -> None:
     allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
-    for line in re.findall(r"^COPY (.+)$", DOCKERFILE, re.MULTILINE):
+    for line in re.findall(r"^COPY (?!--from)(.+)$", DOCKERFILE, re.MULTILINE):
         for source in line.split()[:-1]:
             assert (ROOT / source).exists(), source
-            assert source in allowed, f"{source} is kept out by .dockerignore"
+            within = {source, *map(str, Path(source).parents)}
+            assert allowed & within, f"{source} is kept out by .dockerignore"
+
+
+def test_the_images_with_the_page_have_its_packages_as_they_are_locked() -> None:
+    stages = _stages()
+    for stage in ("control", "trainer"):
+        assert "COPY --from=page /opt/agon/vendor service/web/vendor\n" in stages[stage]
+    assert "service/web/package-lock.json" in stages["page"]
+    locked = json.loads((ROOT / "service/web/package-lock.json").read_text())["packages"]
+    assert all(one["integrity"].startswith("sha512-") for name, one in locked.items() if name)
+    assert not any("resolved" in one for one in locked.values()), "the lock names a host"
 
 
 def test_the_base_image_is_pinned_to_a_patch_release() -> None:

@@ -1,0 +1,35 @@
+// What every page has: what JavaScript alone can do is shown, times go on, the colours can be chosen, forms act, the page is live.
+import { act } from "./act.js";
+import { live } from "./live.js";
+import { keepTimes } from "./times.js";
+
+document.documentElement.classList.add("scripted");
+keepTimes();
+act();
+live();
+
+const THEME = "agon_theme";
+const dark = matchMedia("(prefers-color-scheme: dark)");
+
+document.addEventListener("click", (event) => {
+  if (!event.target.closest("[data-theme-switch]")) return;
+  const root = document.documentElement;
+  const now = root.dataset.theme || (dark.matches ? "dark" : "light");
+  const next = now === "dark" ? "light" : "dark";
+  root.dataset.theme = next;
+  document.cookie = `${THEME}=${next}; path=/; max-age=31536000; samesite=strict`;
+  document.dispatchEvent(new CustomEvent("agon:theme"));
+});
+
+// A menu closes when one goes on elsewhere.
+document.addEventListener("click", (event) => {
+  for (const menu of document.querySelectorAll("details.menu[open]")) {
+    if (!menu.contains(event.target)) menu.open = false;
+  }
+});
+document.addEventListener("keydown", (event) => {
+  const menu = event.key === "Escape" && document.querySelector("details.menu[open]");
+  if (!menu) return;
+  menu.open = false;
+  menu.querySelector("summary").focus();
+});

@@ -1,0 +1,286 @@
+"""A control plane with something to look at: jobs in every state, a long training with its grids, curves and checkpoints, a search,
+models, datasets. `opened` serves it to a real browser; `python tests/service/web/furnished.py` to a person.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import random
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import uvicorn
+from sqlalchemy import insert
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[3]))
+
+from service.app import create_app
+from service.db.migrate import upgrade
+from service.db.session import Database
+from service.db.tables import Job, JobChange, JobEvent, JobLabel, JobScore, Trial
+from service.gateway.fake_ray import FakeRay
+from service.gateway.fake_registry import FakeRegistry
+from service.gateway.fake_serve import FakeServe
+from service.runs import files
+from service.settings import Settings
+from tests import checkpoints, rows
+from trainer.images import GridFacts, grid, save_png
+from trainer.search import TrialRecord
+
+BATCH = 64
+LONG = {"state": "running", "name": "digits-long", "attempt": 2, "reason": "training", "started_attempt": 2}
+OTHERS: tuple[dict[str, Any], ...] = (
+    {"state": "succeeded", "name": "digits-first", "owner": "ada", "reason": "completed"},
+    {"state": "failed", "name": "digits-nan", "owner": "ada", "reason": "a loss is not finite",
+     "failure": {"kind": "non-finite", "reason": "D/loss is nan at step 420", "rank": 0}},
+    {"state": "cancelled", "name": "tried", "owner": "grace", "reason": "cancelled by grace"},
+    {"state": "paused", "name": "rests", "owner": "ada", "desired": "pause", "reason": "paused by ada"},
+    {"state": "queued", "name": "waits", "owner": "grace", "reason": "needs 2 CPUs, 0 are free", "lacks": "cpu",
+     "workers": 1, "worker_cpus": 2.0},
+    {"state": "queued", "name": "waits-too", "owner": "ada", "reason": "needs 2 CPUs, 0 are free", "lacks": "cpu",
+     "workers": 1, "worker_cpus": 2.0},
+    {"state": "running", "name": "short", "owner": "grace", "reason": "training"},
+)  # fmt: skip
+
+
+@dataclass
+class Furnished:
+    """What is there to look at."""
+
+    settings: Settings
+    db: Database
+    ray: FakeRay = field(default_factory=lambda: FakeRay(cpus=4))
+    registry: FakeRegistry = field(default_factory=FakeRegistry)
+    serve: FakeServe = field(default_factory=FakeServe)
+    long: str = ""
+    """The long training's id."""
+    search: str = ""
+    by_name: dict[str, str] = field(default_factory=dict)
+    """Ids of all jobs."""
+    url: str = ""
+    """Where it is served, if it is."""
+
+    @property
+    def token(self) -> str:
+        """The administrator's."""
+        return self.settings.token_file.read_text().strip()
+
+    def folder(self, job_id: str) -> Path:
+        """A job's."""
+        return files.job_dir(self.settings, job_id)
+
+
+def settings_in(folder: Path, **changes: Any) -> Settings:
+    """Of a control plane of its own."""
+    (folder / "data").mkdir(parents=True, exist_ok=True)
+    quiet: dict[str, Any] = {"reconciler": False, "webhooks": False, "disk_low": 0, "serve_start_seconds": 0}
+    return Settings(home=folder, allowed_hosts=("*",), api_url="http://127.0.0.1:1", **{**quiet, **changes})
+
+
+def furnish(settings: Settings, *, grids: int = 12, jobs: int = 0) -> Furnished:
+    """All of it. grids: of the long training, a checkpoint for every fourth; jobs: so many more that have ended."""
+    db = Database(settings.database_url)
+    upgrade(db)
+    house = Furnished(settings, db)
+    for values in OTHERS:
+        house.by_name[values["name"]] = _run(db, **values)
+    house.long = house.by_name[LONG["name"]] = _run(
+        db, **LONG, owner="ada", labels={"team": "vision", "data": "digits"}, notes="The first long one."
+    )
+    _train(house, grids)
+    house.search = _search(db)
+    _more(db, jobs)
+    record = house.registry.track(house.by_name["digits-first"])
+    for score in (31.5, 24.2, 18.9):
+        house.registry.add("digits", {"fid": str(score), "job": house.by_name["digits-first"]}, record)
+    house.registry.set_alias("digits", "champion", "3")
+    return house
+
+
+@contextmanager
+def opened(house: Furnished, port: int = 0) -> Iterator[Furnished]:
+    """The same, served on a port of this machine."""
+    app = create_app(house.settings, house.ray, house.registry, serve=house.serve)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", port))
+        port = free.getsockname()[1]
+    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error", timeout_graceful_shutdown=1))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        if not thread.is_alive():
+            raise RuntimeError("the server did not start")
+        time.sleep(0.02)
+    house.url = f"http://127.0.0.1:{port}"
+    try:
+        yield house
+    finally:
+        server.should_exit = True
+        thread.join(10)
+
+
+def _run(db: Database, *, labels: dict[str, str] | None = None, **values: Any) -> str:
+    now = datetime.now(UTC)
+    state = values.pop("state")
+    spec = {
+        **rows.spec("job"),
+        "name": values.get("name", "run"),
+        "labels": labels or {},
+        "notes": values.pop("notes", ""),
+    }
+    began = None if state in ("queued", "submitted") else now - timedelta(minutes=40)
+    run_id = rows.run(db, "job", state, spec=spec, created_at=now - timedelta(hours=1), started_at=began, **values)
+    with db.begin() as session:
+        job = session.query(Job).filter(Job.id == run_id).one()
+        if state not in ("queued", "submitted"):
+            done = 1.0 if state == "succeeded" else 0.4
+            job.progress = {
+                "step": int(780 * done), "images": int(50_000 * done), "total_images": 50_000, "images_per_second": 410.0,
+                "eta_seconds": 120.0, "metrics": {"D/loss": 0.9, "G/loss": 1.4}, "scores": {"fid": 20.0 + job.number},
+            }  # fmt: skip
+            session.add(JobScore(job_number=job.number, name="fid", value=20.0 + job.number, kind="job"))
+        if job.failure:
+            job.failure = {"rank": None, **job.failure}
+        for name, value in (labels or {}).items():
+            session.add(JobLabel(job_number=job.number, name=name, value=value, kind="job"))
+        session.add(JobChange(job_number=job.number, time=now, state=state, attempt=1, reason=job.reason))
+    return run_id
+
+
+def _train(house: Furnished, grids: int) -> None:
+    """What a training leaves behind: it improves, collapses at two thirds, and is rolled back."""
+    chance, folder, every = random.Random(0), house.folder(house.long), 50
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "job.json").write_text("{}")
+    told: list[tuple[str, int, dict[str, Any]]] = [
+        ("started", 0, {"total_images": grids * every * BATCH * 2, "resumed_from": None, "workers": 1, "device": "cpu"})
+    ]
+    collapse = grids * 2 // 3
+    for number in range(1, grids + 1):
+        step, bad = number * every, number == collapse
+        share = number / grids
+        metrics = {
+            "D/loss": 0.6 + 0.5 * math.exp(-4 * share) + chance.gauss(0, 0.02), "G/loss": 1.2 + share + chance.gauss(0, 0.1),
+            "D/accuracy_real": 0.7 + chance.gauss(0, 0.02), "D/accuracy_fake": 0.75 + chance.gauss(0, 0.02),
+        }  # fmt: skip
+        told.append(("progress", step, {
+            "metrics": metrics, "images_per_second": 400 + chance.gauss(0, 9), "eta_seconds": 60.0 * (grids - number),
+            "shares": {}, "total_images": grids * every * BATCH * 2,
+        }))  # fmt: skip
+        told.append(
+            ("observed", step, {"metrics": {"sentinel/diversity": 0.08 if bad else 0.9 + chance.gauss(0, 0.02)}})
+        )
+        told.append(("samples", step, {"path": f"samples/step-{step:09d}.png"}))
+        if number % 4 == 0:
+            told.append(("checkpoint", step, {"path": f"checkpoints/step-{step:09d}"}))
+            fid = 80 * math.exp(-3 * share) + 12
+            told.append(("scores", step, {"scores": {"fid": fid, "fid_spread": 0.4, "precision": 0.6, "recall": 0.4},
+                                          "provenance": {"extractor": "classifier", "samples": 1000, "resizer": "antialias"}}))  # fmt: skip
+            checkpoints.save(folder, step)
+        if bad:
+            told.append(("warning", step, {"message": "samples are alike: diversity 0.08, usual 0.90"}))
+        _draw(folder / "samples" / f"step-{step:09d}.png", step, 0.05 if bad else share)
+    if grids >= 4:
+        checkpoints.best(folder, grids // 4 * 4 * every)
+    _log(folder)
+    now = datetime.now(UTC)
+    with house.db.begin() as session:
+        job = session.query(Job).filter(Job.id == house.long).one()
+        numbered = [
+            {"job_number": job.number, "seq": seq, "attempt": 1, "time": now - timedelta(seconds=len(told) - seq), "kind": kind,
+             "step": step, "images": step * BATCH, "data": data}
+            for seq, (kind, step, data) in enumerate(told, 1)
+        ]  # fmt: skip
+        session.execute(insert(JobEvent), numbered)
+        job.acked = len(told)
+
+
+def _draw(path: Path, step: int, quality: float, count: int = 64, size: int = 16) -> None:
+    """Blobs that come out of noise."""
+    noise = np.random.default_rng(7)
+    across = np.arange(size) - size / 2
+    images = np.empty((count, size, size, 1), np.uint8)
+    for number in range(count):
+        x, y, r = noise.uniform(-4, 4), noise.uniform(-4, 4), noise.uniform(2, 5)
+        blob = 255 * np.exp(-((across[None] - x) ** 2 + (across[:, None] - y) ** 2) / r**2)
+        fuzz = np.random.default_rng(step * 1000 + number).uniform(0, 255, (size, size))
+        images[number, :, :, 0] = np.clip(quality * blob + (1 - quality) * fuzz, 0, 255)
+    save_png(path, grid(images, 8), GridFacts.of(images, 8, step, step * BATCH))
+
+
+def _log(folder: Path) -> None:
+    (folder / "driver-1.log").write_text("the driver has begun\n")
+    for rank in range(2):
+        path = folder / "logs" / "attempt-1" / f"rank-{rank:05d}.log"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(
+            "".join(f"2026-12-01T04:00:{second:02d}Z step {second * 10} <b>D/loss</b> 0.7\n" for second in range(40))
+        )
+
+
+def _search(db: Database, trials: int = 12) -> str:
+    chance = random.Random(1)
+    search = rows.run(db, "search", "running", name="lr-search", owner="ada", started_at=datetime.now(UTC))
+    with db.begin() as session:
+        job = session.query(Job).filter(Job.id == search).one()
+        for number in range(trials):
+            lr = 10 ** chance.uniform(-4.5, -2.5)
+            value = 20 + 40 * abs(math.log10(lr) + 3.5) + chance.gauss(0, 1)
+            told = [
+                {"step": step, "images": BATCH * step, "value": value + 20 / step * 100, "score": value + 20 / step * 100,
+                 "spread": 0.5, "seconds": 1.0}
+                for step in (100, 200, 300)
+            ]  # fmt: skip
+            state = "running" if number == trials - 1 else "completed"
+            record = TrialRecord.model_validate(
+                {"id": f"t-{number:05d}", "number": number, "values": {"optimizers.G.lr": lr, "optimizers.D.lr": lr * chance.choice([1, 2, 4])},
+                 "state": state, "results": told}
+            )  # fmt: skip
+            session.add(Trial(job_number=job.number, number=number, id=record.id, state=state, score=record.score, images=300 * BATCH,
+                              record=record.model_dump(mode="json"), stop=False))  # fmt: skip
+    return search
+
+
+def _more(db: Database, count: int) -> None:
+    """Jobs that have ended, in one statement each thousand."""
+    now, spec = datetime.now(UTC), rows.spec("job")
+    for begin in range(0, count, 1000):
+        some = range(begin, min(begin + 1000, count))
+        with db.begin() as session:
+            session.execute(insert(Job), [
+                {"id": f"j-f{number:011x}", "kind": "job", "name": f"old-{number}", "family": "dcgan", "spec": spec, "spec_digest": "d",
+                 "principal": "bootstrap", "owner": ("ada", "grace")[number % 2], "request_digest": "r", "due_at": now,
+                 "created_at": now - timedelta(days=2), "started_at": now - timedelta(days=2), "finished_at": now - timedelta(days=1),
+                 "state": ("succeeded", "failed", "cancelled")[number % 3], "attempt": 1, "place": number,
+                 "progress": {"step": 780, "images": 50_000, "total_images": 50_000, "metrics": {}, "scores": {"fid": 30.0}}}
+                for number in some
+            ])  # fmt: skip
+
+
+def main() -> None:
+    """Serve it to a person."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("home", type=Path)
+    parser.add_argument("--port", type=int, default=8790)
+    parser.add_argument("--grids", type=int, default=24)
+    parser.add_argument("--jobs", type=int, default=0)
+    given = parser.parse_args()
+    with opened(furnish(settings_in(given.home), grids=given.grids, jobs=given.jobs), given.port) as house:
+        sys.stdout.write(f"{house.url}\ntoken {house.token}\n")
+        sys.stdout.flush()
+        threading.Event().wait()
+
+
+if __name__ == "__main__":
+    main()
