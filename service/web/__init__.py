@@ -8,6 +8,7 @@ style, and the modules that pages share:
   are `data-live`. What a person looks at stays: an open `<details>`, a focus, a selection, what is written in a field.
 - `act.js` sends a `<form data-act>` to the REST API as JSON, with `If-Match` and `Idempotency-Key`, and shows what it answered. So the
   page has no writing endpoint of its own but signing in: whatever guards REST guards the page.
+- `keys.js` hears the keys that a page has, and lists them when `?` is pressed.
 - `chart.js` draws curves.
 
 Without JavaScript every page shows the same and changes nothing. There is no inline script or style (`frame.POLICY`), and no state

@@ -58,6 +58,8 @@ class View:
     """The path of the section that it belongs to."""
     events: str | None = None
     """The query of `GET /v1/events` that it follows; None: it follows nothing."""
+    look: str = ""
+    """What is fetched when something was told; empty: the page itself."""
     scripts: tuple[str, ...] = ()
     """Modules of its own, by their paths below this folder."""
     charts: bool = False

@@ -1,11 +1,13 @@
 // What every page has: what JavaScript alone can do is shown, times go on, the colours can be chosen, forms act, the page is live.
 import { act } from "./act.js";
+import { keepKeys } from "./keys.js";
 import { live } from "./live.js";
 import { keepTimes } from "./times.js";
 
 document.documentElement.classList.add("scripted");
 keepTimes();
 act();
+keepKeys();
 live();
 
 const THEME = "agon_theme";

@@ -3,7 +3,8 @@
 // `<body data-events="run=j-1&run=j-2">` is the query of GET /v1/events. When something is told, the page is fetched again (304 if nothing
 // of it has changed) and each `[data-live][id]` is morphed into the new one. What a person holds stays: focus, an open `<details>` or
 // `<dialog>`, a selection, what is written or ticked; an element with `data-keep` is never touched. Each message is
-// `agon:told` on the document, {kind, data}; a page that was brought up to date is `agon:fresh`.
+// `agon:told` on the document, {kind, data}, and whoever shows it themselves says preventDefault(): then nothing is fetched. A page that was
+// brought up to date is `agon:fresh`. `<body data-look="…">` is what is fetched, where that isn't the page's own address.
 //
 // A hidden page lets go of its stream: browsers have six connections to a host.
 const KINDS = [
@@ -23,7 +24,7 @@ export function live() {
 }
 
 /** Bring the page up to date now; resolves when it is. */
-export async function refresh(url = location.href) {
+export async function refresh(url = document.body.dataset.look || location.href) {
   clearTimeout(due);
   due = null;
   looked = Date.now();
@@ -81,8 +82,8 @@ function follow() {
   for (const kind of KINDS) {
     stream.addEventListener(kind, (event) => {
       if (event.lastEventId) last = event.lastEventId;
-      document.dispatchEvent(new CustomEvent("agon:told", { detail: { kind, data: JSON.parse(event.data) } }));
-      soon();
+      const told = new CustomEvent("agon:told", { cancelable: true, detail: { kind, data: JSON.parse(event.data) } });
+      if (document.dispatchEvent(told)) soon();
     });
   }
   stream.addEventListener("cut", () => (rest(), wake()));
