@@ -113,6 +113,7 @@ def opened(house: Furnished, port: int = 0) -> Iterator[Furnished]:
     """The same, served on a port of this machine."""
     app = create_app(house.settings, house.ray, house.registry, serve=house.serve)
     with socket.socket() as free:
+        free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # one that ended a moment ago leaves the port behind
         free.bind(("127.0.0.1", port))
         port = free.getsockname()[1]
     server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error", timeout_graceful_shutdown=1))
