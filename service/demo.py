@@ -81,6 +81,7 @@ class Demo:
         with Client(url, self.layout.token.read_text().strip()) as client:
             job = client.submit(recipe=RECIPE, set=overrides)
             err.print(f"  POST {client.url}/v1/jobs → {job.id}")
+            err.print(f"  watch it: {client.url}/runs/{job.id} (sign in with the token in {self.layout.token})")
             job = watch(client, job)
             if job.state != "succeeded" or job.model is None:
                 why = (

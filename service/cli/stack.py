@@ -141,7 +141,8 @@ def up(
     else:
         err.print(Text(f"up after {done.seconds:.0f} s", "bold green"))
     if not json_:
-        out.print(f"API        {record.api_url}   (docs: {record.api_url}/docs, token: {layout.token})")
+        out.print(f"Page       {record.api_url}   (sign in with the token in {layout.token})")
+        out.print(f"API        {record.api_url}/v1   (docs: {record.api_url}/docs)")
         out.print(f"MLflow     {record.parts['mlflow'].url}")
         out.print(f"Ray        {record.parts['ray'].url}   (token: {layout.ray_token})")
     if foreground:
