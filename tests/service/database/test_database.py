@@ -478,3 +478,32 @@ def test_runs_from_before_tokens_had_owners_are_those_of_whoever_a_token_was_nam
             "t-2": "",
         }
     db.close()
+
+
+@pytest.mark.databases
+def test_a_connection_that_the_server_ended_while_it_was_idle_is_not_what_a_request_gets(
+    postgres_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.db.session.IDLE_SECONDS", 0.0)
+    db = Database(postgres_database)
+    with db.read() as one, db.read() as another:
+        ended = {session.scalar(text("SELECT pg_backend_pid()")) for session in (one, another)}
+    killer = Database(postgres_database)
+    with killer.read() as session:
+        for pid in ended:
+            session.scalar(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
+    with db.read() as one, db.read() as another:
+        assert not ended & {session.scalar(text("SELECT pg_backend_pid()")) for session in (one, another)}
+    for each in (db, killer):
+        each.close()
+
+
+@pytest.mark.databases
+def test_a_connection_that_was_just_used_is_not_tried_again(postgres_database: str) -> None:
+    db, tried = Database(postgres_database), []
+    db.engine.dialect.do_ping = lambda connection: tried.append(connection)  # type: ignore[method-assign]
+    for _ in range(3):
+        with db.read() as session:
+            session.scalar(text("SELECT 1"))
+    assert not tried
+    db.close()
