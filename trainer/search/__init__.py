@@ -5,6 +5,9 @@ fields          what a search is asked for: base, space, algorithm, budget
 spec            the search: that its fields fit together, and how it is read
 space           from values to a trial's spec: paths, types, conditions, draws
 trial           what is written down of each trial
+found           what has become of a search: its trials, and which are better
+values          values of fields as text, and as places on an axis
+importance      how much each field matters (imports Optuna)
 """
 
 from trainer.search.distributions import Choice, Distribution, LogUniform, QUniform, RandInt, Uniform

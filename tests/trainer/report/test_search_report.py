@@ -22,12 +22,12 @@ from trainer.report.search.__main__ import app
 from trainer.report.search.best import best_so_far, best_trials, over_images
 from trainer.report.search.build import SECTIONS
 from trainer.report.search.drawing import Axis, _heights
-from trainer.report.search.found import Found
-from trainer.report.search.importance import importances
 from trainer.report.search.pictures import pictures
-from trainer.report.search.values import Scale, wide
 from trainer.search import Choice, TrialClone, TrialRecord, TrialState
+from trainer.search.found import Found
+from trainer.search.importance import NotKnown, importances
 from trainer.search.trial import trial_dir
+from trainer.search.values import Scale, wide
 from trainer.wire import GRIDS, SearchFile
 
 EVIL = '<script>alert("x")</script>$\\frac{'
@@ -178,9 +178,9 @@ def test_importance_of_few_trials_is_left_out_with_the_reason(count: int, said: 
 
 def test_scores_that_are_all_alike_matter_to_no_field() -> None:
     spec = search()
-    with pytest.raises(LeftOut, match="one score"):
+    with pytest.raises(NotKnown, match="one score"):
         importances(Found(spec, [t.replace(state=TrialState.COMPLETED, results=results(3.0)) for t in trials(spec, 9)]))
-    with pytest.raises(LeftOut, match="diverged"):
+    with pytest.raises(NotKnown, match="diverged"):
         importances(Found(spec, [t.replace(state=TrialState.DIVERGED) for t in trials(spec, 9)]))
 
 

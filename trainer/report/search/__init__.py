@@ -1,11 +1,10 @@
 """One HTML page about a search: what was searched, which trials are best, which fields matter.
 
-found       what a page is about: the search, its trials, their order
-values      values of fields as text and as places on an axis
-drawing     trajectories, parallel coordinates, clouds, lineages
-importance  Optuna's measure of each field's importance
+drawing  trajectories, parallel coordinates, clouds, lineages
 about, best, fields, lineage   the sections
-build       all of it, into a folder
+build    all of it, into a folder
+
+What is known of a search, and what follows from it, is `trainer.search`: found, values, importance.
 
     python -m trainer.report.search SEARCH_FOLDER --out DIR
 """

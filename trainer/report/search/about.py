@@ -8,9 +8,9 @@ from pydantic import JsonValue
 
 from trainer.report.errors import LeftOut
 from trainer.report.page import Block, Head, Table, Text
-from trainer.report.search.found import Found
-from trainer.report.search.values import drawn_from, shown
 from trainer.search import TrialState
+from trainer.search.found import Found
+from trainer.search.values import drawn_from, shown
 
 MOST_ROWS = 30
 WORDS = {

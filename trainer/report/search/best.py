@@ -12,10 +12,10 @@ from trainer.report.errors import LeftOut
 from trainer.report.page import Block, Charts, Code, Table, Text
 from trainer.report.search import drawing
 from trainer.report.search.about import MOST_ROWS, values_text
-from trainer.report.search.found import Found
-from trainer.report.search.values import shown
 from trainer.search import TrialRecord, TrialState
+from trainer.search.found import Found
 from trainer.search.space import applied, at
+from trainer.search.values import shown
 from trainer.spec import SpecError, dump_spec
 
 MOST_LINES = 300

@@ -10,10 +10,10 @@ from trainer.report.page import Section
 from trainer.report.search.about import failures, head, searched
 from trainer.report.search.best import best_trials, over_images
 from trainer.report.search.fields import against_values, importance, parallel
-from trainer.report.search.found import Found
 from trainer.report.search.lineage import clones
 from trainer.report.search.pictures import pictures
 from trainer.search import SearchSpec, TrialRecord
+from trainer.search.found import Found
 
 SECTIONS: tuple[Section[Found], ...] = (
     Section(

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 
 from trainer.report.charts import CARD, INK, LINE, RAMP, SERIES, STYLE, Chart, canvas, drawn, short
-from trainer.report.search.values import Scale, wide
+from trainer.search.values import Scale, wide
 
 BEST, BAD = SERIES[1], SERIES[3]
 FEW = 12

@@ -9,10 +9,10 @@ from trainer.report.page import Block, Charts, Table, Text
 from trainer.report.search import drawing
 from trainer.report.search.best import MOST_LINES, NONE_YET, rank_of
 from trainer.report.search.drawing import Axis
-from trainer.report.search.found import Found
-from trainer.report.search.importance import LEAST, importances
-from trainer.report.search.values import Scale
 from trainer.search import TrialRecord
+from trainer.search.found import Found
+from trainer.search.importance import LEAST, NotKnown, importances
+from trainer.search.values import Scale
 
 MOST_AXES = 9
 MOST_CLOUDS = 12
@@ -20,7 +20,10 @@ MOST_CLOUDS = 12
 
 def importance(found: Found) -> Sequence[Block]:
     """Each field's share, as bars and as a table."""
-    given = importances(found)
+    try:
+        given = importances(found)
+    except NotKnown as why:
+        raise LeftOut(str(why)) from why
     stopped = sum(trial.state.value == "stopped" for trial in found.finished)
     text = (
         f"PED-ANOVA (Watanabe et al. 2023) of {len(found.finished)} finished trials: how differently a field's values are spread "
@@ -97,6 +100,6 @@ def _by_importance(found: Found) -> list[str]:
     """All fields, the most important first where that is known, else in the space's order."""
     try:
         first = list(importances(found))
-    except LeftOut:
+    except NotKnown:
         first = []
     return [*first, *(path for path in found.search.space if path not in first)]

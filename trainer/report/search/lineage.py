@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
-from pydantic import JsonValue
+from collections.abc import Sequence
 
 from trainer.report.errors import LeftOut
 from trainer.report.page import Block, Charts, Table, Text
 from trainer.report.search import drawing
 from trainer.report.search.about import MOST_ROWS
-from trainer.report.search.found import Found
-from trainer.report.search.values import shown
 from trainer.search import TrialClone, TrialRecord
+from trainer.search.found import Found
+from trainer.search.values import changed
 
 MOST_TRIALS = 60
 MOST_ARROWS = 300
@@ -45,16 +43,6 @@ def _row(trial: TrialRecord, number: int) -> tuple[str, ...]:
     return trial.id, f"{clone.images:,}", clone.source, f"{clone.step:,}", changed(before, clone.values)
 
 
-def changed(before: Mapping[str, JsonValue], after: Mapping[str, JsonValue]) -> str:
-    """`path: old → new` of the fields that differ; a field that one of the two lacks is "not used" there."""
-    parts = [
-        f"{path}: {shown(before[path]) if path in before else 'not used'} → {shown(after[path]) if path in after else 'not used'}"
-        for path in dict.fromkeys((*before, *after))
-        if before.get(path) != after.get(path) or (path in before) != (path in after)
-    ]
-    return "; ".join(parts) or "as before"
-
-
 def _picture(found: Found, made: Sequence[tuple[TrialRecord, TrialClone]]) -> list[Block]:
     """Left out, saying so, for a population that no picture can show."""
     if len(found.trials) > MOST_TRIALS or len(made) > MOST_ARROWS:
@@ -72,15 +60,7 @@ def _picture(found: Found, made: Sequence[tuple[TrialRecord, TrialClone]]) -> li
 
 def _ancestry(found: Found) -> list[Block]:
     """The best trial's state, traced back to a trial that began by itself."""
-    best = found.best
-    if best is None:
+    if found.best is None or not (before := found.ancestry(found.best)):
         return []
-    chain, current, until = [best.id], best, float("inf")
-    by_id = {trial.id: trial for trial in found.trials}
-    while taken := [clone for clone in current.clones if clone.images < until]:
-        newest = taken[-1]
-        chain.append(f"{newest.source} (at {newest.images:,} images)")
-        if newest.source not in by_id:
-            break
-        current, until = by_id[newest.source], newest.images
-    return [Text(f"The best trial's nets came from: {' ← '.join(chain)}.")] if len(chain) > 1 else []
+    chain = [found.best.id, *(f"{source} (at {images:,} images)" for source, images in before)]
+    return [Text(f"The best trial's nets came from: {' ← '.join(chain)}.")]

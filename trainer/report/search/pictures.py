@@ -9,8 +9,8 @@ from trainer.report.errors import LeftOut
 from trainer.report.grids import kept, strip_of
 from trainer.report.page import Block, Row, Sheet
 from trainer.report.search.best import NONE_YET
-from trainer.report.search.found import Found
 from trainer.search import TrialRecord
+from trainer.search.found import Found
 from trainer.search.trial import trial_dir
 from trainer.wire import GRIDS
 

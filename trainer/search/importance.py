@@ -1,7 +1,7 @@
 """How much each field matters for a good score, by Optuna's PED-ANOVA (Watanabe et al. 2023, arXiv:2304.10255).
 
 It asks how differently a field's values are spread among the best trials and among all, so it needs no scale for trials that
-diverged (they are the worst) and allows for fields that only some trials have. Torch-free.
+diverged (they are the worst) and allows for fields that only some trials have. Importing it imports Optuna.
 """
 
 from __future__ import annotations
@@ -14,10 +14,9 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 
-from trainer.report.errors import LeftOut
-from trainer.report.search.found import Found
-from trainer.report.search.values import key
-from trainer.search import Choice, Distribution, LogUniform, QUniform, RandInt
+from trainer.search.distributions import Choice, Distribution, LogUniform, QUniform, RandInt
+from trainer.search.found import Found
+from trainer.search.values import key
 
 LEAST = 8
 """Finished trials below which chance decides more than any field."""
@@ -25,21 +24,25 @@ TOP_SHARE, TOP_COUNT = 0.25, 5
 """Which trials count as best: this share of all, or so many if that is more (of few trials at most half)."""
 
 
+class NotKnown(Exception):  # noqa: N818 — no error: what is said instead of shares
+    """Nothing can be said of importance; the message says why, in one line for a person."""
+
+
 def importances(found: Found) -> dict[str, float]:
-    """Share of each field, most important first; they sum to 1. Raises LeftOut."""
+    """Share of each field, most important first; they sum to 1. Raises NotKnown."""
     count = len(found.finished)
     if count < LEAST:
-        raise LeftOut(
+        raise NotKnown(
             f"{count} of the trials {'has' if count == 1 else 'have'} finished; under {LEAST} it would be chance"
         )
     scores = [trial.score for trial in found.finished if trial.score is not None]
     if not scores or (len(set(scores)) == 1 and not found.diverged):
-        raise LeftOut("all finished trials have one score" if scores else "all finished trials diverged")
+        raise NotKnown("all finished trials have one score" if scores else "all finished trials diverged")
     evaluator = PedAnovaImportanceEvaluator(target_quantile=max(TOP_SHARE, min(0.5, TOP_COUNT / count)))
     with _quiet():
         shares = get_param_importances(_study(found, scores), evaluator=evaluator)
     if not shares or max(shares.values()) == min(shares.values()) != 1.0:
-        raise LeftOut("no field's values differ between the best trials and the others")
+        raise NotKnown("no field's values differ between the best trials and the others")
     return shares
 
 

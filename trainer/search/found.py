@@ -1,4 +1,4 @@
-"""What the page of a search is about: its spec, its trials, and which of them are better. Torch-free."""
+"""What has become of a search: its spec, its trials, and which of them are better."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from trainer.search import SearchSpec, TrialRecord, TrialState
+from trainer.search.spec import SearchSpec
+from trainer.search.trial import TrialRecord, TrialState
 
 ENDED_WELL = (TrialState.COMPLETED, TrialState.STOPPED)
 
@@ -67,3 +68,15 @@ class Found:
         """How many trials are in each state, in the order of the states; those that none is in are left out."""
         states = [trial.state for trial in self.trials]
         return {state.value: states.count(state) for state in TrialState if state in states}
+
+    def ancestry(self, trial: TrialRecord) -> list[tuple[str, int]]:
+        """Whose state it trains on with, newest first: (trial, images of whoever took it over at that time)."""
+        chain: list[tuple[str, int]] = []
+        by_id = {one.id: one for one in self.trials}
+        until = float("inf")
+        while taken := [clone for clone in trial.clones if clone.images < until]:
+            chain.append((taken[-1].source, taken[-1].images))
+            if taken[-1].source not in by_id:
+                break
+            trial, until = by_id[taken[-1].source], taken[-1].images
+        return chain

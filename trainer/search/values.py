@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pydantic import JsonValue
 
-from trainer.search import Choice, Distribution, LogUniform, RandInt
+from trainer.search.distributions import Choice, Distribution, LogUniform, RandInt
 
 LONGEST = 60
 WIDE_RANGE = 10.0
@@ -23,6 +23,16 @@ def shown(value: JsonValue) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     text = "".join(letter if letter.isprintable() else "�" for letter in text)
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+
+
+def changed(before: Mapping[str, JsonValue], after: Mapping[str, JsonValue]) -> str:
+    """`path: old → new` of the fields that differ; a field that one of the two lacks is "not used" there."""
+    parts = [
+        f"{path}: {shown(before[path]) if path in before else 'not used'} → {shown(after[path]) if path in after else 'not used'}"
+        for path in dict.fromkeys((*before, *after))
+        if before.get(path) != after.get(path) or (path in before) != (path in after)
+    ]
+    return "; ".join(parts) or "as before"
 
 
 def drawn_from(distribution: Distribution) -> str:
