@@ -16,7 +16,7 @@ from trainer.search.trial import trial_dir
 PATH = "/v1/searches/{search_id}/trials/{trial_id}/checkpoints"
 
 
-def _find(search_id: SearchId, trial_id: TrialId, ctx: Ctx) -> Owner:
+def find(search_id: SearchId, trial_id: TrialId, ctx: Ctx) -> Owner:
     """Raises NotFound."""
     with ctx.db.read() as session:
         search = store.get(session, search_id, SEARCH)
@@ -28,4 +28,4 @@ def _find(search_id: SearchId, trial_id: TrialId, ctx: Ctx) -> Owner:
 
 
 router = APIRouter(tags=["searches"])
-checkpointbook.add(router, PATH, _find)
+checkpointbook.add(router, PATH, find)

@@ -14,7 +14,7 @@ from trainer.search.trial import trial_dir
 PATH = "/v1/searches/{search_id}/trials/{trial_id}/samples"
 
 
-def _find(search_id: SearchId, trial_id: TrialId, ctx: Ctx) -> Owner:
+def find(search_id: SearchId, trial_id: TrialId, ctx: Ctx) -> Owner:
     """Raises NotFound."""
     with ctx.db.read() as session:
         search = store.get(session, search_id, SEARCH)
@@ -24,4 +24,4 @@ def _find(search_id: SearchId, trial_id: TrialId, ctx: Ctx) -> Owner:
 
 
 router = APIRouter(tags=["searches"])
-gridbook.add(router, PATH, _find)
+gridbook.add(router, PATH, find)

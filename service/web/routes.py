@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from service.web import assets
+from service.web.searches import routes as searches
+from service.web.searches import trial
 from service.web.signin import routes as signin
 
 PARTS = (
+    searches,
+    trial,
     signin,
     assets,
 )

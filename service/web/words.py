@@ -9,6 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from service import figures
+from trainer.search.values import shown
 
 
 def ago(moment: datetime | None) -> str | Markup:
@@ -57,6 +58,11 @@ def score(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
 
 
+def spread(value: float | None) -> str:
+    """Of a score: two digits."""
+    return f"{value or 0.0:.2g}"
+
+
 def percent(share: float) -> str:
     """`15 %`; not 100 % before it is whole."""
     return f"{min(99, int(share * 100)) if share < 1 else 100} %"
@@ -77,5 +83,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "short": figures.short,
     "exact": exact,
     "score": score,
+    "spread": spread,
+    "value": shown,
     "percent": percent,
 }

@@ -1,7 +1,8 @@
 // Curves over images shown, drawn by uPlot from what the server has put into buckets: mean, and least to greatest as a band.
 //
-// draw(figure, {series: [{label, images, mean, least?, greatest?, dashed?}], log?, unit?}) draws into `figure .plot` and fills the table
-// of `figure details`, which says the same to who can't see it. Called again, it replaces what is there and keeps the zoom.
+// draw(figure, {series: [{label, images, mean, least?, greatest?, dashed?, colour?}], log?, quiet?}) draws into `figure .plot` and fills the
+// table of `figure details`, which says the same to who can't see it. Called again, it replaces what is there and keeps the zoom. A colour is
+// a number, or the name of a variable of the style; quiet: without a legend, for many series.
 // All charts with the same `data-sync` share their cursor, and tell it: `agon:cursor` on the document, {images, from}; anyone may send it, too.
 import { short } from "./figures.js";
 
@@ -15,10 +16,9 @@ export function draw(figure, given) {
   const shown = given.series.filter((one) => one.images.length);
   const data = joined(shown);
   const old = charts.get(figure);
+  const zoom = old?.zoomed ? { min: old.plot.scales.x.min, max: old.plot.scales.x.max } : null;
   if (old && alike(old.given, given)) {
-    const zoom = old.zoomed ? [old.plot.scales.x.min, old.plot.scales.x.max] : null;
     old.plot.setData(data, !zoom);
-    if (zoom) old.plot.setScale("x", { min: zoom[0], max: zoom[1] });
     old.given = given;
   } else {
     old?.plot.destroy();
@@ -26,6 +26,7 @@ export function draw(figure, given) {
     charts.set(figure, made);
     made.plot = new window.uPlot(options(figure, place, given, shown, made), data, place);
   }
+  if (zoom) charts.get(figure).plot.setScale("x", zoom);
   fill(figure, given);
 }
 
@@ -44,7 +45,7 @@ function options(figure, place, given, shown, made) {
   const series = [{ label: "images", value: (_, value) => (value == null ? "–" : short(value)) }];
   const bands = [];
   shown.forEach((one, index) => {
-    const stroke = colour(`--c${((one.colour ?? index) % COLOURS) + 1}`);
+    const stroke = colour(typeof one.colour === "string" ? one.colour : `--c${((one.colour ?? index) % COLOURS) + 1}`);
     series.push({
       label: one.label, stroke, width: 1.6, spanGaps: true, dash: one.dashed ? [6, 4] : undefined, points: { show: one.images.length < 40, size: 5 },
       value: (_, value) => (value == null ? "–" : Number(value.toPrecision(4)).toString()),
@@ -59,7 +60,7 @@ function options(figure, place, given, shown, made) {
     width: place.clientWidth || 320, height: place.clientHeight || 220, series, bands,
     scales: { x: { time: false }, y: { distr: given.log ? 3 : 1 } },
     axes: [{ ...axis, values: (_, ticks) => ticks.map(short) }, { ...axis, size: 56, values: (_, ticks) => ticks.map((tick) => (tick == null ? "" : Number(tick.toPrecision(4)).toString())) }],
-    legend: { live: true, markers: { width: 2 } },
+    legend: { show: !given.quiet, live: true, markers: { width: 2 } },
     cursor: { drag: { x: true, y: false, setScale: true }, sync: figure.dataset.sync ? { key: figure.dataset.sync, setSeries: false } : undefined },
     hooks: {
       init: [hideBands],

@@ -12,16 +12,11 @@ import pytest
 from bs4 import BeautifulSoup
 from fastapi.testclient import TestClient
 from furnished import Furnished, furnish, opened, settings_in
+from looks import DARK, LIGHT, LOOKS, PHONE, check_accessible  # noqa: F401 — pages' tests may take them from here, too
 
 from service.app import create_app
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-LIGHT, DARK, PHONE = "light", "dark", "phone"
-LOOKS: dict[str, dict[str, Any]] = {
-    LIGHT: {"viewport": {"width": 1280, "height": 800}, "color_scheme": "light"},
-    DARK: {"viewport": {"width": 1280, "height": 800}, "color_scheme": "dark"},
-    PHONE: {"viewport": {"width": 390, "height": 844}, "color_scheme": "light", "has_touch": True},
-}
 
 
 @pytest.fixture(scope="session")
@@ -137,11 +132,3 @@ def browse(chromium: Any, request: pytest.FixtureRequest) -> Iterator[Callable[.
     for context in contexts:
         context.close()
     assert not wrong, wrong
-
-
-def check_accessible(page: Any) -> None:
-    """Whether axe finds nothing against WCAG 2.1 A and AA."""
-    from axe_playwright_python.sync_playwright import Axe
-
-    found = Axe().run(page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]})
-    assert found.violations_count == 0, found.generate_report()

@@ -36,7 +36,8 @@ from service.runs import files
 from service.settings import Settings
 from tests import checkpoints, rows
 from trainer.images import GridFacts, grid, save_png
-from trainer.search import TrialRecord
+from trainer.search import SearchSpec, TrialRecord, TrialState, parse_search
+from trainer.search.trial import trial_dir
 
 BATCH = 64
 LONG = {"state": "running", "name": "digits-long", "attempt": 2, "reason": "training", "started_attempt": 2}
@@ -88,8 +89,8 @@ def settings_in(folder: Path, **changes: Any) -> Settings:
     return Settings(home=folder, allowed_hosts=("*",), api_url="http://127.0.0.1:1", **{**quiet, **changes})
 
 
-def furnish(settings: Settings, *, grids: int = 12, jobs: int = 0) -> Furnished:
-    """All of it. grids: of the long training, a checkpoint for every fourth; jobs: so many more that have ended."""
+def furnish(settings: Settings, *, grids: int = 12, jobs: int = 0, trials: int = 12) -> Furnished:
+    """All of it. grids: of the long training, a checkpoint for every fourth; jobs: so many more that have ended; trials: of the search."""
     db = Database(settings.database_url)
     upgrade(db)
     house = Furnished(settings, db)
@@ -99,7 +100,8 @@ def furnish(settings: Settings, *, grids: int = 12, jobs: int = 0) -> Furnished:
         db, **LONG, owner="ada", labels={"team": "vision", "data": "digits"}, notes="The first long one."
     )
     _train(house, grids)
-    house.search = _search(db)
+    house.search = _search(house, "lr-search", trials, owner="ada", notes="Which learning rates?")
+    house.by_name["population"] = _search(house, "population", 6, owner="grace", algorithm="pbt")
     _more(db, jobs)
     record = house.registry.track(house.by_name["digits-first"])
     for score in (31.5, 24.2, 18.9):
@@ -230,27 +232,73 @@ def _log(folder: Path) -> None:
         )
 
 
-def _search(db: Database, trials: int = 12) -> str:
-    chance = random.Random(1)
-    search = rows.run(db, "search", "running", name="lr-search", owner="ada", started_at=datetime.now(UTC))
-    with db.begin() as session:
+SPACE: dict[str, Any] = {
+    "optimizers.G.lr": {"loguniform": [1e-5, 1e-2]},
+    "optimizers.D.lr": {"loguniform": [1e-5, 1e-2]},
+    "objective.loss": ["non-saturating", "hinge"],
+    "train.batch": [32, 64, 128],
+}
+
+
+def _search(house: Furnished, name: str, trials: int, **values: Any) -> str:
+    """One of which one trial diverged, one was stopped, and the last one still trains; the first ones have drawn samples."""
+    chance, algorithm = random.Random(1), values.pop("algorithm", "asha+optuna")
+    space = SPACE if algorithm != "pbt" else dict(list(SPACE.items())[:2])
+    spec = parse_search({
+        "name": name, "base": "dcgan-digits", "space": space, "algorithm": algorithm,
+        "trials": max(trials, 16), "notes": values.pop("notes", ""),
+    })  # fmt: skip
+    search = rows.run(
+        house.db,
+        "search",
+        "running",
+        name=name,
+        spec=spec.model_dump(mode="json"),
+        started_at=datetime.now(UTC),
+        **values,
+    )
+    known: list[TrialRecord] = []
+    with house.db.begin() as session:
         job = session.query(Job).filter(Job.id == search).one()
         for number in range(trials):
-            lr = 10 ** chance.uniform(-4.5, -2.5)
-            value = 20 + 40 * abs(math.log10(lr) + 3.5) + chance.gauss(0, 1)
-            told = [
-                {"step": step, "images": BATCH * step, "value": value + 20 / step * 100, "score": value + 20 / step * 100,
-                 "spread": 0.5, "seconds": 1.0}
-                for step in (100, 200, 300)
-            ]  # fmt: skip
-            state = "running" if number == trials - 1 else "completed"
-            record = TrialRecord.model_validate(
-                {"id": f"t-{number:05d}", "number": number, "values": {"optimizers.G.lr": lr, "optimizers.D.lr": lr * chance.choice([1, 2, 4])},
-                 "state": state, "results": told}
-            )  # fmt: skip
-            session.add(Trial(job_number=job.number, number=number, id=record.id, state=state, score=record.score, images=300 * BATCH,
-                              record=record.model_dump(mode="json"), stop=False))  # fmt: skip
+            record = _trial(chance, number, trials, spec, known)
+            known.append(record)
+            score = None if record.state is TrialState.DIVERGED else record.score
+            session.add(Trial(job_number=job.number, number=number, id=record.id, state=record.state, score=score,
+                              images=record.images, record=record.model_dump(mode="json"), stop=False))  # fmt: skip
+    for record in known[: min(6, trials)]:
+        checkpoints.save(trial_dir(house.folder(search), record.id), 300)
+        for step in (100, 200, 300):
+            path = trial_dir(house.folder(search), record.id) / "samples" / f"step-{step:09d}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _draw(path, step, step / 300 * (1 - record.number / 8), 16)
     return search
+
+
+def _trial(chance: random.Random, number: int, trials: int, spec: SearchSpec, others: list[TrialRecord]) -> TrialRecord:
+    """Good where the learning rates are near 3e-4 and the loss is the hinge."""
+    values: dict[str, Any] = {
+        "optimizers.G.lr": 10 ** chance.uniform(-5, -2), "optimizers.D.lr": 10 ** chance.uniform(-5, -2),
+        "objective.loss": chance.choice(["non-saturating", "hinge"]), "train.batch": chance.choice([32, 64, 128]),
+    }  # fmt: skip
+    loss = values["objective.loss"]
+    values = {path: value for path, value in values.items() if path in spec.space}
+    bad = sum(abs(math.log10(values[f"optimizers.{player}.lr"]) + 3.5) for player in "GD")
+    end = 14 + 14 * bad + 6 * (loss != "hinge") + chance.gauss(0, 1)
+    state = {trials - 1: "running", 2: "diverged", 4: "stopped"}.get(number, "completed")
+    until = 200 if state in ("running", "stopped") else 400
+    told = [
+        {"step": step, "images": BATCH * step, "value": end + 5000 / step, "score": end + 5000 / step, "spread": 0.5, "seconds": 1.0}
+        for step in range(50, until, 50)
+    ]  # fmt: skip
+    clones = [
+        {"source": other.id, "step": 100 * place, "images": BATCH * 100 * place, "values": {**values, "optimizers.G.lr": 3e-4 * place}}
+        for place, other in enumerate(others[-2:], 1) if spec.algorithm == "pbt" and number % 3 == 0
+    ]  # fmt: skip
+    return TrialRecord.model_validate({
+        "id": f"t-{number:05d}", "number": number, "values": values, "state": state, "results": told, "clones": clones,
+        "images": until * BATCH, "seconds": 60.0, "reason": "a loss is not finite" if state == "diverged" else "",
+    })  # fmt: skip
 
 
 def _more(db: Database, count: int) -> None:
@@ -276,8 +324,11 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8790)
     parser.add_argument("--grids", type=int, default=24)
     parser.add_argument("--jobs", type=int, default=0)
+    parser.add_argument("--trials", type=int, default=12)
     given = parser.parse_args()
-    with opened(furnish(settings_in(given.home), grids=given.grids, jobs=given.jobs), given.port) as house:
+    with opened(
+        furnish(settings_in(given.home), grids=given.grids, jobs=given.jobs, trials=given.trials), given.port
+    ) as house:
         sys.stdout.write(f"{house.url}\ntoken {house.token}\n")
         sys.stdout.flush()
         threading.Event().wait()
