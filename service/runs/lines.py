@@ -64,6 +64,17 @@ def ahead(session: Session, job: Job, first: Iterable[int], now: datetime, limit
     return [*made, *session.execute(others)][:limit]
 
 
+def line(session: Session, first: Collection[int], now: datetime, limit: int) -> Sequence[Row[Any]]:
+    """The first of the whole line, in order. first: those that others make room for."""
+    made = [] if not first else list(session.execute(_line(now).where(Job.number.in_(first))))
+    return [*made, *session.execute(_line(now).where(Job.number.not_in(first)).limit(limit))][:limit]
+
+
+def turn(job: Row[Any] | Job, first: Collection[int]) -> tuple[bool, int, int]:
+    """What the line is sorted by."""
+    return job.number not in first, job.place, job.number
+
+
 def count_ahead(session: Session, job: Job, first: Collection[int], now: datetime) -> int:
     """How many are in the line before that one."""
     if not first:
@@ -113,14 +124,14 @@ def lengths(asked: Connection | Session, family: str) -> list[Length]:
     return [Length(row.name, row.images, row.run_seconds) for row in rows]
 
 
-def came(session: Session, job: Job, now: datetime) -> list[Came]:
-    """Those of the newest that were submitted within the last day with a higher priority than that one has, the newest first.
+def came(session: Session, priority: int, now: datetime) -> list[Came]:
+    """Those of the newest that were submitted within the last day with a higher priority than that, the newest first.
 
     One that hasn't ended takes as long as it took so far, or as the others mostly did if that is more.
     """
     columns = (Job.owner, Job.workers, Job.worker_cpus, Job.worker_gpus, Job.priority, Job.created_at)
     newest = select(*columns, Job.run_seconds, Job.state).order_by(Job.number.desc()).limit(NEWEST).subquery().c
-    asked = select(*newest).where(newest.created_at > now - DAY, newest.priority > job.priority)
+    asked = select(*newest).where(newest.created_at > now - DAY, newest.priority > priority)
     rows = session.execute(asked.order_by(newest.created_at.desc())).all()
     ended = [row.run_seconds for row in rows if State(row.state).ended]
     usual = median(ended) if ended else 0.0

@@ -5,10 +5,12 @@ Nothing is kept of it: it is worked out whenever someone asks, and costs the sam
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
+from typing import Any
 
+from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from service.bodies.waiting import Delay, Waiting
@@ -17,6 +19,9 @@ from service.db.tables import Job
 from service.runs import caps, hours, lines, order, served, sight, spans
 from service.runs.kinds import SEARCH
 from service.runs.telling import AHEAD, Around, Teller, brief, waits
+
+NEAR = 20
+"""Up to this place in the line a list tells when a run starts."""
 
 
 def briefly(session: Session, jobs: Iterable[Job], now: datetime) -> dict[int, Waiting]:
@@ -52,23 +57,59 @@ def fully(session: Session, job: Job, now: datetime) -> Waiting | None:
     """All of it; None if it doesn't wait."""
     if not waits(job):
         return None
-    first, running = lines.promised(session), lines.running(session)
-    known = caps.read(session)
-    around = Around(
-        nodes=sight.cluster(session, now),
-        running=running,
-        ahead=lines.ahead(session, job, first, now, AHEAD + 1),
-        before=lines.count_ahead(session, job, first, now),
-        first=first,
-        caps=known,
-        spent=hours.spent(session, known, now),
-        trials=lines.trials(session, [row.number for row in running if row.kind == SEARCH.name]),
-        came=lines.came(session, job, now),
-        served=served.needs(session),
-    )
-    pace = cache(lambda family, name: spans.pace(lengths(family), name))
-    lengths = cache(lambda family: lines.lengths(session, family))
-    return Teller(job, around, pace, now).tell().model_copy(update={"delay": _delay(session, job, now)})
+    first = lines.promised(session)
+    ahead = lines.ahead(session, job, first, now, AHEAD + 1)
+    look = _Look(session, first, now)
+    return look.tell(job, ahead, lines.count_ahead(session, job, first, now))
+
+
+def near(
+    session: Session, jobs: Iterable[Job], now: datetime, most: int = NEAR, *, cheaper: bool = False
+) -> dict[int, Waiting]:
+    """As `briefly`, with what `fully` tells of those that are among the first `most` in line: what is around them is read once.
+
+    cheaper: with what would start them sooner, which takes the most time.
+    """
+    found = [job for job in jobs if waits(job)]
+    told = briefly(session, found, now)
+    close = [job for job in found if (place := told[job.number].position) is None or place <= most]
+    if not close:
+        return told
+    first = lines.promised(session)
+    line, look = lines.line(session, first, now, most), _Look(session, first, now)
+    for job in close:
+        ahead = [row for row in line if lines.turn(row, first) < lines.turn(job, first)]
+        if len(ahead) < most:
+            told[job.number] = look.tell(job, ahead, len(ahead), cheaper=cheaper)
+    return told
+
+
+class _Look:
+    """What is around all of them, read once."""
+
+    def __init__(self, session: Session, first: Mapping[int, tuple[str, ...]], now: datetime) -> None:
+        self._session, self._now = session, now
+        running, known = lines.running(session), caps.read(session)
+        self._around = Around(
+            nodes=sight.cluster(session, now),
+            running=running,
+            ahead=(),
+            before=0,
+            first=first,
+            caps=known,
+            spent=hours.spent(session, known, now),
+            trials=lines.trials(session, [row.number for row in running if row.kind == SEARCH.name]),
+            served=served.needs(session),
+        )
+        lengths = cache(lambda family: lines.lengths(session, family))
+        self._pace = cache(lambda family, name: spans.pace(lengths(family), name))
+        self._came = cache(lambda priority: lines.came(session, priority, now))
+
+    def tell(self, job: Job, ahead: Sequence[Row[Any]], before: int, *, cheaper: bool = True) -> Waiting:
+        """All of one. ahead: the first in the line before it; before: how many there are."""
+        around = self._around._replace(ahead=ahead, before=before, came=self._came(job.priority))
+        told = Teller(job, around, self._pace, self._now).tell(cheaper=cheaper)
+        return told.model_copy(update={"delay": _delay(self._session, job, self._now)})
 
 
 def _delay(session: Session, job: Job, now: datetime) -> Delay | None:

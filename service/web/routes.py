@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from service.web import assets
+from service.web.runs import routes as runs
 from service.web.searches import routes as searches
 from service.web.searches import trial
 from service.web.signin import routes as signin
@@ -11,5 +12,6 @@ PARTS = (
     searches,
     trial,
     signin,
+    runs,
     assets,
 )

@@ -6,13 +6,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from service.client import Job as Shown
 from service.db.tables import Job
 from service.gateway.ray_jobs import Node, RayStatus
 from service.runs.telling import LAG
-from service.runs.waiting import fully
+from service.runs.waiting import briefly, fully, near
 from trainer.search import parse_search
 
 
@@ -253,3 +253,18 @@ def test_the_client_reads_it(world: Any) -> None:
     assert shown.model_dump(mode="json")["waiting"]["for"] == "cpu"
     newer = {**world.job(job), "waiting": {**world.job(job)["waiting"], "for": "moon", "tide": 1}}
     assert Shown.model_validate(newer).waiting.for_ == "moon", "an older client keeps what is new"
+
+
+def test_a_list_tells_of_the_first_in_line_what_each_tells_itself(world: Any) -> None:
+    busy(world, eta=600, cpus=2)
+    ids = [world.submit(**taking(2, workers=2)), world.submit(**taking(4)), world.submit(**taking(4))]
+    world.round()
+    now = datetime.now(UTC)
+    with world.db.read() as session:
+        jobs = [session.scalars(select(Job).where(Job.id == one)).one() for one in reversed(ids)]
+        told = near(session, jobs, now, most=2, cheaper=True)
+        third, second, first = (told[job.number] for job in jobs)
+        assert (first, second) == (fully(session, jobs[2], now), fully(session, jobs[1], now))
+        assert second.eta is not None and first.cheaper
+        assert third == briefly(session, jobs, now)[jobs[0].number] and third.position == 3
+        assert near(session, jobs, now, most=2)[jobs[2].number] == first.model_copy(update={"cheaper": ()})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from looks import DARK, LIGHT, LOOKS, PHONE, check_accessible  # noqa: F401 — 
 from service.app import create_app
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+REFUSED = re.compile(r"responded with a status of (403|409|412|422) ")
 
 
 @pytest.fixture(scope="session")
@@ -108,19 +110,32 @@ def chromium() -> Iterator[Any]:
 
 @pytest.fixture
 def browse(chromium: Any, request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
-    """(path, look, house, scripts) -> a page of the browser, signed in. Whatever it writes to its console as an error fails the test."""
+    """(path, look, house, scripts) -> a page of the browser, signed in. Whatever it writes to its console as an error fails the test.
+
+    refused: but that REST refused what the page asked of it, which is what the test is about.
+    """
     contexts: list[Any] = []
     wrong: list[str] = []
 
+    def hear(message: Any, refused: bool) -> None:
+        if message.type == "error" and not (refused and REFUSED.search(message.text)):
+            wrong.append(message.text)
+
     def open_(
-        path: str = "/", look: str = LIGHT, house: Furnished | None = None, *, scripts: bool = True, wait: str = "load"
+        path: str = "/",
+        look: str = LIGHT,
+        house: Furnished | None = None,
+        *,
+        scripts: bool = True,
+        wait: str = "load",
+        refused: bool = False,
     ) -> Any:
         house = house or request.getfixturevalue("served")
         context = chromium.new_context(base_url=house.url, java_script_enabled=scripts, **LOOKS[look])
         context.set_default_timeout(10_000)
         contexts.append(context)
         page = context.new_page()
-        page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+        page.on("console", lambda message: hear(message, refused))
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.goto("/sign-in?next=" + path.replace("?", "%3F").replace("&", "%26"))
         page.fill("#token", house.token)
