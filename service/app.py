@@ -54,7 +54,7 @@ from service.webhooks import addresses as webhook_addresses
 from service.webhooks.dispatcher import Dispatcher
 from service.webhooks.sending import HttpPost
 from trainer import spans
-from trainer.serve.wire import QUESTIONS
+from trainer.serve.questions import QUESTIONS
 
 DESCRIPTION = """Agon trains generative adversarial networks as a service: post a job, follow it, pull the model.
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from service.access.tokens import Scope
-from trainer.serve.wire import QUESTIONS
+from trainer.serve.questions import QUESTIONS
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 """Methods that change nothing (RFC 9110, 9.2.1)."""

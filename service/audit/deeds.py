@@ -10,7 +10,7 @@ from typing import Any
 from fastapi.routing import APIRoute
 from starlette.routing import compile_path
 
-from trainer.serve.wire import QUESTIONS
+from trainer.serve.questions import QUESTIONS
 
 CHANGING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 AUTHENTICATE = "authenticate"

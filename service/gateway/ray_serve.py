@@ -17,7 +17,7 @@ import httpx
 
 from service.gateway.dashboard import Dashboard, RayUnreachableError, last_line
 from trainer.proxies import LOOPBACK
-from trainer.serve.wire import MODELS, PLANS
+from trainer.serve.wire import MODELS, PLANS, QUESTION_HEADER, SHORT
 
 SLOW_SECONDS = 30.0
 """Limit of what starts or stops Serve: it waits for processes of its own."""
@@ -195,6 +195,8 @@ class HttpRayServe(Dashboard):
                 trust_env=False,
             )
         sent = {"Content-Type": "application/json", "Accept-Encoding": "identity", **headers}
+        if len(body) <= SHORT and body.isascii() and (text := body.decode()).isprintable():
+            sent, body = {**sent, QUESTION_HEADER: text}, b""
         async with self._asking.stream("POST", path, content=body, headers=sent) as response:
             parts, size = [], 0
             async for part in response.aiter_raw():

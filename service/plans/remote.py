@@ -13,7 +13,8 @@ from service.plans.planner import KEPT, Key
 from service.serving.asker import Asker
 from trainer.plan.devices import Device
 from trainer.plan.result import Plan
-from trainer.serve.wire import PLANS, PlanQuestion
+from trainer.serve.questions import PlanQuestion
+from trainer.serve.wire import PLANS
 from trainer.spec import JobSpec
 
 

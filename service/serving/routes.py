@@ -11,11 +11,10 @@ from service.access.callers import Admin, user
 from service.bodies.serving import Serving
 from service.context import Context, Ctx
 from service.runs import served
-from service.serving import questions
 from service.serving.asker import Asker
-from service.serving.questions import IMAGES, Door
+from service.serving.questions import IMAGES, Door, read
 from service.serving.states import shown
-from trainer.serve import wire
+from trainer.serve import questions
 
 router = APIRouter(dependencies=[Depends(user)])
 At = Annotated[Door, Depends()]
@@ -24,7 +23,7 @@ _ANSWERS: dict[str, Any] = {"response_class": Response, "responses": IMAGES, "ta
 
 
 @router.post("/v1/models/{name}/generate", **_ANSWERS)
-async def generate(body: wire.Generate, door: At) -> Response:
+async def generate(body: questions.Generate, door: At) -> Response:
     """Samples, as one picture, single pictures or arrays. The same question has the same answer, byte for byte.
 
     Of all questions: the model's version by `version` or `alias`. 503 with Retry-After and the reason where nothing can answer yet, 429
@@ -34,31 +33,31 @@ async def generate(body: wire.Generate, door: At) -> Response:
 
 
 @router.post("/v1/models/{name}/path", **_ANSWERS)
-async def path(body: wire.Path, door: At) -> Response:
+async def path(body: questions.Path, door: At) -> Response:
     """Frames along the latents from one stop to the next, in one picture or moving."""
     return await door.ask("path", body)
 
 
 @router.post("/v1/models/{name}/traverse", **_ANSWERS)
-async def traverse(body: wire.Traverse, door: At) -> Response:
+async def traverse(body: questions.Traverse, door: At) -> Response:
     """One latent code, or one direction of the latents, varied along each row."""
     return await door.ask("traverse", body)
 
 
 @router.post("/v1/models/{name}/encode", **_ANSWERS)
-async def encode(body: wire.Encode, door: At) -> Response:
+async def encode(body: questions.Encode, door: At) -> Response:
     """Latents of images, of a model with an encoder."""
     return await door.ask("encode", body)
 
 
 @router.post("/v1/models/{name}/reconstruct", **_ANSWERS)
-async def reconstruct(body: wire.Reconstruct, door: At) -> Response:
+async def reconstruct(body: questions.Reconstruct, door: At) -> Response:
     """Images above their reconstructions, of a model with an encoder."""
     return await door.ask("reconstruct", body)
 
 
 @router.post("/v1/models/{name}/neighbours", **_ANSWERS)
-async def neighbours(body: wire.Neighbours, door: At) -> Response:
+async def neighbours(body: questions.Neighbours, door: At) -> Response:
     """The nearest training images to samples, or to given images."""
     return await door.ask("neighbours", body)
 
@@ -84,8 +83,8 @@ async def generated(
     """The same of what a URL can say: a page shows it with `<img>`, and a browser keeps it."""
     chosen = [_label(label) for label in labels or ()]
     one = chosen[0] if len(chosen) == 1 else chosen
-    question = questions.read(
-        wire.Generate,
+    question = read(
+        questions.Generate,
         request,
         n=n,
         seed=seed,
@@ -102,7 +101,7 @@ async def generated(
 async def pathed(
     request: Request,
     door: At,
-    seeds: Annotated[list[int] | None, Query(max_length=wire.MOST_STOPS, description="Stops, repeated.")] = None,
+    seeds: Annotated[list[int] | None, Query(max_length=questions.MOST_STOPS, description="Stops, repeated.")] = None,
     label: Choice = None,
     curve: str | None = None,
     frames: int = 30,
@@ -121,7 +120,7 @@ async def pathed(
         "loop": loop,
     }
     values |= {"fps": fps, "truncation": truncation, "form": form, "columns": columns}
-    return await door.ask("path", questions.read(wire.Path, request, **values))
+    return await door.ask("path", read(questions.Path, request, **values))
 
 
 @router.get("/v1/models/{name}/traverse", **_ANSWERS)
@@ -142,7 +141,7 @@ async def traversed(
     """The same of a code, of what a URL can say."""
     values: dict[str, Any] = {"code": code, "low": low, "high": high, "steps": steps, "rows": rows, "seed": seed}
     values |= {"label": _label(label), "truncation": truncation, "form": form, "fps": fps}
-    return await door.ask("traverse", questions.read(wire.Traverse, request, **values))
+    return await door.ask("traverse", read(questions.Traverse, request, **values))
 
 
 def _label(text: str | None) -> str | int | None:

@@ -27,16 +27,8 @@ from trainer.families.table import recipes
 from trainer.plan.devices import cpu
 from trainer.plan.result import Plan
 from trainer.publish.portable.generator import Generator
-from trainer.serve.wire import (
-    MODEL_HEADER,
-    TOKEN_HEADER,
-    VERSION_HEADER,
-    ModelId,
-    PlanQuestion,
-    Reason,
-    Refusal,
-    ServeArguments,
-)
+from trainer.serve.questions import PlanQuestion
+from trainer.serve.wire import MODEL_HEADER, TOKEN_HEADER, VERSION_HEADER, ModelId, Reason, Refusal, ServeArguments
 
 __all__ = ["conditional", "packaged", "unconditional"]
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300), pytest.mark.xdist_group("serve")]

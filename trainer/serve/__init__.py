@@ -1,6 +1,7 @@
-"""Published models, asked over HTTP: one program for Ray Serve. `wire` is what crosses to it; torch comes in where a replica starts.
+"""Published models, asked over HTTP: one program for Ray Serve. torch comes in where a replica starts.
 
-wire       what is asked, and the headers that come along; torch-free, the control plane imports it, too
+questions  what is asked
+wire       what comes along with it, and the refusals that come back; torch-free as `questions`: the control plane imports both
 app        the two applications, as Ray Serve builds them: `trainer.serve.app:build`, `…:build_plans`
 replica    one replica of either: the thin part that knows Ray
 door       HTTP: whose token it is, how long a body may be, what a refusal looks like

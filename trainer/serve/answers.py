@@ -24,25 +24,27 @@ from trainer.serve.door import Answer
 from trainer.serve.joining import Joiner
 from trainer.serve.latents import Wanted
 from trainer.serve.neighbours import Searched
-from trainer.serve.refusals import RefusedError, fitting, wrong
-from trainer.serve.shelf import Shelf
-from trainer.serve.wire import (
+from trainer.serve.questions import (
+    MOST_ANSWERED,
     MOST_PIXELS,
-    SEARCHED_HEADER,
     Encode,
     Form,
     Generate,
     Neighbours,
     Path,
-    Reason,
     Reconstruct,
     Traverse,
 )
+from trainer.serve.refusals import RefusedError, fitting, wrong
+from trainer.serve.shelf import Shelf
+from trainer.serve.wire import SEARCHED_HEADER, Reason
 from trainer.serve.work import Decoding, Encoding, Model
 
 T = TypeVar("T")
 UNDER_WAY = 8 * MOST_PIXELS
 """Pixel values that all answers of a replica may hold at a time."""
+QUICK = 1 << 16
+"""Pixel values of what takes no longer than the way to another thread: some milliseconds where the process is busy."""
 JSON = "application/json"
 
 
@@ -58,8 +60,10 @@ class Tools:
     pixels: int = 0
     """Under way."""
 
-    async def away(self, tell: Callable[[], T]) -> T:
-        """What `tell` gives, told off the event loop."""
+    async def away(self, tell: Callable[[], T], pixels: int = 1 << 62) -> T:
+        """What `tell` gives, told off the event loop unless it is about no more pixel values than are QUICK."""
+        if pixels <= QUICK:
+            return tell()
         return await asyncio.get_running_loop().run_in_executor(self.threads, tell)
 
     @contextmanager
@@ -83,7 +87,8 @@ class Answers:
 
     async def generate(self, asked: Generate) -> Answer:
         """Samples."""
-        wanted = await self._tools.away(lambda: latents.generated(self._model, asked))
+        few = asked.n or (MOST_ANSWERED if asked.codes or isinstance(asked.labels, tuple) else 1)
+        wanted = await self._tools.away(lambda: latents.generated(self._model, asked), few * self._model.pixels)
         return await self._still(asked.form, wanted, asked.truncation)
 
     async def path(self, asked: Path) -> Answer:
@@ -158,10 +163,10 @@ class Answers:
         arrays: Mapping[str, NDArray[Any] | None] = {"z": wanted.z, "labels": wanted.labels}
         with self._holding(len(wanted.z)):
             images = await self._decoded(wanted, truncation)
-            return await self._file(form, lambda: pictures.still(form, images, wanted.columns, arrays))
+            return await self._file(form, lambda: pictures.still(form, images, wanted.columns, arrays), images.size)
 
-    async def _file(self, form: Form, make: Callable[[], bytes]) -> Answer:
-        return Answer(await self._tools.away(make), form.media_type)
+    async def _file(self, form: Form, make: Callable[[], bytes], pixels: int = 1 << 62) -> Answer:
+        return Answer(await self._tools.away(make, pixels), form.media_type)
 
     async def _decoded(self, wanted: Wanted, truncation: float | None) -> NDArray[np.uint8]:
         config = self._model.config

@@ -23,9 +23,10 @@ from trainer.serve.door import Answer
 from trainer.serve.joining import Joiner
 from trainer.serve.memory import Data
 from trainer.serve.neighbours import Searched
+from trainer.serve.questions import QUESTIONS
 from trainer.serve.refusals import RefusedError, wrong
 from trainer.serve.shelf import Shelf
-from trainer.serve.wire import MODEL_HEADER, QUESTIONS, VERSION_HEADER, ModelId, Reason, ServeArguments
+from trainer.serve.wire import MODEL_HEADER, VERSION_HEADER, ModelId, Reason, ServeArguments
 from trainer.serve.work import Model, use_threads
 
 FULL_SECONDS = 5.0

@@ -17,7 +17,7 @@ from starlette.responses import Response
 
 from trainer.schema import Frozen
 from trainer.serve.refusals import RefusedError, WrongError, wrong
-from trainer.serve.wire import MOST_BODY, TOKEN_HEADER, Reason, Refusal
+from trainer.serve.wire import MOST_BODY, QUESTION_HEADER, TOKEN_HEADER, Reason, Refusal
 from trainer.spec.explain import explain
 
 Q = TypeVar("Q", bound=Frozen)
@@ -62,7 +62,8 @@ def refused(refusal: Refusal) -> Response:
 
 async def question(request: Request, kind: type[Q], most: int = MOST_BODY) -> Q:
     """The body as what it has to be. Raises RefusedError that names each field."""
-    body = await _body(request, most)
+    given = request.headers.get(QUESTION_HEADER)
+    body = await _body(request, most) if given is None else given.encode("latin-1")
     try:
         if len(body) <= SMALL:
             return kind.model_validate_json(body)

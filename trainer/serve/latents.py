@@ -18,8 +18,8 @@ from trainer.publish.controls import traversal
 from trainer.publish.portable import parameters
 from trainer.serve.curves import way
 from trainer.serve.joining import Rows
+from trainer.serve.questions import MOST_ANSWERED, MOST_PIXELS, Generate, Label, Neighbours, Path, Traverse
 from trainer.serve.refusals import fitting, wrong
-from trainer.serve.wire import MOST_ANSWERED, MOST_PIXELS, Generate, Label, Neighbours, Path, Traverse
 from trainer.serve.work import Model
 
 

@@ -18,8 +18,8 @@ from PIL import Image
 from trainer.data.codec import encode
 from trainer.images import enlarged, grid
 from trainer.serve import films
+from trainer.serve.questions import Form
 from trainer.serve.refusals import wrong
-from trainer.serve.wire import Form
 
 WEBP_SIDE = 16383
 """Most pixels a side that a WebP can have."""

@@ -17,8 +17,9 @@ from trainer.plan.child import PlanFailedError, plan_in_child
 from trainer.plan.result import Plan
 from trainer.serve import door
 from trainer.serve.door import Answer
+from trainer.serve.questions import PlanQuestion
 from trainer.serve.refusals import RefusedError, WrongError
-from trainer.serve.wire import PlanQuestion, Reason, ServeArguments
+from trainer.serve.wire import Reason, ServeArguments
 from trainer.spec import SpecError
 
 MOST_BODY = 1 << 20

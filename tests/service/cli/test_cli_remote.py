@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from service.client.connection import Connection
-from trainer.serve.wire import QUESTIONS, Form
+from trainer.serve.questions import QUESTIONS, Form
 
 ONE = {"name": "models", "state": "ready", "replicas": 1, "cpus": 1.0}
 SERVING = {"enabled": True, "idle_seconds": 300.0, "applications": [ONE, {"name": "plans", "state": "off"}]}

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.datastructures import Headers
 
 from service.gateway.dashboard import RayAwayError, RayUnreachableError
 from service.gateway.ray_serve import (
@@ -24,6 +25,7 @@ from service.gateway.ray_serve import (
     ServeRefusedError,
     port_of,
 )
+from trainer.serve.wire import QUESTION_HEADER, SHORT
 
 DETAILS = {
     "controller_info": {"node_id": "n", "actor_id": "a"},
@@ -188,9 +190,15 @@ class Proxy:
 
     def __init__(self, answer: bytes | None) -> None:
         self.answer, self.closed, self.taken = answer, asyncio.Event(), asyncio.Event()
+        self.head = b""
+
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """What the first question came with."""
+        lines = self.head.strip().split(b"\r\n")[1:]
+        return [(name, value.strip()) for name, _, value in (line.partition(b":") for line in lines)]
 
     async def take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
+        self.head = await reader.readuntil(b"\r\n\r\n")
         self.taken.set()
         if self.answer is not None:
             writer.write(self.answer)
@@ -203,14 +211,16 @@ class Proxy:
         writer.close()
 
 
-async def asked(answer: bytes | None, seconds: float = 10.0, most: int = 1 << 20) -> tuple[Any, Proxy]:
+async def asked(
+    answer: bytes | None, seconds: float = 10.0, most: int = 1 << 20, body: bytes = b"{}"
+) -> tuple[Any, Proxy]:
     """What comes of a question: the answer or the error."""
     proxy = Proxy(answer)
     server = await asyncio.start_server(proxy.take, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     gateway = HttpRayServe("http://127.0.0.1:1", None, url, most=most)
     try:
-        return await gateway.ask("/models/generate", b"{}", {"authorization": "Bearer t"}, seconds), proxy
+        return await gateway.ask("/models/generate", body, {"authorization": "Bearer t"}, seconds), proxy
     except Exception as error:
         if answer is None:
             await asyncio.wait_for(proxy.closed.wait(), 10)
@@ -223,6 +233,26 @@ async def asked(answer: bytes | None, seconds: float = 10.0, most: int = 1 << 20
 def test_the_answer_comes_as_it_was_given() -> None:
     found, _ = asyncio.run(asked(OK))
     assert (found.status, found.content, found.headers["content-type"]) == (200, b"png", "image/png")
+
+
+@pytest.mark.parametrize(
+    ("body", "short"),
+    [
+        (b'{"n":1,"labels":"cat"}', True),
+        (b'"' + b"x" * (SHORT - 2) + b'"', True),
+        (b'"' + b"x" * (SHORT - 1) + b'"', False),
+        ('{"labels":"Kätzchen"}'.encode(), False),
+        (b'{"labels":"\x7f"}', False),
+        (b"", True),
+    ],
+    ids=["short", "just", "long", "no ASCII", "unprintable", "nothing"],
+)
+def test_a_short_question_comes_as_a_header_and_any_other_as_the_body(body: bytes, short: bool) -> None:
+    found, proxy = asyncio.run(asked(OK, body=body))
+    assert found.status == 200
+    headers = Headers(raw=[(name.lower(), value) for name, value in proxy.headers()])
+    assert headers.get(QUESTION_HEADER) == (body.decode() if short else None)
+    assert headers["content-length"] == ("0" if short else str(len(body)))
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ import service.client
 from service.client import Client
 from service.gateway.ray_serve import Answer
 from service.settings import Settings
-from trainer.serve.wire import QUESTIONS, Form
+from trainer.serve.questions import QUESTIONS, Form
 
 BLOCKS = list(blocks((ROOT / "docs" / "serving.md",)))
 TEXT = (ROOT / "docs" / "serving.md").read_text()

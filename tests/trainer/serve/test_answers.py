@@ -12,7 +12,8 @@ from asking import Replica, file_of, named, near
 from trainer.images import grid
 from trainer.publish.controls import traversal
 from trainer.publish.sheets import paired
-from trainer.serve.wire import SEARCHED_HEADER, VERSION_HEADER, Form
+from trainer.serve.questions import Form
+from trainer.serve.wire import SEARCHED_HEADER, VERSION_HEADER
 
 
 @pytest.mark.parametrize(

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 
 import pytest
 import torch
-from asking import Replica, named, near, put
+from asking import Replica, Said, named, near, put
 
 from trainer.publish.portable.generator import Generator
 from trainer.serve import answers
 from trainer.serve.refusals import RefusedError
-from trainer.serve.wire import MODEL_HEADER, Reason
+from trainer.serve.wire import MODEL_HEADER, QUESTION_HEADER, Reason
 
 
 @pytest.mark.parametrize(
@@ -53,6 +54,19 @@ def test_too_many_pixels_are_refused_with_the_largest_n(dcgan, monkeypatch):
     assert said.refusal.errors[0].path == "n"
     assert "10 at most" in said.refusal.errors[0].fix
     assert Replica(dcgan).asked("generate", {"n": 10}).status == 200
+
+
+def test_a_short_question_comes_as_a_header(dcgan):
+    replica, question = Replica(dcgan), {"n": 2, "seed": 5, "form": "npz"}
+    expected = replica.asked("generate", question)
+
+    def put_so(given: str) -> Said:
+        headers = {MODEL_HEADER: str(dcgan.id), QUESTION_HEADER: given}
+        return asyncio.run(put(replica.desk, "/models/generate", b"nothing is read of this", headers))
+
+    assert put_so(json.dumps(question)).body == expected.body
+    assert put_so('{"n": 0}').fields == ["n"]
+    assert put_so("").status == 422
 
 
 def test_strangers_are_turned_away_before_their_body_is_read(dcgan):

@@ -14,8 +14,9 @@ from PIL import Image
 
 from trainer.images import enlarged, grid
 from trainer.serve import films, pictures
+from trainer.serve.questions import Form
 from trainer.serve.refusals import RefusedError
-from trainer.serve.wire import Form, Reason
+from trainer.serve.wire import Reason
 
 STILL = (Form.PNG, Form.WEBP, Form.PNGS, Form.NPZ)
 

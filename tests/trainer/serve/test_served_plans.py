@@ -15,7 +15,8 @@ from trainer.plan.child import PlanFailedError
 from trainer.plan.devices import cpu
 from trainer.plan.result import Plan
 from trainer.serve.plans import Plans
-from trainer.serve.wire import PlanQuestion, Reason
+from trainer.serve.questions import PlanQuestion
+from trainer.serve.wire import Reason
 from trainer.spec import FieldError, SpecError
 
 ASKED = PlanQuestion(spec=recipes()["gan-digits"](), world=1, device=cpu())
