@@ -124,4 +124,4 @@ def near(found: np.ndarray, expected: np.ndarray) -> None:
 
 def named(model: Model, name: str) -> Model:
     """The same model by another name."""
-    return Model(id_of(name), model.generator, model.size, model.chunk, model.encoder_chunk, model.spec, model.digest)
+    return Model(id_of(name), model.generator, model.size, model.chunks, model.encoder_chunk, model.spec, model.digest)

@@ -67,7 +67,7 @@ class Kept:
     """As Serve's record of a replica's models."""
 
     def __init__(self, **sizes: int) -> None:
-        self.models = OrderedDict((name, Model(None, GONE, size, 1, 1)) for name, size in sizes.items())
+        self.models = OrderedDict((name, Model(None, GONE, size, (1,), 1)) for name, size in sizes.items())
 
     async def unload_model_lru(self) -> None:
         self.models.popitem(last=False)
