@@ -93,7 +93,7 @@ class Settings(BaseSettings):
     driver_python: str = sys.executable
     """Python interpreter on the Ray nodes that has the trainer installed."""
     plan_seconds: float = Field(default=120.0, gt=0)
-    """Limit of the process that makes a plan."""
+    """Limit of the process that makes a plan, here or on the cluster."""
     preflight_seconds: float = Field(default=5.0, ge=0)
     """How long a submission may wait to hear whether the job can fit; then it is taken, and the driver checks it. 0: not at all."""
     serve: bool = True

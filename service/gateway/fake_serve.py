@@ -31,6 +31,8 @@ class FakeServe:
         self.applications: dict[str, AppState] = {}
         self.calls: list[str] = []
         self.asked: list[tuple[str, bytes, dict[str, str]]] = []
+        self.limits: list[float] = []
+        """Seconds that each question might take."""
         self.cancelled = 0
         """Questions whose askers went."""
         self.unreachable = False
@@ -99,6 +101,7 @@ class FakeServe:
     async def ask(self, path: str, body: bytes, headers: Mapping[str, str], seconds: float) -> Answer:
         """See RayServe."""
         self.asked.append((path, body, dict(headers)))
+        self.limits.append(seconds)
         if not self.there or self.unreachable:
             raise NoProxyError("Ray Serve's proxy at http://fake can't be reached (connection refused)")
         found = self.applications.get(path.split("/")[1])

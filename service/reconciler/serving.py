@@ -239,7 +239,7 @@ class Serving:
             replicas=place.replicas,
             memory=settings.serve_memory,
             idle_seconds=settings.serve_idle_seconds,
-            seconds=settings.serve_seconds,
+            seconds=served.seconds_of(place.name, settings),
             waiting=settings.serve_waiting,
             dtype=settings.serve_dtype,
             data_roots=settings.data_roots,

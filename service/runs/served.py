@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from service.db.session import Database, insert_into
 from service.db.tables import ServedApplication
 from service.runs.room import Need
+from service.settings import Settings
 from trainer.serve.wire import MODELS, PLANS
 
 NAMES = (MODELS, PLANS)
@@ -66,6 +67,11 @@ def wanted(place: Place, now: datetime, idle_seconds: float) -> bool:
     What gave its place back because it was idle isn't waited for: it would get it at once again.
     """
     return place.asked_at is not None and now - place.asked_at <= timedelta(seconds=min(WANTED_SECONDS, idle_seconds))
+
+
+def seconds_of(name: str, settings: Settings) -> float:
+    """Limit of one answer of an application."""
+    return settings.plan_seconds if name == PLANS else settings.serve_seconds
 
 
 FREED: dict[str, Any] = {

@@ -18,7 +18,7 @@ from starlette.requests import ClientDisconnect
 from service.elsewhere import Errand
 from service.errors import NOT_CONFIGURED, Invalid, Late, NotFound, Problem, TooMany, Unavailable
 from service.gateway.ray_serve import Answer, CutError, LateError, NoProxyError, RayServe
-from service.runs.served import WORDS, Place
+from service.runs.served import WORDS, Place, seconds_of
 from service.serving.crowd import Crowd
 from service.serving.places import Places
 from service.settings import Settings
@@ -95,7 +95,7 @@ class Asker:
     ) -> Answer:
         """Raises _AgainError, Problem."""
         sent = {**headers, TOKEN_HEADER: f"Bearer {place.token}"}
-        limit = self._settings.serve_start_seconds + self._settings.serve_seconds + MARGIN_SECONDS
+        limit = self._settings.serve_start_seconds + seconds_of(place.name, self._settings) + MARGIN_SECONDS
         asking = asyncio.create_task(self._serve.ask(path, body, sent, limit))
         try:
             answer = await self._watched(asking, place.name, errand, start)

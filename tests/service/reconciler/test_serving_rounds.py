@@ -315,6 +315,15 @@ def test_other_arguments_are_declared_anew(world: Any) -> None:
     assert rounds.serve.applications[MODELS].args["memory"] == 5 << 30
 
 
+def test_an_answer_and_a_plan_may_each_take_as_long_as_its_setting_says(world: Any) -> None:
+    rounds = Rounds(world, serve_seconds=7.0, plan_seconds=5000.0)
+    for name in (MODELS, PLANS):
+        rounds.ask(name)
+    rounds.round(6.0, times=2)
+    found = {name: application.args["seconds"] for name, application in rounds.serve.applications.items()}
+    assert found == {MODELS: 7.0, PLANS: 5000.0}
+
+
 def test_an_application_of_somebody_elses_that_deletes_is_let_alone(rounds: Rounds) -> None:
     rounds.ask()
     rounds.round(times=2)

@@ -11,8 +11,10 @@ from askers import House, refuses
 from service.gateway.ray_serve import Answer
 from service.plans.fake import FakeMake
 from service.plans.planner import Planner
+from service.serving import asker
 from trainer.plan.devices import Device
-from trainer.serve.wire import PLANS, PlanQuestion, Reason
+from trainer.serve.questions import PlanQuestion
+from trainer.serve.wire import PLANS, Reason
 from trainer.spec import FieldError, JobSpec
 
 BODY = {"recipe": "dcgan-digits", "gpu": "h100", "gpus": 2}
@@ -77,6 +79,16 @@ def test_what_is_no_plan_is_a_fault_and_not_remembered(house: House) -> None:
     assert house.client.post("/v1/plans", json=BODY).status_code == 500
     house.serve.answer = makes
     assert house.client.post("/v1/plans", json=BODY).status_code == 200
+
+
+def test_a_plan_may_take_as_long_as_plans_may_and_not_as_answers_may(build: Any) -> None:
+    planner = Planner(5.0)
+    planner.able = False
+    house = build(planner, plan_seconds=500.0, serve_seconds=1.0, serve_start_seconds=0.0)
+    house.ready(PLANS)
+    house.serve.answer = makes
+    assert house.client.post("/v1/plans", json=BODY).status_code == 200
+    assert house.serve.limits == [500.0 + asker.MARGIN_SECONDS]
 
 
 def test_switched_off_it_says_who_can(build: Any) -> None:
