@@ -18,6 +18,9 @@ from service.gateway.registry import (
 from trainer.spec import FieldError
 
 T = TypeVar("T")
+ALIAS_SECONDS = 0.5
+"""For so long a process goes by what an alias meant when it began to ask MLflow. Who moves one is answered after that, so that it has moved
+for everyone by then."""
 
 
 async def ask(ctx: Context, errand: Errand, question: Callable[[Registry], T]) -> T:

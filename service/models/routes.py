@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import suppress
 from typing import Annotated
 
@@ -17,7 +18,7 @@ from service.context import Context, Ctx
 from service.errors import Forbidden
 from service.gateway.registry import JOB_TAG, Registry, RegistryMissingError
 from service.models import replies
-from service.models.asking import ask
+from service.models.asking import ALIAS_SECONDS, ask
 from service.paging import Limit, Onward
 
 router = APIRouter(prefix="/v1/models", tags=["models"], dependencies=[Depends(user)])
@@ -50,11 +51,16 @@ async def list_versions(
 
 @router.put("/{name}/aliases/{alias}")
 async def set_alias(name: Name, alias: Alias, body: AliasRequest, ctx: Ctx, caller: User, errand: Away) -> Model:
-    """Point an alias, such as `champion`, at a version. 403 if that one, or the one that it points at now, is of another's run."""
+    """Point an alias, such as `champion`, at a version. 403 if that one, or the one that it points at now, is of another's run.
+
+    The answer comes when no process of the API goes by what the alias meant before: half a second later where models may be asked.
+    """
     if caller.scope is not Scope.ADMIN:
         versions = await ask(ctx, errand, lambda registry: _concerned(registry, name, alias, body.version))
         await run_in_threadpool(_check_theirs, ctx, caller, name, versions)
     await ask(ctx, errand, lambda registry: registry.set_alias(name, alias, body.version))
+    if ctx.settings.serve:
+        await asyncio.sleep(ALIAS_SECONDS)
     return replies.model(await ask(ctx, errand, lambda registry: registry.model(name)))
 
 

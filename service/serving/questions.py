@@ -19,8 +19,7 @@ from starlette.requests import ClientDisconnect
 
 from service import tallies
 from service.access.callers import Away
-from service.context import Context, Ctx
-from service.elsewhere import Errand
+from service.context import Ctx
 from service.errors import Invalid, Late, NotFound, TooMany, Unavailable
 from service.etags import ASK, FOREVER, LENGTH, IfNoneMatch, matches
 from service.models.routes import Name
@@ -81,15 +80,17 @@ class Door:
 
     async def _ask(self, kind: str, question: Frozen) -> Response:
         model = await self._ctx.of(Versions).find(self._model, self._ctx, self._errand)
+        body = question.model_dump_json().encode()
         headers = {
-            "ETag": tag(kind, model, question, self._ctx.settings),
+            "ETag": tag(kind, model, body, self._ctx.settings),
             "Cache-Control": ASK if self._model.version is None else FOREVER,
             "Vary": "Authorization, Cookie",
             VERSION_HEADER.title(): model.release,
         }
         if matches(self._known, headers["ETag"]):
             return Response(status_code=304, headers=headers)
-        answer = await _answer(self._ctx, self._errand, f"/{MODELS}/{kind}", question, {MODEL_HEADER: str(model)})
+        asker = self._ctx.of(Asker)
+        answer = await asker.ask(MODELS, f"/{MODELS}/{kind}", body, {MODEL_HEADER: str(model)}, self._errand)
         if searched := answer.headers.get(SEARCHED_HEADER):
             headers[SEARCHED_HEADER.title()] = searched[:50]
         given = answer.headers.get("content-type", "").partition(";")[0].strip()
@@ -98,15 +99,10 @@ class Door:
         )
 
 
-async def _answer(ctx: Context, errand: Errand, path: str, question: Frozen, headers: dict[str, str]) -> Any:
-    body = question.model_dump_json().encode()
-    return await ctx.of(Asker).ask(MODELS, path, body, headers, errand)
-
-
-def tag(kind: str, model: ModelId, question: Frozen, settings: Settings) -> str:
-    """Of the answer, in its quotes."""
+def tag(kind: str, model: ModelId, body: bytes, settings: Settings) -> str:
+    """Of the answer, in its quotes. body: the question with all its fields, as it is handed on."""
     facts = [FORMAT, kind, str(model), settings.serve_dtype, "gpu" if settings.serve_gpus else "cpu"]
-    digest = hashlib.sha256(json.dumps([*facts, question.model_dump(mode="json")], sort_keys=True).encode()).hexdigest()
+    digest = hashlib.sha256(json.dumps(facts).encode() + b"\n" + body).hexdigest()
     return f'"{digest[: 2 * LENGTH]}"'
 
 

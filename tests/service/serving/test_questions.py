@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import threading
+import time
 from typing import Any
 
 import pytest
 from askers import House, refuses
 
 from service.gateway.ray_serve import Answer
+from service.gateway.registry import Version
+from service.models import routes as models
+from service.models.asking import ALIAS_SECONDS
 from service.serving import versions
-from trainer.serve.wire import QUESTIONS, ModelId, Reason
+from trainer.serve.questions import QUESTIONS
+from trainer.serve.wire import ModelId, Reason
 from trainer.spec import FieldError
 
 PIXEL = base64.b64encode(b"not looked at here").decode()
@@ -46,29 +52,106 @@ def test_a_question_reaches_the_champion_with_its_defaults_and_the_applications_
     assert headers["authorization"] == "Bearer secret"
 
 
-def test_a_moved_champion_is_seen_at_once_and_a_version_is_what_it_is(house: House) -> None:
-    assert house.ask().headers["Agon-Model"] == "demo/2"
-    house.registry.set_alias("demo", "champion", "3")
-    assert house.ask().headers["Agon-Model"] == "demo/3"
-    house.registry.set_alias("demo", "old", "1")
-    assert house.ask(params={"alias": "old"}).headers["Agon-Model"] == "demo/1"
-    assert house.ask(params={"version": "1"}).headers["Agon-Model"] == "demo/1"
-    house.registry.unreachable = True
-    assert house.ask(params={"version": "1"}).status_code == 200, "it is remembered for a while"
-    assert house.ask().status_code == 503
-
-
-def test_a_version_that_is_remembered_is_looked_up_again_after_a_while(house: House) -> None:
-    found = house.app.state.context.of(versions.Versions)
-    now = [0.0]
+@pytest.fixture
+def now(house: House) -> list[float]:
+    """The time by which is gone what was looked up in the registry."""
+    found, now = house.app.state.context.of(versions.Versions), [0.0]
     found._clock = lambda: now[0]
-    assert house.ask(params={"version": "1"}).status_code == 200
+    return now
+
+
+def released(house: House, **params: str) -> str:
+    """Which version answers."""
+    reply = house.ask(params=params)
+    assert reply.status_code == 200, reply.text
+    return str(reply.headers["Agon-Model"])
+
+
+def test_a_champion_that_is_moved_here_is_seen_at_once_and_a_version_is_what_it_is(house: House) -> None:
+    assert released(house) == "demo/2"
+    assert house.client.put("/v1/models/demo/aliases/champion", json={"version": "3"}).status_code == 200
+    assert released(house) == "demo/3"
+    house.registry.set_alias("demo", "old", "1")
+    assert released(house, alias="old") == "demo/1"
+    assert released(house, version="1") == "demo/1"
+
+
+def test_who_moves_an_alias_is_answered_when_no_process_goes_by_what_it_meant(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[tuple[float, str]] = []
+
+    async def sleep(seconds: float) -> None:
+        waited.append((seconds, house.registry.aliased("demo", "champion").version))
+
+    monkeypatch.setattr(models.asyncio, "sleep", sleep)
+    house.client.put("/v1/models/demo/aliases/champion", json={"version": "3"})
+    assert waited == [(ALIAS_SECONDS, "3")], "after it was moved, and as long as any process may go by another"
+
+
+def test_an_alias_is_gone_by_for_a_moment_from_before_it_was_looked_up(house: House, now: list[float]) -> None:
+    aliased = house.registry.aliased
+
+    def slowly(name: str, alias: str) -> Version:
+        found = aliased(name, alias)
+        now[0] += 0.4
+        return found
+
+    house.registry.aliased = slowly  # type: ignore[method-assign]
+    assert released(house) == "demo/2"
+    house.registry.set_alias("demo", "champion", "3")
+    assert released(house) == "demo/2", "somebody moved it in the registry itself"
+    now[0] = ALIAS_SECONDS
+    assert released(house) == "demo/3"
+
+
+def test_while_questions_come_none_of_them_waits_for_the_registry(house: House, now: list[float]) -> None:
+    found = house.app.state.context.of(versions.Versions)
+    assert released(house) == "demo/2"
+    now[0] = 0.6 * ALIAS_SECONDS
+    assert released(house) == "demo/2"
+    while found._looking:
+        time.sleep(0.01)
     house.registry.unreachable = True
+    now[0] = 1.5 * ALIAS_SECONDS
+    assert released(house) == "demo/2", "it was looked up beside the last one"
+    now[0] = 1.6 * ALIAS_SECONDS
+    reply = house.ask()
+    assert (reply.status_code, reply.headers["Retry-After"]) == (503, "30")
+    assert "MLflow" in reply.json()["detail"]
+    house.registry.unreachable = False
+    assert released(house) == "demo/2"
+
+
+def test_while_the_registry_is_away_a_version_is_what_it_was(house: House, now: list[float]) -> None:
+    assert released(house, version="1") == "demo/1"
+    house.registry.unreachable = True
+    for seconds in (1.0, 2.0, 3.0, 1000.0):
+        now[0] = versions.KEPT_SECONDS * seconds
+        assert released(house, version="1") == "demo/1"
+    assert house.ask(params={"version": "3"}).status_code == 503, "that one was never seen"
+    house.registry.unreachable = False
+    del house.registry._versions["demo"][0]
+    assert released(house, version="1") == "demo/1", "it is not asked again at once"
+    now[0] += versions.AWAY_SECONDS
+    assert house.ask(params={"version": "1"}).status_code == 404
+
+
+def test_a_registry_that_hangs_is_not_waited_for_where_a_version_is_known(
+    house: House, now: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(versions, "PATIENCE_SECONDS", 0.05)
+    assert released(house, version="1") == "demo/1"
+    free = threading.Event()
+    monkeypatch.setattr(house.registry, "version", lambda *_: free.wait(30))
     now[0] = versions.KEPT_SECONDS
-    assert house.ask(params={"version": "1"}).status_code == 503
+    try:
+        assert released(house, version="1") == "demo/1"
+    finally:
+        free.set()
 
 
-def test_a_version_that_was_registered_anew_is_another_model(house: House) -> None:
+def test_a_version_that_was_registered_anew_is_another_model(house: House, now: list[float]) -> None:
     marks = set()
     for _ in range(2):
         marks.add(ModelId.parse(house.ask().json()["model"]).mark)
@@ -76,6 +159,7 @@ def test_a_version_that_was_registered_anew_is_another_model(house: House) -> No
         house.registry._versions["demo"] = [
             type(item)(item.version, item.created + 1, source=item.source) for item in first
         ]
+        now[0] += ALIAS_SECONDS
     assert len(marks) == 2
 
 
@@ -102,6 +186,11 @@ def test_the_same_question_has_the_same_tag_and_is_not_computed_again(house: Hou
     }
     assert len(others) == 5
     assert house.ask(body={"n": 5}, headers={"If-None-Match": tag}).status_code == 200
+
+
+def test_codes_in_another_order_are_the_same_question(house: House) -> None:
+    tags = {house.ask(body={"codes": codes}).headers["ETag"] for codes in ({"c1": 1, "c2": 2}, {"c2": 2, "c1": 1})}
+    assert len(tags) == 1
 
 
 def test_what_is_computed_otherwise_has_another_tag(build: Any) -> None:
