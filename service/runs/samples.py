@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -86,7 +88,7 @@ def at(root: Path, folder: Path, step: int) -> Opened | None:
     if here is None or not 0 <= step < 10**MOST_DIGITS:
         return None
     try:
-        file = opened(here / f"step-{step:09d}.png")
+        file = opened(here / _name(step))
     except OSError:
         return None
     try:
@@ -94,12 +96,28 @@ def at(root: Path, folder: Path, step: int) -> Opened | None:
         if file.read(len(PNG)) == PNG:
             file.seek(0)
             drawn = datetime.fromtimestamp(about.st_mtime, UTC)
-            grid = Grid(step, about.st_size, drawn, f"{about.st_mtime_ns:x}-{about.st_size:x}", grid_facts(file))
+            grid = Grid(step, about.st_size, drawn, _tag(about), grid_facts(file))
             return Opened(grid, file)
     except (OSError, ValueError, OverflowError):
         pass
     file.close()
     return None
+
+
+def tags(root: Path, folder: Path) -> list[tuple[int, str]]:
+    """Steps and tags of all files that have a grid's name, oldest first; none is opened."""
+    here = inside(root, folder, GRIDS)
+    found: dict[int, str] = {}
+    try:
+        with os.scandir(here) if here is not None else nullcontext(()) as entries:
+            for entry in entries:
+                if (match := _NAME.match(entry.name)) and entry.name == _name(int(match[1])):
+                    about = entry.stat(follow_symlinks=False)
+                    if stat.S_ISREG(about.st_mode):
+                        found[int(match[1])] = _tag(about)
+    except OSError:
+        pass
+    return sorted(found.items())
 
 
 def steps(root: Path, folder: Path, before: int | None = None) -> list[int]:
@@ -113,3 +131,11 @@ def steps(root: Path, folder: Path, before: int | None = None) -> list[int]:
     except OSError:
         return []
     return sorted((step for step in found if before is None or step < before), reverse=True)
+
+
+def _name(step: int) -> str:
+    return f"step-{step:09d}.png"
+
+
+def _tag(about: os.stat_result) -> str:
+    return f"{about.st_mtime_ns:x}-{about.st_size:x}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from service.web import assets
+from service.web.run import routes as run
 from service.web.runs import routes as runs
 from service.web.searches import routes as searches
 from service.web.searches import trial
@@ -13,5 +14,6 @@ PARTS = (
     trial,
     signin,
     runs,
+    run,
     assets,
 )

@@ -3,7 +3,8 @@
 // data-method  PUT, PATCH or DELETE, which a form can't say
 // data-match   the `etag` that the page was made with: sent as If-Match
 // data-body    a JSON object that the form's fields are put into; a field named `a~b` goes to {"a": {"b": …}} (`set~train.images`), one with
-//              data-type="number", "boolean" or "json" as that, an empty one with data-optional not at all
+//              data-type="number", "boolean" or "json" as that, one that is "maybe" empty as null, one of "values" (a JSON object, or lines
+//              of `path=value`) as an object, an empty one with data-optional not at all
 // data-ask     a question that is to be answered with yes first
 // data-done    what to say when it is done
 // data-then    a path to go on to; {id} in it is the answer's
@@ -71,8 +72,31 @@ function value(field) {
   const type = field.dataset.type || (field.type === "checkbox" ? "boolean" : field.type === "number" ? "number" : "text");
   if (type === "boolean") return field.type === "checkbox" ? field.checked : field.value === "true";
   if (type === "number") return field.value === "" ? null : Number(field.value);
-  if (type === "json") return JSON.parse(field.value);
+  if (type === "maybe") return field.value.trim() || null;
+  if (type === "json" || type === "values") return read(field, type === "json" ? JSON.parse : values);
   return field.value;
+}
+
+function read(field, how) {
+  try {
+    return how(field.value);
+  } catch (error) {
+    throw { title: "Problem", detail: error.message, errors: [{ path: field.name, message: error.message }] };
+  }
+}
+
+function values(text) {
+  if (text.trim().startsWith("{")) return JSON.parse(text);
+  const lines = text.split("\n").filter((line) => line.trim());
+  return Object.fromEntries(lines.map((line) => {
+    const [, path, given] = /^\s*([^=\s]+)\s*=\s*(.*?)\s*$/.exec(line) ?? [];
+    if (!path) throw new Error(`${line.trim()}: write path=value, a line each`);
+    try {
+      return [path, JSON.parse(given)];
+    } catch {
+      return [path, given];
+    }
+  }));
 }
 
 function put(into, path, value) {

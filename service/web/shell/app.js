@@ -35,3 +35,14 @@ document.addEventListener("keydown", (event) => {
   menu.open = false;
   menu.querySelector("summary").focus();
 });
+
+// `<button data-opens="ID">` opens that dialog, `data-closes` closes the one that it is in. What the dialog is asked about is in the
+// button's `data-fill`, {name of a field: value}.
+document.addEventListener("click", (event) => {
+  const opener = event.target.closest("[data-opens]");
+  if (opener) {
+    const dialog = document.getElementById(opener.dataset.opens);
+    for (const [name, value] of Object.entries(JSON.parse(opener.dataset.fill || "{}"))) dialog.querySelector(`[name="${name}"]`).value = value;
+    dialog.showModal();
+  } else event.target.closest("[data-closes]")?.closest("dialog").close();
+});

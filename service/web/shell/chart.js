@@ -1,7 +1,7 @@
 // Curves over images shown, drawn by uPlot from what the server has put into buckets: mean, and least to greatest as a band.
 //
-// draw(figure, {series: [{label, images, mean, least?, greatest?, dashed?, colour?}], log?, quiet?}) draws into `figure .plot` and fills the
-// table of `figure details`, which says the same to who can't see it. Called again, it replaces what is there and keeps the zoom. A colour is
+// draw(figure, {series: [{label, images, mean, least?, greatest?, dashed?, colour?}], log?, quiet?, marks?: [{images, colour?}]}) draws into
+// `figure .plot` and fills the table of `figure details`, which says the same to who can't see it. Called again, it replaces what is there and keeps the zoom. A colour is
 // a number, or the name of a variable of the style; quiet: without a legend, for many series.
 // All charts with the same `data-sync` share their cursor, and tell it: `agon:cursor` on the document, {images, from}; anyone may send it, too.
 import { short } from "./figures.js";
@@ -52,7 +52,7 @@ function options(figure, place, given, shown, made) {
     });
     if (!one.least) return;
     const at = series.length;
-    series.push({ label: "", show: true, stroke: "transparent", width: 0, points: { show: false } }, { label: "", stroke: "transparent", width: 0, points: { show: false } });
+    series.push({ label: " ", stroke: "transparent", width: 0, points: { show: false } }, { label: " ", stroke: "transparent", width: 0, points: { show: false } });
     bands.push({ series: [at + 1, at], fill: `color-mix(in srgb, ${stroke} 18%, transparent)` });
   });
   const axis = { stroke: colour("--faint"), grid: { stroke: colour("--line"), width: 1 }, ticks: { stroke: colour("--line"), width: 1 }, font: "12px system-ui, sans-serif" };
@@ -66,23 +66,23 @@ function options(figure, place, given, shown, made) {
       init: [hideBands],
       setCursor: [(plot) => tell(figure, plot)],
       setScale: [(plot, key) => key === "x" && (made.zoomed = plot.data[0].length > 0 && (plot.scales.x.min > plot.data[0][0] || plot.scales.x.max < plot.data[0].at(-1)))],
-      draw: given.marks ? [(plot) => mark(plot, given.marks, colour("--warn"))] : [],
+      draw: given.marks ? [(plot) => mark(plot, given.marks, colour)] : [],
     },
   };
 }
 
 // The lines of a band are no series to read: their rows leave the legend.
 function hideBands(plot) {
-  for (const row of plot.root.querySelectorAll(".u-legend .u-series")) if (!row.querySelector(".u-label")?.textContent) row.hidden = true;
+  for (const row of plot.root.querySelectorAll(".u-legend .u-series")) if (!row.querySelector(".u-label")?.textContent.trim()) row.hidden = true;
 }
 
 // What happened at some images: a line across, as tall as the plot.
 function mark(plot, marks, colour) {
   const { ctx, bbox } = plot;
   ctx.save();
-  ctx.strokeStyle = colour;
   ctx.setLineDash([4, 3]);
   for (const one of marks) {
+    ctx.strokeStyle = colour(one.colour ?? "--warn");
     const x = plot.valToPos(one.images, "x", true);
     if (x < bbox.left || x > bbox.left + bbox.width) continue;
     ctx.beginPath();
@@ -140,7 +140,7 @@ function table(given) {
 const sizes = new ResizeObserver((entries) => {
   for (const { target } of entries) {
     const found = charts.get(target.closest(".chart"));
-    if (found && target.clientWidth && found.plot.width !== target.clientWidth) found.plot.setSize({ width: target.clientWidth, height: target.clientHeight || 220 });
+    if (found && target.clientWidth && found.plot.width !== target.clientWidth) found.plot.setSize({ width: target.clientWidth, height: found.plot.height });
   }
 });
 

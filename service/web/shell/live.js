@@ -2,7 +2,8 @@
 //
 // `<body data-events="run=j-1&run=j-2">` is the query of GET /v1/events. When something is told, the page is fetched again (304 if nothing
 // of it has changed) and each `[data-live][id]` is morphed into the new one. What a person holds stays: focus, an open `<details>` or
-// `<dialog>`, a selection, what is written or ticked; an element with `data-keep` is never touched. Each message is
+// `<dialog>`, a selection, what is written or ticked; an element with `data-keep` is never touched, nor a dialog while it is open, whose
+// form says with If-Match what the person has seen. Each message is
 // `agon:told` on the document, {kind, data}, and whoever shows it themselves says preventDefault(): then nothing is fetched. A page that was
 // brought up to date is `agon:fresh`. `<body data-look="…">` is what is fetched, where that isn't the page's own address.
 //
@@ -54,7 +55,7 @@ export function morph(old, now) {
     ignoreActiveValue: true,
     restoreFocus: true,
     callbacks: {
-      beforeNodeMorphed: (node) => !(node instanceof Element && node.hasAttribute("data-keep")),
+      beforeNodeMorphed: (node) => !(node instanceof Element && node.matches("[data-keep], dialog[open]")),
       beforeNodeRemoved: (node) => !(node instanceof Element && (node.hasAttribute("data-keep") || holds(node))),
       beforeAttributeUpdated: (name, node) => !KEPT[name]?.(node),
     },

@@ -1,0 +1,70 @@
+"""The page of a run: its pictures with its curves, and all else that is known of it, a part a tab."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import RedirectResponse
+from pydantic import BaseModel, Field
+from starlette.concurrency import run_in_threadpool
+
+from service.access.callers import Away, User
+from service.context import Context, Ctx
+from service.jobs.routes import JobId
+from service.web import frame
+from service.web.frame import View
+from service.web.run import head, pictures
+from service.web.run.head import Head
+
+router = APIRouter(include_in_schema=False)
+
+
+class Tab(StrEnum):
+    """A part of the page."""
+
+    SAMPLES = "samples"
+
+
+TITLES = {Tab.SAMPLES: "Samples and curves"}
+SCRIPTS = {Tab.SAMPLES: ("run/page.js",)}
+
+
+class Asked(BaseModel):
+    """What of it."""
+
+    tab: Tab = Tab.SAMPLES
+    step: Annotated[int, Field(ge=0, lt=10**18)] | None = None
+    """The grid to look at, or the one next to it; None: the newest."""
+    by: Literal["step", "images"] = "step"
+    """What `step` counts."""
+
+
+@router.get("/runs/{job_id}")
+async def show(request: Request, job_id: JobId, ctx: Ctx, caller: User, asked: Annotated[Asked, Query()]) -> Response:
+    """One run."""
+    if await run_in_threadpool(_is_search, ctx, job_id):
+        return RedirectResponse(f"/searches/{job_id}", 303)
+    found, facts = await run_in_threadpool(_read, ctx, job_id, asked)
+    view = View(
+        title=found.run.name,
+        section="/runs",
+        events=f"run={found.run.id}",
+        scripts=SCRIPTS.get(asked.tab, ()),
+        charts=asked.tab is Tab.SAMPLES,
+        wide=asked.tab is Tab.SAMPLES,
+    )
+    return frame.page(
+        request, caller, "run/page.html", view, head=found, run=found.run, tabs=TITLES, asked=asked, **facts
+    )
+
+
+def _is_search(ctx: Context, job_id: str) -> bool:
+    with ctx.db.read() as session:
+        return head.kind_of(session, job_id) == "search"
+
+
+def _read(ctx: Context, job_id: str, asked: Asked) -> tuple[Head, dict[str, Any]]:
+    found = head.read(ctx, job_id)
+    return found, pictures.read(ctx, found, asked.step, images=asked.by == "images")
