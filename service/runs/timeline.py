@@ -66,11 +66,11 @@ def of(root: Path, folder: Path) -> Timeline:
     if not found:
         return Timeline()
     newest = _facts(root, folder, found[-1][0])
-    shown = _images([step for step, _ in found], lambda step: _shown(_facts(root, folder, step)), _shown(newest))
+    shown = shown_at([step for step, _ in found], lambda step: _shown(_facts(root, folder, step)), _shown(newest))
     return Timeline(tuple(Moment(step, images, tag) for (step, tag), images in zip(found, shown, strict=True)), newest)
 
 
-def _images(steps: Sequence[int], ask: Callable[[int], int | None], last: int | None) -> list[int | None]:
+def shown_at(steps: Sequence[int], ask: Callable[[int], int | None], last: int | None) -> list[int | None]:
     """Of each step. ask: opens a file. last: what is known of the last one."""
     found: list[int | None] = [None] * len(steps)
     found[-1], found[0] = last, last if len(steps) == 1 else ask(steps[0])
@@ -91,9 +91,7 @@ def _images(steps: Sequence[int], ask: Callable[[int], int | None], last: int | 
     return found
 
 
-def _between(
-    steps: Sequence[int], found: Sequence[int | None], low: int, high: int
-) -> Callable[[int], int | None]:
+def _between(steps: Sequence[int], found: Sequence[int | None], low: int, high: int) -> Callable[[int], int | None]:
     """What those between two grids have shown if it went on evenly."""
     begin, end = found[low], found[high]
     if begin is None or end is None:

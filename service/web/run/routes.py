@@ -10,7 +10,7 @@ from fastapi.responses import RedirectResponse
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
-from service.access.callers import Away, User
+from service.access.callers import User
 from service.context import Context, Ctx
 from service.jobs.routes import JobId
 from service.web import frame

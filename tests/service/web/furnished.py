@@ -32,12 +32,13 @@ from service.db.tables import Job, JobChange, JobEvent, JobLabel, JobScore, Tria
 from service.gateway.fake_ray import FakeRay
 from service.gateway.fake_registry import FakeRegistry
 from service.gateway.fake_serve import FakeServe
-from service.runs import files
+from service.runs import files, ingest
 from service.settings import Settings
-from tests import checkpoints, rows
+from tests import checkpoints, forks, rows
 from trainer.images import GridFacts, grid, save_png
 from trainer.search import SearchSpec, TrialRecord, TrialState, parse_search
 from trainer.search.trial import trial_dir
+from trainer.wire import EventKind, WireEvent
 
 BATCH = 64
 LONG = {"state": "running", "name": "digits-long", "attempt": 2, "reason": "training", "started_attempt": 2}
@@ -108,6 +109,16 @@ def furnish(settings: Settings, *, grids: int = 12, jobs: int = 0, trials: int =
         house.registry.add("digits", {"fid": str(score), "job": house.by_name["digits-first"]}, record)
     house.registry.set_alias("digits", "champion", "3")
     return house
+
+
+def tell(house: Furnished, kind: str, step: int, **data: Any) -> None:
+    """What the long training tells, as if it had just come."""
+    with house.db.begin() as session:
+        job = session.query(Job).filter(Job.id == house.long).one()
+        event = WireEvent(
+            seq=job.acked + 1, attempt=job.attempt, time=datetime.now(UTC), kind=EventKind(kind), step=step, images=step * BATCH, data=data
+        )  # fmt: skip
+        ingest.take(session, job, [event])
 
 
 @contextmanager
@@ -190,7 +201,7 @@ def _train(house: Furnished, grids: int) -> None:
             fid = 80 * math.exp(-3 * share) + 12
             told.append(("scores", step, {"scores": {"fid": fid, "fid_spread": 0.4, "precision": 0.6, "recall": 0.4},
                                           "provenance": {"extractor": "classifier", "samples": 1000, "resizer": "antialias"}}))  # fmt: skip
-            checkpoints.save(folder, step)
+            forks.trained(folder, rows.spec("job"), step)
         if bad:
             told.append(("warning", step, {"message": "samples are alike: diversity 0.08, usual 0.90"}))
         _draw(folder / "samples" / f"step-{step:09d}.png", step, 0.05 if bad else share)

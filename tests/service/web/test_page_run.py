@@ -1,0 +1,281 @@
+"""A run's page: what it says, what one may do, its pictures over the images seen, and that nothing of it moves by itself."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from furnished import opened, tell
+from looks import DARK, LIGHT, PHONE, check_accessible
+
+from service.db.tables import Job
+from tests import rows
+from trainer.images import GridFacts, grid, save_png
+
+HOSTILE = "<b>&\"'</b>"
+ACTS = {"Pause": "pause", "Resume": "resume", "Retry": "retry", "Cancel": "cancel", "Delete": "delete"}
+
+
+@pytest.fixture
+def own_served(own_house):
+    """A house of one's own, at an address for longer than a browser looks at it."""
+    with opened(own_house):
+        yield own_house
+
+
+def path(house, name="digits-long", **query):
+    asked = "&".join(f"{key}={value}" for key, value in query.items())
+    return f"/runs/{house.by_name[name]}" + (f"?{asked}" if asked else "")
+
+
+def buttons(page):
+    """What one may do, and whether one may do it now."""
+    return {button.text.strip(): not button.has_attr("disabled") for button in page.select(".run-acts button")}
+
+
+def draw(house, step):
+    """What a training does that draws samples."""
+    pixels = np.full((4, 16, 16, 1), step % 256, np.uint8)
+    place = house.folder(house.long) / "samples" / f"step-{step:09d}.png"
+    save_png(place, grid(pixels, 8), GridFacts.of(pixels, 8, step, 64 * step))
+    tell(house, "samples", step, path=f"samples/{place.name}")
+
+
+def test_the_head_says_what_it_is_and_how_far(read, house):
+    page = read(path(house))
+    head = page.find(id="run-head").get_text(" ", strip=True)
+    for words in (
+        "digits-long",
+        "running",
+        "training",
+        "ada",
+        "team=vision",
+        "The first long one.",
+        "40 %",
+        "410 images/s",
+    ):
+        assert words in head, words
+    assert page.progress["value"] == "0.4"
+
+
+def test_a_failed_one_says_why_and_leads_to_the_log_of_the_worker(read, house):
+    note = read(path(house, "digits-nan")).select_one(".note.bad")
+    assert "D/loss is nan at step 420" in note.text
+    assert note.a["href"].endswith("?tab=logs&rank=0")
+
+
+def test_one_that_waits_says_for_what(read, house):
+    page = read(path(house, "waits-too"))
+    assert "needs 2 CPUs" in page.find(id="run-head").text
+    assert page.find("a", href="/queue")
+
+
+def test_the_newest_grid_is_a_picture_that_a_browser_keeps_for_good(read, house):
+    image = read(path(house)).select_one(".stage img")
+    assert f"/{12 * 50}?v=" in image["src"] and image["width"] and image["height"]
+    reply = read.client.get(image["src"])
+    assert reply.status_code == 200 and "immutable" in reply.headers["cache-control"]
+
+
+@pytest.mark.parametrize(
+    ("query", "step"),
+    [({"step": 100}, 100), ({"step": 120}, 100), ({"step": 10**17}, 600), ({"step": 6500, "by": "images"}, 100)],
+)
+def test_a_step_or_images_in_the_address_show_the_next_grid(read, house, query, step):
+    page = read(path(house, **query))
+    assert page.select_one(".stage img")["alt"] == f"Samples at step {step}"
+    assert page.select_one("nav.plain-only [aria-current]").text == str(step)
+
+
+def test_every_grid_is_in_the_page_by_images_seen(read, house):
+    packed = read(path(house)).find(id="run-timeline-grids")["data-grids"].split()
+    assert [one.split(",")[:2] for one in packed] == [[str(50 * n), str(3200 * n)] for n in range(1, 13)]
+
+
+def test_one_that_has_drawn_nothing_says_so(read, house):
+    assert "has drawn no samples yet" in read(path(house, "waits")).find(id="run-none").text
+    assert read(path(house, "waits")).select_one(".stage") is None
+
+
+def test_a_search_has_its_own_page_and_what_is_not_there_is_a_problem(read, house):
+    reply = read.client.get(f"/runs/{house.search}", headers={"Accept": "text/html"}, follow_redirects=False)
+    assert (reply.status_code, reply.headers["location"]) == (303, f"/searches/{house.search}")
+    assert "GET /v1/jobs" in read("/runs/j-nothing", 404).text
+
+
+@pytest.mark.parametrize("query", [{"step": "-1"}, {"step": "x"}, {"tab": "<script>"}, {"by": "time"}])
+def test_a_query_that_is_wrong_is_told_with_the_field(read, house, query):
+    page = read(path(house, **query), 422)
+    assert next(iter(query)) in page.main.text and not page.main.find("script")
+
+
+def test_what_people_named_is_text(own_read, own_house):
+    with own_house.db.begin() as session:
+        job = session.query(Job).filter(Job.id == own_house.long).one()
+        job.name, job.reason, job.spec = HOSTILE, HOSTILE, {**job.spec, "notes": HOSTILE, "labels": {"a": HOSTILE}}
+    page = own_read(path(own_house))
+    assert (page.h1.text == HOSTILE and page.main.b is None) or HOSTILE in page.h1.text
+    assert not page.find_all("b", string=lambda text: text and "&" in text)
+
+
+def test_a_viewer_changes_nothing_and_a_user_only_what_is_theirs(own_read, own_house):
+    assert buttons(own_read.as_("vera", "viewer")(path(own_house))) == {}
+    assert own_read.as_("vera", "viewer")(path(own_house)).find("dialog") is None
+    assert list(buttons(own_read.as_("grace", "user")(path(own_house)))) == ["Fork …"]
+    assert "Cancel" in buttons(own_read.as_("ada", "user")(path(own_house)))
+
+
+@pytest.mark.parametrize("name", ["digits-long", "digits-first", "digits-nan", "tried", "rests", "waits", "short"])
+def test_what_the_page_offers_is_what_the_api_does(own_read, own_house, name):
+    """Each button that can be pressed, in a house of its own: it isn't refused; one that can't would be."""
+    offered = {ACTS[text]: can for text, can in buttons(own_read(path(own_house, name))).items() if text in ACTS}
+    assert offered
+    for act, can in offered.items():
+        if act == "delete":
+            continue  # there is no coming back from it
+        before = _row(own_house, name)
+        reply = own_read.client.post(f"/v1/jobs/{own_house.by_name[name]}/{act}")
+        assert (reply.status_code == 202) is can or not can, (act, reply.text)
+        _put(own_house, name, before)
+    if offered.get("delete"):
+        assert own_read.client.delete(f"/v1/jobs/{own_house.by_name[name]}").status_code == 204
+
+
+def _row(house, name):
+    with house.db.read() as session:
+        job = session.query(Job).filter(Job.id == house.by_name[name]).one()
+        return {"state": job.state, "desired": job.desired, "reason": job.reason, "finished_at": job.finished_at}
+
+
+def _put(house, name, values):
+    rows.change(house.db, house.by_name[name], **values)
+
+
+def test_why_not_is_written_beside_what_can_not_be_done(own_read, own_house):
+    rows.change(own_house.db, own_house.by_name["rests"], desired="stop", state="stopping")
+    page = own_read(path(own_house, "rests"))
+    assert buttons(page)["Cancel"] is False
+    assert "pause: it is being cancelled" in page.find(id="run-why").text
+
+
+def test_a_limit_that_is_used_up_keeps_it_from_going_on(own_read, own_house):
+    with own_house.db.begin() as session:
+        job = session.query(Job).filter(Job.id == own_house.by_name["rests"]).one()
+        job.spec, job.run_seconds = {**job.spec, "limits": {**job.spec["limits"], "run": 60.0}}, 61.0
+    page = own_read(path(own_house, "rests"))
+    assert buttons(page)["Resume"] is False
+    assert "its 1m on the cluster are used up; raise that limit first" in page.find(id="run-why").text
+    assert page.find(id="turn-run")["value"] == "1m"
+
+
+def test_edits_go_by_the_etag_that_was_seen(own_read, own_house):
+    page = own_read(path(own_house))
+    match = page.select_one("#run-edit form")["data-match"]
+    changed = own_read.client.patch(
+        f"/v1/jobs/{own_house.long}", json={"set": {"notes": "another"}}, headers={"If-Match": match}
+    )
+    assert changed.status_code == 200
+    assert own_read(path(own_house)).select_one("#run-edit form")["data-match"] != match
+
+
+# -- in a browser
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("look", [LIGHT, *(pytest.param(look, marks=pytest.mark.long) for look in (DARK, PHONE))])
+def test_it_is_accessible_and_fits(browse, house, look):
+    page = browse(path(house), look)
+    page.locator("#curve-losses").scroll_into_view_if_needed()
+    page.wait_for_selector(".u-wrap")
+    check_accessible(page)
+    width, whole = page.evaluate("[document.documentElement.clientWidth, document.documentElement.scrollWidth]")
+    assert whole <= width
+
+
+@pytest.mark.system
+def test_grids_are_leafed_through_by_keys_by_typing_and_by_the_curves(browse, house):
+    page = browse(path(house))
+    where = page.locator(".where")
+    page.wait_for_selector(".u-over")
+    page.keyboard.press("ArrowLeft")
+    assert where.text_content() == "step 550 · 35,200 images"
+    page.wait_for_selector('.stage:not([data-waits]) img[alt="Samples at step 550"]')
+    page.keyboard.press("Shift+ArrowLeft")
+    assert where.text_content().startswith("step 50 ·")
+    page.locator(".scrub input").press("End")
+    assert where.text_content().startswith("step 600 ·")
+    page.keyboard.press("g")
+    page.keyboard.type("6300")
+    page.select_option('[name="by"]', "images")
+    page.click(".tools form button")
+    assert where.text_content() == "step 100 · 6,400 images"
+    page.evaluate("scrollTo(0, 0)")
+    plot = page.locator(".u-over").first.bounding_box()
+    page.mouse.move(plot["x"] + plot["width"] - 2, plot["y"] + 50)
+    page.wait_for_selector(".where:has-text('step 600 ·')")
+    page.wait_for_url("**step=600*")
+
+
+@pytest.mark.system
+def test_a_tile_is_shown_large_and_over_time(browse, house):
+    page = browse(path(house))
+    page.wait_for_selector("html.scripted .strip[hidden]", state="attached")
+    page.locator(".stage").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".stage canvas:visible")
+    page.keyboard.press("]")
+    assert page.locator(".stage canvas").get_attribute("aria-label") == "Tile 1"
+    assert page.locator(".strip button").count() == 12
+    page.locator(".strip button").first.click()
+    assert page.locator(".where").text_content().startswith("step 50 ·")
+    page.keyboard.press("Escape")
+    assert page.locator(".stage canvas").is_hidden() and page.locator(".stage img").is_visible()
+
+
+@pytest.mark.system
+def test_new_grids_lengthen_the_timeline_and_what_is_looked_at_stays(own_served, browse):
+    page = browse(path(own_served), LIGHT, own_served)
+    page.wait_for_selector("#live[data-state=live]")
+    page.keyboard.press("ArrowLeft")
+    page.evaluate("scrollTo(0, 150)")
+    before = page.evaluate("[scrollY, document.querySelector('.where').textContent]")
+    draw(own_served, 250)
+    page.wait_for_selector("text=1 new – show")
+    assert page.evaluate("[scrollY, document.querySelector('.where').textContent]") == before
+    page.click("text=1 new – show")
+    assert page.locator(".where").text_content().startswith("step 250 ·")
+    page.click("text=Follow newest")
+    draw(own_served, 300)
+    page.wait_for_selector(".where:has-text('step 300 ·')")
+
+
+@pytest.mark.system
+def test_it_is_forked_with_changes_and_a_refusal_is_told_where_it_was_typed(own_served, browse):
+    page = browse(path(own_served), PHONE, own_served)
+    page.click("text=Fork …")
+    page.fill("#fork-set", "train.batch=7")
+    page.click("#run-fork button.main")
+    page.wait_for_selector("#run-fork [data-problem] .wrong")
+    assert page.locator("#fork-set").input_value() == "train.batch=7"
+    page.fill("#fork-set", "train.images=400000\nname=forked")
+    page.click("#run-fork button.main")
+    page.wait_for_selector("h1:has-text('forked')")
+    with own_served.db.read() as session:
+        made = session.query(Job).filter(Job.name == "forked").one()
+        assert made.fork["job"] == own_served.long and made.spec["train"]["images"] == 400_000
+
+
+@pytest.mark.system
+def test_it_is_paused_and_edited(own_served, browse):
+    page = browse(path(own_served), DARK, own_served)
+    page.click("text=Pause")
+    page.wait_for_selector("text=pausing …")
+    page.click("text=Edit …")
+    page.fill("[data-label]", "paper")
+    page.fill("[data-label] + input", "yes")
+    page.fill("#edit-label-1", "")
+    page.click("#run-edit button.main")
+    page.wait_for_selector(".label:has-text('paper=yes')")
+    labels = json.loads(page.evaluate(f"fetch('/v1/jobs/{own_served.long}').then((a) => a.text())"))["labels"]
+    assert labels == {"data": "digits", "paper": "yes"} or labels == {"team": "vision", "paper": "yes"}
