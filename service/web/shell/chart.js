@@ -1,8 +1,8 @@
 // Curves over images shown, drawn by uPlot from what the server has put into buckets: mean, and least to greatest as a band.
 //
 // draw(figure, {series: [{label, images, mean, least?, greatest?, dashed?, colour?}], log?, quiet?, marks?: [{images, colour?}]}) draws into
-// `figure .plot` and fills the table of `figure details`, which says the same to who can't see it. Called again, it replaces what is there and keeps the zoom. A colour is
-// a number, or the name of a variable of the style; quiet: without a legend, for many series.
+// `figure .plot` and fills the table of `figure details`, which says the same to who can't see it. Called again, it replaces what is there and
+// keeps the zoom. A colour is a number, or the name of a variable of the style; quiet: without a legend, for many series.
 // All charts with the same `data-sync` share their cursor, and tell it: `agon:cursor` on the document, {images, from}; anyone may send it, too.
 import { short } from "./figures.js";
 
