@@ -252,7 +252,7 @@ def test_new_grids_lengthen_the_timeline_and_what_is_looked_at_stays(own_served,
 
 @pytest.mark.system
 def test_it_is_forked_with_changes_and_a_refusal_is_told_where_it_was_typed(own_served, browse):
-    page = browse(path(own_served), PHONE, own_served)
+    page = browse(path(own_served), PHONE, own_served, refused=True)
     page.click("text=Fork …")
     page.fill("#fork-set", "train.batch=7")
     page.click("#run-fork button.main")
