@@ -5,15 +5,16 @@ from __future__ import annotations
 from service.web import assets
 from service.web.run import routes as run
 from service.web.runs import routes as runs
+from service.web.searches import listing, trial
 from service.web.searches import routes as searches
-from service.web.searches import trial
 from service.web.signin import routes as signin
 
 PARTS = (
+    runs,
+    run,
+    listing,
     searches,
     trial,
     signin,
-    runs,
-    run,
     assets,
 )

@@ -1,4 +1,4 @@
-"""Searches: all of them; one with its trials, beside each other in several ways; a trial."""
+"""A search, with its trials beside each other in several ways."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ from typing import Annotated
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Query, Request, Response
-from pydantic import BeforeValidator
 
 from service.access.callers import User
-from service.bodies.searches import Search
 from service.context import Ctx
 from service.paging import Cursor
 from service.runs import files, lineage, trials, waiting
@@ -23,7 +21,8 @@ from service.searches.store import EXTENSIBLE
 from service.web import frame
 from service.web.frame import View
 from service.web.searches import look, pictures
-from service.web.searches.look import ENDED, MOST, MOST_CLONES, MOST_LINES, SECTION
+from service.web.searches.listing import blank, ended
+from service.web.searches.look import MOST, MOST_CLONES, MOST_LINES, SECTION
 from trainer.search import TrialRecord, TrialState
 from trainer.spec.text import write_yaml
 
@@ -31,8 +30,6 @@ router = APIRouter(include_in_schema=False)
 MOST_IMPORTANT = 1000
 """Trials that the importance of fields is worked out from."""
 CHILDREN = 20
-blank = BeforeValidator(lambda given: given or None)
-"""A form sends its empty fields, too."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +80,7 @@ def show(search_id: SearchId, ctx: Ctx, caller: User, asked: How, request: Reque
         request, caller, "searches/search.html",
         View(search.name, SECTION, events=f"run={search.id}", scripts=("searches/search.js",), charts=True),
         search=search, asked=asked, found=shown, steps=steps, sheet=sheet, onward=onward, url_of=pictures.url_of,
-        most_images=max((trial.images for trial in found.records), default=0), ended=_ended(search),
+        most_images=max((trial.images for trial in found.records), default=0), ended=ended(search),
         extensible=search.state in EXTENSIBLE, states=list(TrialState), most=MOST, most_lines=MOST_LINES,
         most_clones=MOST_CLONES, text=write_yaml(search.search),
     )  # fmt: skip
@@ -101,7 +98,3 @@ def importance(search_id: SearchId, ctx: Ctx, caller: User, request: Request) ->
         request, caller, "searches/importance.html", View(f"What matters in {row.name}", SECTION),
         search=row, shares=shares, why=why, finished=sum(trial.state.ended for trial in found.records),
     )  # fmt: skip
-
-
-def _ended(search: Search) -> int:
-    return sum(search.trials.get(state, 0) for state in ENDED)

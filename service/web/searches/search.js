@@ -2,6 +2,7 @@
 import { draw, mount } from "../shell/chart.js";
 import { score, short } from "../shell/figures.js";
 import { refresh } from "../shell/live.js";
+import { news } from "./news.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const TOP = 48;
@@ -178,7 +179,5 @@ document.addEventListener("agon:fresh", () => {
   }
   if (picture) filter();
   if (id("scores").dataset.seen !== undefined) curves();
-  const more = id("known").dataset.ids.split(" ").filter((trial) => trial && !id(`row-${trial}`)).length;
-  id("news").hidden = !more;
-  if (more) id("news").firstElementChild.textContent = `${more} new trial${more > 1 ? "s" : ""}:`;
+  news("trial");
 });

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
-import rows
 from looks import DARK, LIGHT, PHONE, check_accessible
 
 from service.db.tables import Job, Trial
 from service.web.searches.parallel import BELOW, parallel
+from tests import rows
 from trainer.search import TrialRecord, TrialState, parse_search
 
 SPACE = parse_search(
@@ -76,6 +76,36 @@ def test_any_scores_have_an_axis_with_what_is_named_on_it(scores):
 def test_values_that_were_perturbed_beyond_the_range_are_on_the_axis():
     drawn = parallel(SPACE, "fid", True, [trial(0, 9.0, **{"optimizers.G.lr": 0.1})])
     assert heights(drawn.lines[0])[0] == 0 and drawn.axes[0].high == 0.1
+
+
+# -- the list
+
+
+def test_the_list_is_that_of_rest_with_its_filters(read, house):
+    def names(query=""):
+        return [row.th.a.text for row in read(f"/searches{query}").select("tbody tr")]
+
+    assert names() == ["population", "lr-search"]
+    assert names("?owner=ada") == ["lr-search"] == names("?state=&name=lr-search&owner=&label=&score=")
+    assert names("?state=paused") == [] and names("?score=fid<1") == []
+    assert "No search is like that." in read("/searches?state=paused").text
+    row = read("/searches").find(id=f"row-{house.search}")
+    best = read.client.get(f"/v1/searches/{house.search}").json()["best"]
+    assert "11 of 16" in row.text and f"fid {best['score']:.4g}" in row.text and "asha+optuna over 4 fields" in row.text
+
+
+def test_a_wrong_filter_is_named_with_its_fix(read):
+    assert "no label" in read("/searches?label=team", 422).text
+    assert read("/searches?state=%3Cb%3E", 422).h1.text == "Invalid"
+
+
+def test_many_searches_are_paged_with_their_filter(own_read, own_house):
+    for _ in range(60):
+        rows.run(own_house.db, "search", "succeeded", owner="grace")
+    page = own_read("/searches?owner=grace")
+    assert len(page.select("tbody tr")) == 50
+    older = own_read("/searches" + page.find("a", string="Older ones")["href"])
+    assert len(older.select("tbody tr")) == 11 and older.find("a", string="The newest")["href"] == "?owner=grace"
 
 
 # -- a search
@@ -290,6 +320,7 @@ def test_the_slider_shows_grids_at_other_images_and_curves_are_drawn(browse, hou
 @pytest.mark.parametrize("look", [LIGHT, DARK, PHONE])
 def test_searches_and_trials_are_accessible(browse, house, look):
     for path in (
+        "/searches",
         f"/searches/{house.search}",
         f"/searches/{house.by_name['population']}",
         f"/searches/{house.search}/trials/t-00001",

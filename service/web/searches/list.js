@@ -1,0 +1,3 @@
+import { news } from "./news.js";
+
+document.addEventListener("agon:fresh", () => news("search"));
