@@ -70,6 +70,22 @@ def line(session: Session, first: Collection[int], now: datetime, limit: int) ->
     return [*made, *session.execute(_line(now).where(Job.number.not_in(first)).limit(limit))][:limit]
 
 
+def stretch(session: Session, first: Collection[int], now: datetime, begin: int, limit: int) -> Sequence[int]:
+    """Those in the line from that place on, counted from 1, by number, in order."""
+    return session.scalars(_ordered(first, now).offset(begin - 1).limit(limit)).all()
+
+
+def length(session: Session, now: datetime) -> int:
+    """How many are in the line."""
+    return session.scalar(select(func.count()).where(_waits(now))) or 0
+
+
+def resting(session: Session, now: datetime, limit: int) -> Sequence[int]:
+    """Those that wait for their next attempt, by number: who is in the line soonest is the first."""
+    asked = select(Job.number).where(text(WAITING), Job.desired == "run", Job.due_at > now)
+    return session.scalars(asked.order_by(Job.due_at, Job.number).limit(limit)).all()
+
+
 def turn(job: Row[Any] | Job, first: Collection[int]) -> tuple[bool, int, int]:
     """What the line is sorted by."""
     return job.number not in first, job.place, job.number
@@ -100,7 +116,7 @@ def count_passed(session: Session, job: Job, now: datetime) -> int:
 
 def places(session: Session, first: Iterable[int], now: datetime) -> dict[int, int]:
     """The position of each that waits, by number."""
-    asked = select(Job.number).where(_waits(now)).order_by(Job.number.not_in(list(first)), Job.place, Job.number)
+    asked = _ordered(first, now)
     return {number: position for position, number in enumerate(session.scalars(asked), 1)}
 
 
@@ -145,6 +161,10 @@ def came(session: Session, priority: int, now: datetime) -> list[Came]:
         )
         for row in rows
     ]
+
+
+def _ordered(first: Iterable[int], now: datetime) -> Any:
+    return select(Job.number).where(_waits(now)).order_by(Job.number.not_in(list(first)), Job.place, Job.number)
 
 
 def _line(now: datetime) -> Any:

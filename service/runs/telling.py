@@ -154,7 +154,10 @@ class Teller:
         """When it starts if it takes that; None: that is too far ahead to tell."""
         if len(self.around.ahead) > AHEAD:
             return None
-        busy = [Busy(row.owner, self._taken(row), self._left(row), self._back(row)) for row in self.around.running]
+        busy = [
+            Busy(row.owner, taken(row, self.around.trials), self._left(row), self._back(row))
+            for row in self.around.running
+        ]
         busy += [Busy("", kept, OPEN) for kept in self.around.served]  # as long as someone asks
         line = [self._queued(row) for row in self.around.ahead]
         held = self._held(self.job.owner, need)
@@ -217,13 +220,6 @@ class Teller:
                 break
         return sooner
 
-    def _taken(self, row: Row[Any]) -> Need:
-        """What it takes now: an elastic job may have more than it began with, a search has many trials."""
-        need = need_of_row(row)
-        if row.kind == SEARCH.name:
-            return need._replace(workers=need.workers * max(1, self.around.trials.get(row.number, 1)))
-        return need._replace(workers=row.training_workers or need.workers)
-
     def _left(self, row: Row[Any]) -> Span:
         """How long it stays on the cluster."""
         if row.state == State.STOPPING or row.desired != "run" or row.yields_to is not None:
@@ -243,9 +239,17 @@ class Teller:
         return spans.left(seconds, likely, images, row.run_seconds, most)
 
 
-def need_of_row(row: Row[Any]) -> Need:
+def need_of_row(row: Row[Any] | Job) -> Need:
     """What it starts with."""
     return Need(row.workers, row.worker_cpus, row.worker_gpus)
+
+
+def taken(row: Row[Any] | Job, trials: Mapping[int, int]) -> Need:
+    """What it takes now: an elastic job may have more than it began with, a search has many trials. trials: of each search, those that run."""
+    need = need_of_row(row)
+    if row.kind == SEARCH.name:
+        return need._replace(workers=need.workers * max(1, trials.get(row.number, 1)))
+    return need._replace(workers=row.training_workers or need.workers)
 
 
 def _sooner(one: Start, other: Start | None) -> bool:

@@ -60,6 +60,8 @@ class View:
     """The query of `GET /v1/events` that it follows; None: it follows nothing."""
     look: str = ""
     """What is fetched when something was told; empty: the page itself."""
+    pause: int = 2
+    """Seconds that pass at least between two such looks."""
     scripts: tuple[str, ...] = ()
     """Modules of its own, by their paths below this folder."""
     charts: bool = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from service.web import assets
+from service.web.queue import routes as queue
 from service.web.run import routes as run
 from service.web.runs import routes as runs
 from service.web.searches import listing, trial
@@ -16,5 +17,6 @@ PARTS = (
     searches,
     trial,
     signin,
+    queue,
     assets,
 )

@@ -13,7 +13,7 @@ const KINDS = [
   "rolled-back", "limit", "restarted", "trial", "finished", "failed",
 ];
 const SOON = 250; // ms: what is told together is shown together
-const PAUSE = 2000; // between two looks
+const PAUSE = 1000 * (document.body.dataset.pause || 2); // between two looks
 let stream = null;
 let last = null;
 let due = null;

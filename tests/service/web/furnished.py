@@ -32,7 +32,9 @@ from service.db.tables import Job, JobChange, JobEvent, JobLabel, JobScore, Tria
 from service.gateway.fake_ray import FakeRay
 from service.gateway.fake_registry import FakeRegistry
 from service.gateway.fake_serve import FakeServe
+from service.gateway.ray_jobs import Node
 from service.runs import files, ingest
+from service.runs.sight import Watch
 from service.settings import Settings
 from tests import checkpoints, forks, rows
 from trainer.images import GridFacts, grid, save_png
@@ -121,6 +123,23 @@ def tell(house: Furnished, kind: str, step: int, **data: Any) -> None:
         ingest.take(session, job, [event])
 
 
+def crowd(house: Furnished, waiting: int = 4) -> None:
+    """Fill its cluster, and have so many more wait: the first with two workers of 2 CPUs, where 2 are free."""
+    cpus = {name: 2.0 if name == "short" else 1.0 for name in ("short", "digits-long", "lr-search", "population")}
+    for name, each in cpus.items():
+        rows.change(house.db, house.by_name.get(name, house.search), workers=1, worker_cpus=each, run_seconds=1500.0)
+    now, spec = datetime.now(UTC), rows.spec("job")
+    wide = {**spec, "resources": {**spec["resources"], "workers": 2, "cpus_per_worker": 2}}
+    for number in range(waiting):
+        house.by_name[f"wide-{number}"] = _run(
+            house.db, state="queued", name=f"wide-{number}", owner=("ada", "grace")[number % 2], workers=2, worker_cpus=2.0, lacks="cpu",
+            reason="waits for 4 CPUs, 2 are free", queued_at=now, place=-1 if number == 0 else 10**6 + number, resources=wide["resources"],
+            **({"delay": 2 * 3600 * 10**6, "load": {"used": 1.5, "held": 0.5}} if number == 1 else {}),
+        )  # fmt: skip
+    house.ray.cluster = [Node("node-a", 8.0, 1.0, 2.0, 2.0, gpu="L4"), Node("node-b", 8.0, 1.0)]
+    Watch(house.db).see(house.ray.cluster, now)
+
+
 @contextmanager
 def opened(house: Furnished, port: int = 0) -> Iterator[Furnished]:
     """The same, served on a port of this machine."""
@@ -152,6 +171,7 @@ def _run(db: Database, *, labels: dict[str, str] | None = None, **values: Any) -
         "name": values.get("name", "run"),
         "labels": labels or {},
         "notes": values.pop("notes", ""),
+        **({"resources": values.pop("resources")} if "resources" in values else {}),
     }
     began = None if state in ("queued", "submitted") else now - timedelta(minutes=40)
     run_id = rows.run(db, "job", state, spec=spec, created_at=now - timedelta(hours=1), started_at=began, **values)
@@ -337,9 +357,9 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=0)
     parser.add_argument("--trials", type=int, default=12)
     given = parser.parse_args()
-    with opened(
-        furnish(settings_in(given.home), grids=given.grids, jobs=given.jobs, trials=given.trials), given.port
-    ) as house:
+    furnished = furnish(settings_in(given.home), grids=given.grids, jobs=given.jobs, trials=given.trials)
+    crowd(furnished)
+    with opened(furnished, given.port) as house:
         sys.stdout.write(f"{house.url}\ntoken {house.token}\n")
         sys.stdout.flush()
         threading.Event().wait()

@@ -241,7 +241,7 @@ def test_every_state_has_a_colour_of_its_own(read):
 
 
 @pytest.mark.system
-@pytest.mark.parametrize("look", [LIGHT, DARK, PHONE])
+@pytest.mark.parametrize("look", [LIGHT, pytest.param(DARK, marks=pytest.mark.long), PHONE])
 def test_the_table_is_accessible_and_no_wider_than_the_screen(browse, look):
     page = browse("/runs", look)
     page.wait_for_selector("#live[data-state=live]")
