@@ -19,6 +19,8 @@ from benchmarks.serving.world import World, inside
 from trainer.publish.portable.generator import Generator
 
 CLIENTS = (1, 16, 64)
+SLOW = {"biggan": (1, 16)}
+"""Of a net whose images take seconds: a round of 64 of them takes longer than an answer may."""
 IDLE_SECONDS = 15
 THREADS = 1
 """Of a replica (serve.cpus), and of the process beside it."""
@@ -35,6 +37,7 @@ def main() -> int:
         "AGON_SERVE_CPUS": str(THREADS),
         "AGON_SERVE_IDLE_SECONDS": str(IDLE_SECONDS),
         "AGON_SERVE_WAITING": "256",
+        "AGON_SERVE_SECONDS": "300",
     }
     with World(settings) as world:
         packages = {}
@@ -92,12 +95,13 @@ def _overhead(report: Report, world: World, name: str, package: Path, seed: int,
 def _throughput(report: Report, world: World, name: str, package: Path, seed: int, seconds: float) -> None:
     """Images a second; each question is for `n`."""
     n = 16 if facts(package)["resolution"] != 128 else 1
-    rates: dict[int | str, list[float]] = {"process": [], **{clients: [] for clients in CLIENTS}}
+    crowds = CLIENTS if n > 1 else SLOW.get(name, CLIENTS)
+    rates: dict[int | str, list[float]] = {"process": [], **{clients: [] for clients in crowds}}
     others, wrong = 0, ""
     for turn in range(2):
         alone = inside(package, n, seconds / 2, THREADS, seed)
         rates["process"].append(n * len(alone["seconds"]) / alone["whole"])
-        for clients in CLIENTS:
+        for clients in crowds:
             told = world.clients(f"{name}/1", n, clients, seconds / 2, seed)
             rates[clients].append(n * len(told["seconds"]) / told["whole"])
             others += _others(package, n, told["images"])
@@ -110,7 +114,7 @@ def _throughput(report: Report, world: World, name: str, package: Path, seed: in
     share = median(rates[16]) / median(rates["process"])
     if name == "biggan":
         report.at_least(f"{name}, 16 clients: images/s against a process", 0.8, measured=round(share, 3))
-    report.row(share=name, clients=16, of_a_process=round(share, 3))
+    report.row(share=name, clients=16, n=n, of_a_process=round(share, 3))
     report.equal(f"{name}: answers with another's images", 0, measured=others)
 
 
