@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import tables
+from benchmarks.serving import table
 
 
 @pytest.mark.parametrize("document", tables.TABLES, ids=lambda path: path.name)
@@ -73,3 +74,24 @@ def test_what_a_control_plane_takes_stands_beside_what_it_took_and_falls_short_i
         "| events taken | ≥ 2000 /s | 1,333 | **1,825** |  | 2,400 |",
         "| looked at | ≤ 5 s |  | 4.1 |  |  |",
     ]
+
+
+def test_what_asking_costs_is_drawn_from_all_turns_of_one_result(tmp_path: Path) -> None:
+    net = {"model": "small", "resolution": 28, "weights_mb": 0.5}
+    rows = [
+        {"start": "nothing runs", "model": "small", "seconds": 9.1, "asked": 1},
+        {"memory": "all loaded", "controller_mb": 1.4, "proxy_mb": 2.0, "replica_mb": 3.0},
+        *({"latency": words, **net, "p50_ms": 1.5, "p99_ms": 2.0, "count": 9} for words in table.LATENCY),
+        *({"load": "small", "turn": turn, "clients": 16, "n": 16, "images_per_s": 10.0 * turn} for turn in (1, 2, 3)),
+        *({"alone": "small", "turn": turn, "n": 16, "images_per_s": 40.0} for turn in (1, 2, 3)),
+        {"share": "small", "clients": 16, "n": 16, "of_a_process": 0.5},
+        {"scale": "to no replica", "seconds": 16.0, "idle_seconds": 15},
+    ]
+    (tmp_path / "serving.json").write_text(json.dumps({"rows": rows}))
+    latency, rates, times, memory = (
+        part.splitlines()[2:] for part in table.table(tmp_path / "serving.json").split("\n\n")
+    )
+    assert latency == ["| small, 28 px, weights 0.5 MB | 1.5 (2) | 1.5 (2) | 1.5 (2) |"]
+    assert rates == ["| small | 16 | 40 | 20 | 50% |"]
+    assert times == ["| nothing runs: small | 9.1 |", "| to no replica | 16.0 |"]
+    assert memory == ["| all loaded | 1 | 2 | 3 |"]
