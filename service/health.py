@@ -42,6 +42,14 @@ async def healthz() -> dict[str, str]:
 @router.get("/readyz", responses={503: {"model": Readiness}})
 async def readyz(ctx: Ctx) -> JSONResponse:
     """Each part with its state; 503 while the database is away."""
+    found = await look(ctx)
+    if found.ready:
+        return JSONResponse(found.model_dump())
+    return JSONResponse(found.model_dump(), 503, headers={"Retry-After": "5"})
+
+
+async def look(ctx: Context) -> Readiness:
+    """How it is now; no part is waited for long."""
     database, ray, mlflow = await asyncio.gather(
         _part(ctx, "database", partial(_ping_database, ctx)),
         _part(ctx, "Ray", ctx.ray.ping),
@@ -49,10 +57,7 @@ async def readyz(ctx: Ctx) -> JSONResponse:
     )
     if database.state != "ok":
         database.reason = "the database can't be reached; the server's log says why"
-    found = Readiness(ready=database.state == "ok", database=database, ray=ray, mlflow=mlflow)
-    if found.ready:
-        return JSONResponse(found.model_dump())
-    return JSONResponse(found.model_dump(), 503, headers={"Retry-After": "5"})
+    return Readiness(ready=database.state == "ok", database=database, ray=ray, mlflow=mlflow)
 
 
 def _ping_database(ctx: Context) -> None:

@@ -26,10 +26,11 @@ async def show(
     sizes: Annotated[bool, Query(description="Also what takes how much; false answers at once.")] = True,
 ) -> Disk:
     """How full the disk is that the folders of runs lie on, and what takes how much of it."""
-    return await ctx.elsewhere.disk.run(_look, ctx, sizes, errand=errand)
+    return await ctx.elsewhere.disk.run(look, ctx, sizes, errand=errand)
 
 
-def _look(ctx: Context, sizes: bool) -> Disk:
+def look(ctx: Context, sizes: bool) -> Disk:
+    """In a thread: a disk may hang. Raises Unavailable."""
     gauge = ctx.of(Gauge)
     try:
         fill, count = gauge.fill(), gauge.count() if sizes else None

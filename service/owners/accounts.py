@@ -54,10 +54,11 @@ def usage(
         fix = "write a time with its zone, e.g. 2026-11-01T00:00:00Z"
         raise Invalid([FieldError(path="since", message="has no zone", value=since.isoformat(), fix=fix)])
     with ctx.db.read() as session:
-        return accounts.of(session, accounts.Asked(by, owner, lineage, since), limit, _prices(ctx.settings))
+        return accounts.of(session, accounts.Asked(by, owner, lineage, since), limit, prices(ctx.settings))
 
 
-def _prices(settings: Settings) -> Prices | None:
+def prices(settings: Settings) -> Prices | None:
+    """What an hour costs; None: nobody has said."""
     if settings.price_cpu_hour is None and settings.price_gpu_hour is None:
         return None
     return Prices(

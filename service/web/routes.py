@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from service.web import assets
+from service.web.admin import audit, hooks
+from service.web.admin import routes as admin
 from service.web.queue import routes as queue
 from service.web.run import routes as run
 from service.web.runs import routes as runs
@@ -18,5 +20,8 @@ PARTS = (
     trial,
     signin,
     queue,
+    admin,
+    hooks,
+    audit,
     assets,
 )
