@@ -6,7 +6,9 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +18,9 @@ from furnished import Furnished, furnish, opened, settings_in
 from looks import DARK, LIGHT, LOOKS, PHONE, check_accessible  # noqa: F401 — pages' tests may take them from here, too
 
 from service.app import create_app
+from service.db.session import Database
+from service.gateway.fake_ray import FakeRay
+from service.gateway.fake_serve import FakeServe
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 REFUSED = re.compile(r"responded with a status of (403|409|412|422) ")
@@ -29,12 +34,24 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Furnished]:
     furnished.db.close()
 
 
-@pytest.fixture
-def own_house(tmp_path: Any) -> Iterator[Furnished]:
-    """One for a test that changes something."""
-    furnished = furnish(settings_in(tmp_path / "home"), grids=4)
-    yield furnished
+@pytest.fixture(scope="session")
+def small_house(tmp_path_factory: pytest.TempPathFactory) -> Furnished:
+    """One that others are copied from: furnishing takes longer."""
+    furnished = furnish(settings_in(tmp_path_factory.mktemp("small") / "home"), grids=4)
     furnished.db.close()
+    return furnished
+
+
+@pytest.fixture
+def own_house(small_house: Furnished, tmp_path: Path) -> Iterator[Furnished]:
+    """One for a test that changes something."""
+    shutil.copytree(small_house.settings.home, tmp_path / "home")
+    settings = settings_in(tmp_path / "home")
+    db = Database(settings.database_url)
+    copy = replace(small_house, settings=settings, db=db, by_name=dict(small_house.by_name))
+    copy.ray, copy.registry, copy.serve = FakeRay(cpus=4), deepcopy(small_house.registry), FakeServe()
+    yield copy
+    db.close()
 
 
 @dataclass
