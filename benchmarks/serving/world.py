@@ -90,7 +90,8 @@ class World:
                     time.sleep(0.2)
 
     def clients(self, model: str, n: int, clients: int, seconds: float, seed: int) -> dict[str, Any]:
-        """What so many clients measure."""
+        """What so many clients measure, warm: on a busy machine the replica may have been idle for long enough to end since the last load."""
+        self.first(model)
         words = (self.record.api_url, model, str(n), str(clients), str(seconds), str(seed))
         return run("benchmarks.serving.clients", *words, AGON_TOKEN=self.token)
 
