@@ -17,7 +17,6 @@ from service.access.callers import Away, User
 from service.access.tokens import BOOTSTRAP, Scope
 from service.bodies.disk import Disk
 from service.bodies.owners import EVERYONE, OWNER
-from service.bodies.tokens import PERSON
 from service.bodies.usage import By
 from service.context import Context, Ctx
 from service.disk.routes import look
@@ -54,7 +53,7 @@ def show_tokens(request: Request, caller: User, ctx: Ctx, owner: Whose = None) -
     return page(
         request, caller, "tokens", rows=rows[:MOST], more=len(rows) - MOST, whose=owner or "", bootstrap=BOOTSTRAP, own=caller.id, today=now,
         grants=[scope for scope in rules.ROLES if rules.may_grant(caller.scope, caller.owner, scope, caller.owner)],
-        days=ctx.settings.token_days, person=PERSON,
+        days=ctx.settings.token_days,
     )  # fmt: skip
 
 
