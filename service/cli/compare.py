@@ -15,6 +15,7 @@ from service.cli.arguments import connect
 from service.cli.jobs import find
 from service.cli.output import Exit, fail, note, out, print_json, print_table, state
 from service.cli.specs import Json
+from trainer.spec.differences import differing, flat, heads
 
 if TYPE_CHECKING:
     from service.client import Curve, Curves, Job
@@ -62,12 +63,12 @@ def compare(
         ]
         print_json({"differences": {path: list(values) for path, values in differences.items()}, "jobs": told})
         return
-    heads = _heads(found)
-    _print_specs(heads, differences)
+    named = heads([job.id for job in found], [job.name for job in found])
+    _print_specs(named, differences)
     out.print()
-    _print_results(heads, found, curves)
+    _print_results(named, found, curves)
     out.print()
-    _print_curves(heads, curves, metric or ())
+    _print_curves(named, curves, metric or ())
 
 
 def _distinct(jobs: Sequence[Job]) -> list[Job]:
@@ -77,36 +78,12 @@ def _distinct(jobs: Sequence[Job]) -> list[Job]:
     return found
 
 
-def flat(value: Any, path: str = "") -> dict[str, Any]:
-    """A spec's fields by dotted path."""
-    if isinstance(value, dict) and value:
-        return {
-            place: leaf
-            for key, child in value.items()
-            for place, leaf in flat(child, f"{path}.{key}" if path else key).items()
-        }
-    return {path: value}
-
-
-def differing(specs: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Any, ...]]:
-    """Fields that are not the same in all, with the value in each; None where it has no such field."""
-    paths = dict.fromkeys(path for spec in specs for path in spec)
-    values = {path: tuple(spec.get(path) for spec in specs) for path in paths}
-    return {path: of for path, of in values.items() if any(other != of[0] for other in of[1:])}
-
-
-def _heads(jobs: Sequence[Job]) -> list[str]:
-    """Their names; their ids where names repeat."""
-    names = [job.name for job in jobs]
-    return [job.id if names.count(job.name) > 1 else job.name for job in jobs]
-
-
-def _print_specs(heads: Sequence[str], differences: Mapping[str, tuple[Any, ...]]) -> None:
+def _print_specs(named: Sequence[str], differences: Mapping[str, tuple[Any, ...]]) -> None:
     rows = [(path, *map(_shown, values)) for path, values in differences.items() if path != "name"]
     if not rows:
         note("their specs are the same")
         return
-    print_table(("field", *heads), rows, "")
+    print_table(("field", *named), rows, "")
 
 
 def _shown(value: Any) -> str:
@@ -114,7 +91,7 @@ def _shown(value: Any) -> str:
     return text if len(text) <= WIDTH else f"{text[: WIDTH - 1]}…"
 
 
-def _print_results(heads: Sequence[str], jobs: Sequence[Job], curves: Sequence[Curves]) -> None:
+def _print_results(named: Sequence[str], jobs: Sequence[Job], curves: Sequence[Curves]) -> None:
     scores = [job.progress.scores if job.progress else {} for job in jobs]
     names = list(dict.fromkeys(name for of in scores for name in of))
     before = [("shown before", *(f"{of.offset:,}" for of in curves))] if any(of.offset for of in curves) else []
@@ -125,14 +102,14 @@ def _print_results(heads: Sequence[str], jobs: Sequence[Job], curves: Sequence[C
         *((name, *(_number(of.get(name)) for of in scores)) for name in names),
         ("model", *(f"{job.model.name}/{job.model.version}" if job.model else NOTHING for job in jobs)),
     ]
-    print_table(("result", *heads), rows, "")
+    print_table(("result", *named), rows, "")
 
 
 def _number(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, int | float) else NOTHING
 
 
-def _print_curves(heads: Sequence[str], curves: Sequence[Curves], chosen: Sequence[str]) -> None:
+def _print_curves(named: Sequence[str], curves: Sequence[Curves], chosen: Sequence[str]) -> None:
     """One line a job below each metric."""
     known = {name: [joined(of, name) for of in curves] for name in _names(curves, chosen)}
     if not known:
@@ -140,7 +117,7 @@ def _print_curves(heads: Sequence[str], curves: Sequence[Curves], chosen: Sequen
         return
     until = max(curve.images[-1] for of in known.values() for curve in of if curve)
     rows = [
-        (name if number == 0 else "", heads[place], Text(line), f"{_number(curve.last[0])} → {_number(curve.last[-1])}")
+        (name if number == 0 else "", named[place], Text(line), f"{_number(curve.last[0])} → {_number(curve.last[-1])}")
         for name, of in known.items()
         for number, (place, curve, line) in enumerate(_lines(of, until))
     ]

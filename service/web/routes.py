@@ -5,6 +5,7 @@ from __future__ import annotations
 from service.web import assets
 from service.web.admin import audit, hooks
 from service.web.admin import routes as admin
+from service.web.compare import routes as compare
 from service.web.queue import routes as queue
 from service.web.run import routes as run
 from service.web.runs import routes as runs
@@ -15,6 +16,7 @@ from service.web.signin import routes as signin
 PARTS = (
     runs,
     run,
+    compare,
     listing,
     searches,
     trial,

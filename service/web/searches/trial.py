@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -13,10 +13,10 @@ from service.bodies.forks import Lineage
 from service.bodies.states import State
 from service.context import Ctx
 from service.db import tables
-from service.runs import grids, keeping, lineage, trials
+from service.runs import files, keeping, lineage, timeline, trials
 from service.runs import store as runs
 from service.runs.kinds import SEARCH
-from service.searches import checkpoints, samples
+from service.searches import checkpoints
 from service.searches.routes import SearchId, TrialId
 from service.web import frame
 from service.web.frame import View
@@ -24,17 +24,25 @@ from service.web.searches import look
 from service.web.searches.look import SECTION, Row
 from trainer.search import SearchSpec, TrialRecord
 from trainer.search.space import at, trial_spec
+from trainer.search.trial import trial_dir
 from trainer.spec import SpecError, dump_spec
 
 router = APIRouter(include_in_schema=False)
-MOST_GRIDS = 48
 MOST_SAVED = 50
 MOST_CHILDREN = 50
 
 
 @router.get("/searches/{search_id}/trials/{trial_id}")
-def show(search_id: SearchId, trial_id: TrialId, ctx: Ctx, caller: User, request: Request) -> Response:
-    """One, as part of its search."""
+def show(
+    search_id: SearchId,
+    trial_id: TrialId,
+    ctx: Ctx,
+    caller: User,
+    request: Request,
+    step: Annotated[int | None, Query(ge=0, lt=10**18)] = None,
+    by: Literal["step", "images"] = "step",
+) -> Response:
+    """One, as part of its search. step: the grid to look at, or the one next to it."""
     with ctx.db.read() as session:
         search = runs.get(session, search_id, SEARCH)
         row = trials.get(session, search, trial_id)
@@ -42,7 +50,8 @@ def show(search_id: SearchId, trial_id: TrialId, ctx: Ctx, caller: User, request
         best = trials.standings(session, [search])[search.number].best
         onward = _onward(session, search, record.id)
     found = look.of(search, [Row(record, row.stop)])
-    drawn = grids.page(ctx, samples.find(search_id, trial_id, ctx), MOST_GRIDS, None)
+    drawn = timeline.of(ctx.settings.jobs_root, trial_dir(files.job_dir(ctx.settings, search.id), record.id))
+    newest = drawn.moments[-1] if drawn.moments else None
     saved = keeping.page(ctx, checkpoints.find(search_id, trial_id, ctx), MOST_SAVED, None)
     base, text = _spec(found.spec, record)
     return frame.page(
@@ -50,7 +59,7 @@ def show(search_id: SearchId, trial_id: TrialId, ctx: Ctx, caller: User, request
         View(f"{record.id} of {search.name}", SECTION, events=f"run={search.id}", scripts=("searches/trial.js",), charts=True),
         search=search, over=State(search.state).ended, trial=record, stop=row.stop, best=best is not None and best.id == record.id,
         found=found, series=_series(record, found.metric), base=base, text=text,
-        grids=drawn.items, more_grids=drawn.next_cursor, saved=saved.items, onward=onward,
+        grids=drawn, shown=newest if step is None else drawn.nearest(step, images=by == "images"), saved=saved.items, onward=onward,
     )  # fmt: skip
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from forks import trained
 
-from service.cli.compare import BARS, WIDTH, differing, drawn, flat
+from service.cli.compare import BARS, WIDTH, drawn
+from trainer.spec.differences import differing, flat
 
 Agon = Callable[..., Any]
 

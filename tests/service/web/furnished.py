@@ -104,6 +104,7 @@ def furnish(settings: Settings, *, grids: int = 12, jobs: int = 0, trials: int =
         db, **LONG, owner="ada", labels={"team": "vision", "data": "digits"}, notes="The first long one."
     )
     _train(house, grids)
+    _begin(house, "short")
     house.search = _search(house, "lr-search", trials, owner="ada", notes="Which learning rates?")
     house.by_name["population"] = _search(house, "population", 6, owner="grace", algorithm="pbt")
     record = house.registry.track(house.by_name["digits-first"])
@@ -238,6 +239,18 @@ def _train(house: Furnished, grids: int) -> None:
         ]  # fmt: skip
         session.execute(insert(JobEvent), numbered)
         job.acked = len(told)
+
+
+def _begin(house: Furnished, name: str) -> None:
+    """A training of another spec that has come a little way, to compare with the long one."""
+    run = house.by_name[name]
+    for step in (40, 80, 120, 160):
+        rows.score(house.db, run, step, fid=90.0 - step / 4)
+        _draw(house.folder(run) / "samples" / f"step-{step:09d}.png", step, step / 400)
+    with house.db.begin() as session:
+        job = session.query(Job).filter(Job.id == run).one()
+        generator = {**job.spec["optimizers"]["G"], "lr": 0.002}
+        job.spec = {**job.spec, "optimizers": {**job.spec["optimizers"], "G": generator}}
 
 
 def _draw(path: Path, step: int, quality: float, count: int = 64, size: int = 16) -> None:
