@@ -15,6 +15,7 @@ from service.web.assets import FOLDER
 from service.web.signin.routes import inside
 
 TEMPLATES = sorted(FOLDER.rglob("*.html"))
+SOURCES = sorted(path for path in FOLDER.rglob("*") if path.suffix in (".js", ".css"))
 HTML = {"Accept": "text/html"}
 MOST = 60 * 1024
 
@@ -113,7 +114,9 @@ def test_scripts_and_styles_are_kept_for_good_under_a_path_that_changes_with_the
     url = assets.url("shell/app.css")
     reply = stranger.get(url, headers={"Accept": "*/*"})
     assert reply.status_code == 200 and "immutable" in reply.headers["cache-control"]
-    assert reply.headers["content-encoding"] == "gzip" and reply.text == (FOLDER / "shell/app.css").read_text()
+    assert (
+        reply.headers["content-encoding"] == "gzip" and reply.text == assets.assets()["shell/app.css"].content.decode()
+    )
     old = stranger.get("/static/0000/shell/app.css", headers={"Accept": "*/*"})
     assert old.status_code == 200 and old.headers["cache-control"] == "no-store"
 
@@ -123,6 +126,21 @@ def test_scripts_and_styles_are_kept_for_good_under_a_path_that_changes_with_the
 )
 def test_nothing_but_scripts_and_styles_is_served(stranger, name):
     assert stranger.get(f"/static/x/{name}", follow_redirects=True).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in SOURCES if "vendor" not in path.parts],
+    ids=lambda path: path.relative_to(FOLDER).as_posix(),
+)
+def test_a_script_or_style_is_served_line_by_line_without_indentation_and_comments_alone(path: Path):
+    served = assets.assets()[path.relative_to(FOLDER).as_posix()].content.decode().split("\n")
+    for number, (line, kept) in enumerate(zip(path.read_text().split("\n"), served, strict=True), 1):
+        bare = line.strip(" \t")
+        assert (
+            kept == bare or (kept == "" and bare.startswith(("//", "/*"))) or (path.suffix == ".css" and "/*" in bare)
+        ), number
+        assert line.count("`") % 2 == 0, f"{number}: a text of several lines would lose its indentation"
 
 
 def test_all_scripts_and_styles_together_are_light():
