@@ -73,14 +73,16 @@ class ServingCalls(Calls):
         *,
         seed: int = 0,
         start: int = 0,
+        seeds: Sequence[int] = (),
         labels: Labels | None = None,
         codes: Mapping[str, float | Sequence[float]] | None = None,
         truncation: float | None = None,
         form: Literal["png", "webp", "pngs", "npz"] = "png",
         columns: int | None = None,
     ) -> Answer:
-        """Images `start` … `start + n - 1` of a seed, as a grid (png, webp), a zip of PNGs or arrays."""
-        asked = {"n": n, "seed": seed, "start": start, "labels": labels, "codes": dict(codes or {}) or None}
+        """Images `start` … `start + n - 1` of a seed, or the first of each of `seeds`, as a grid (png, webp), a zip of PNGs or arrays."""
+        which = {"n": n, "seed": seed, "start": start, "seeds": list(seeds) or None}
+        asked = {**which, "labels": labels, "codes": dict(codes or {}) or None}
         return self._ask(model, "generate", {**asked, "truncation": truncation, "form": form, "columns": columns})
 
     def path(
@@ -109,6 +111,7 @@ class ServingCalls(Calls):
         code: str | None = None,
         *,
         direction: Sequence[float] = (),
+        toward: int | None = None,
         low: float | None = None,
         high: float | None = None,
         steps: int | None = None,
@@ -119,8 +122,9 @@ class ServingCalls(Calls):
         form: Literal["png", "webp", "gif", "mp4", "pngs", "npz"] = "png",
         fps: int = 10,
     ) -> Answer:
-        """One latent code, or one direction of the latents, along each row; each row another noise."""
-        axis = {"code": code, "direction": list(direction) or None, "low": low, "high": high, "steps": steps}
+        """One latent code, or one direction of the latents, given or that of a seed, along each row; each row another noise."""
+        along = {"code": code, "direction": list(direction) or None, "toward": toward}
+        axis = {**along, "low": low, "high": high, "steps": steps}
         drawn = {"rows": rows, "seed": seed, "label": label, "truncation": truncation}
         return self._ask(model, "traverse", {**axis, **drawn, "form": form, "fps": fps})
 

@@ -42,13 +42,23 @@ class FakeRegistry:
         """What a record says."""
         return dict(self._tags[record])
 
-    def add(self, name: str, tags: dict[str, str] | None = None, record: str = "") -> Version:
-        """Register one more version."""
+    def add(
+        self,
+        name: str,
+        tags: dict[str, str] | None = None,
+        record: str = "",
+        *,
+        created: int = 0,
+        description: str = "",
+    ) -> Version:
+        """Register one more version. created: milliseconds since the epoch, or 0 for just behind the one before."""
         self._clock += 1
-        model = self._models.get(name, Model(name, self._clock, self._clock))
-        self._models[name] = replace(model, updated=self._clock)
+        now = created or self._clock
+        model = self._models.get(name, Model(name, now, now))
+        self._models[name] = replace(model, updated=now)
         versions = self._versions.setdefault(name, [])
-        versions.append(Version(str(len(versions) + 1), self._clock, record, tags=dict(tags or {})))
+        number = str(len(versions) + 1)
+        versions.append(Version(number, now, record, description=description, tags=dict(tags or {})))
         return versions[-1]
 
     def models(self, limit: int, cursor: str | None) -> tuple[list[Model], str | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -18,6 +19,8 @@ from trainer.serve import questions
 
 router = APIRouter(dependencies=[Depends(user)])
 At = Annotated[Door, Depends()]
+MOST_SEEDS = 256
+"""That a URL may name."""
 Choice = Annotated[str | None, Query(max_length=200, description="A class by its number or its name.")]
 _ANSWERS: dict[str, Any] = {"response_class": Response, "responses": IMAGES, "tags": ["models"]}
 
@@ -76,6 +79,10 @@ async def generated(
         list[str] | None,
         Query(max_length=100, description="A class by number or name for all; or one for each, repeated."),
     ] = None,
+    seeds: Annotated[list[int] | None, Query(max_length=MOST_SEEDS, description="Instead: these, repeated.")] = None,
+    codes: Annotated[
+        list[str] | None, Query(max_length=64, description="A latent code that is set: `c1=3`; repeated for others.")
+    ] = None,
     truncation: float | None = None,
     form: str = "png",
     columns: int | None = None,
@@ -89,7 +96,9 @@ async def generated(
         n=n,
         seed=seed,
         start=start,
+        seeds=seeds or (),
         labels=one,
+        codes=_codes(codes or ()),
         truncation=truncation,
         form=form,
         columns=columns,
@@ -130,6 +139,7 @@ async def traversed(
     code: Annotated[str | None, Query(max_length=100)] = None,
     low: float | None = None,
     high: float | None = None,
+    toward: int | None = None,
     steps: int | None = None,
     rows: int = 8,
     seed: int = 0,
@@ -138,15 +148,20 @@ async def traversed(
     form: str = "png",
     fps: int = 10,
 ) -> Response:
-    """The same of a code, of what a URL can say."""
+    """The same of a code or towards a seed, of what a URL can say."""
     values: dict[str, Any] = {"code": code, "low": low, "high": high, "steps": steps, "rows": rows, "seed": seed}
-    values |= {"label": _label(label), "truncation": truncation, "form": form, "fps": fps}
+    values |= {"toward": toward, "label": _label(label), "truncation": truncation, "form": form, "fps": fps}
     return await door.ask("traverse", read(questions.Traverse, request, **values))
 
 
 def _label(text: str | None) -> str | int | None:
     """In a URL a class that is written as a number is that number."""
     return int(text) if text is not None and text.isascii() and text.isdecimal() and len(text) < 12 else text
+
+
+def _codes(texts: Sequence[str]) -> dict[str, str]:
+    """`c1=3` as the code's name and its value; what isn't written so is refused with the question."""
+    return {name: value for name, _, value in (text.partition("=") for text in texts)}
 
 
 # -- what answers

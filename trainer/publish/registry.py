@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from trainer import tracking
+from trainer import abilities, tracking
+from trainer.abilities import Abilities
 from trainer.errors import PublishError
 from trainer.publish.card import described
 from trainer.publish.gate import Standing, judge
@@ -28,6 +29,7 @@ ARTIFACT = "model"
 DELAYS = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
 """Seconds between attempts while the server is away; one attempt more than there are delays."""
 SCORES_FILE = "scores.json"
+CONFIG_FILE = "config.json"
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,7 @@ def _create(client: MlflowClient, settings: Publish, job: JobFile, run: str, pac
     tags |= {"agon.trial": job.trial} if job.trial else {}
     step = record.get("lineage", {}).get("step")
     tags |= {"agon.step": str(step)} if step is not None else {}
+    tags[abilities.TAG] = Abilities.of_config(json.loads((package / CONFIG_FILE).read_text())).tag()
     return client.create_model_version(
         settings.model, source, run, tags, description=described((package / "card.md").read_text(), ARTIFACT)
     )

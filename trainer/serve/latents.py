@@ -6,6 +6,7 @@ Shape legend: n images, Z latent dimensions, D of them noise, K classes.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -42,11 +43,26 @@ def generated(model: Model, asked: Generate) -> Wanted:
     generator, labels, codes = model.generator, _several(asked.labels), dict(asked.codes)
     fitting("labels", lambda: generator.count(None, labels))
     fitting("codes", lambda: generator.count(None, None, codes))
+    if asked.seeds:
+        return _of_seeds(model, asked)
     n = fitting("n", lambda: generator.count(asked.n, labels, codes))
     bound(model, n, "n")
     z = fitting("truncation", lambda: generator.latents(n, asked.seed, asked.truncation, asked.start, codes))
     classes = generator.classes(n, asked.seed, labels, asked.start)
     return Wanted(z, classes, asked.columns or math.ceil(math.sqrt(n)))
+
+
+def _of_seeds(model: Model, asked: Generate) -> Wanted:
+    """Image 0 of each seed."""
+    generator, n, chosen, codes = model.generator, len(asked.seeds), _several(asked.labels), dict(asked.codes)
+    bound(model, n, "seeds")
+    fitting("seeds", lambda: generator.count(n, chosen, codes))
+    z = generator.with_codes(_first(model, asked.seeds, asked.truncation), codes)
+    if chosen is not None or not model.config["classes"]:
+        labels = generator.classes(n, 0, chosen)
+    else:
+        labels = np.concatenate([generator.classes(1, seed) for seed in asked.seeds])
+    return Wanted(z, labels, asked.columns or math.ceil(math.sqrt(n)))
 
 
 def sampled(model: Model, asked: Neighbours) -> Wanted:
@@ -65,8 +81,12 @@ def bound(model: Model, n: int, field: str) -> None:
 
 def stops(model: Model, asked: Path) -> NDArray[np.float32]:
     """z of image 0 of each seed [n, Z]."""
+    return _first(model, asked.seeds, asked.truncation)
+
+
+def _first(model: Model, seeds: Sequence[int], truncation: float | None) -> NDArray[np.float32]:
     draw = model.generator.latents
-    return fitting("truncation", lambda: np.concatenate([draw(1, seed, asked.truncation) for seed in asked.seeds]))
+    return fitting("truncation", lambda: np.concatenate([draw(1, seed, truncation) for seed in seeds]))
 
 
 def along(model: Model, asked: Path, stops_nZ: NDArray[np.float32], *, moving: bool) -> Wanted:
@@ -178,7 +198,12 @@ def _ordered(low: float, high: float) -> None:
 
 
 def _unit(model: Model, asked: Traverse) -> NDArray[np.float64]:
-    direction = np.asarray(asked.direction, np.float64)
+    if asked.toward is not None:
+        direction: NDArray[np.float64] = model.generator.latents(1, asked.toward)[0].astype(np.float64)
+        direction[model.config["latent"]["dim"] :] = 0.0  # codes are no directions
+    else:
+        direction = np.asarray(asked.direction, np.float64)
     if len(direction) != model.config["width"]:
         raise wrong("direction", f"has {len(direction)} numbers, and z of this model has {model.config['width']}")
-    return direction / np.linalg.norm(direction)
+    unit: NDArray[np.float64] = direction / np.linalg.norm(direction)
+    return unit

@@ -93,6 +93,8 @@ class Generate(Question):
     """Same seed, same images."""
     start: Annotated[int, Field(ge=0, le=1 << 40)] = 0
     """Number of the first image."""
+    seeds: Annotated[tuple[Seed, ...], Field(max_length=MOST_ANSWERED)] = ()
+    """Instead of `n`, `seed` and `start`: image 0 of each of these seeds."""
     labels: Label | Annotated[tuple[Label, ...], Field(max_length=MOST_ANSWERED)] | None = None
     """A class by number or name for all images, one for each, or "balanced". null: drawn."""
     codes: Annotated[
@@ -105,6 +107,12 @@ class Generate(Question):
     """How they come."""
     columns: Annotated[int | None, Field(ge=1, le=MOST_ANSWERED)] = None
     """Images in a row of a grid. null: about as many as rows."""
+
+    @model_validator(mode="after")
+    def _numbered_once(self) -> Generate:
+        if self.seeds and (self.n is not None or self.seed or self.start):
+            raise ValueError("seeds says which images; leave n, seed and start out")
+        return self
 
 
 class Stops(Question):
@@ -153,6 +161,8 @@ class Traverse(Question):
     """Name of the code: `c1`."""
     direction: Annotated[tuple[Number, ...], Field(max_length=1 << 16)] = ()
     """Or a vector of Z numbers; z + t · direction / |direction|."""
+    toward: Seed | None = None
+    """Or the noise of image 0 of that seed as the direction: with a normal prior, any."""
     low: Number | None = None
     """Of t, or of the code's values. null: −2 (Chen et al. 2016, Figure 2); of a categorical code its first value."""
     high: Number | None = None
@@ -172,8 +182,8 @@ class Traverse(Question):
 
     @model_validator(mode="after")
     def _has_one_axis(self) -> Traverse:
-        if (self.code is None) == (not self.direction):
-            raise ValueError("give code or direction, one of both")
+        if sum((self.code is not None, bool(self.direction), self.toward is not None)) != 1:
+            raise ValueError("give code, direction or toward, one of them")
         if self.direction and not any(self.direction):
             raise ValueError("direction is all zeros")
         if (self.steps or 10) * self.rows > MOST_ANSWERED:

@@ -1,6 +1,7 @@
 // `<form data-act action="/v1/jobs/j-1/pause" method="post">` asks the REST API, as JSON, with the session's cookie.
 //
 // data-method  PUT, PATCH or DELETE, which a form can't say
+// action       {name} in it is the value of that field, which has data-in-path
 // data-match   the `etag` that the page was made with: sent as If-Match
 // data-body    a JSON object that the form's fields are put into; a field named `a~b` goes to {"a": {"b": …}} (`set~train.images`), one with
 //              data-type="number", "boolean" or "json" as that, one that is "maybe" empty as null, one of "values" (a JSON object, or lines
@@ -25,7 +26,7 @@ async function send(form) {
   const buttons = [...form.querySelectorAll("button")].filter((button) => !button.disabled);
   for (const button of buttons) button.disabled = true;
   try {
-    const answer = await ask(form.dataset.method || form.method, form.getAttribute("action"), body(form), form.dataset.match);
+    const answer = await ask(form.dataset.method || form.method, path(form), body(form), form.dataset.match);
     clear(form);
     form.closest("dialog")?.close();
     form.dispatchEvent(new CustomEvent("agon:done", { bubbles: true, detail: answer }));
@@ -39,12 +40,12 @@ async function send(form) {
   }
 }
 
-/** Ask the API. Returns its answer, JSON or null; throws the problem document, or one that says that nobody answered. */
-export async function ask(method, path, body, match) {
+/** Ask the API; `key` makes that it is done once, however often it is asked. Returns its answer, JSON or null; throws the problem document, or one that says that nobody answered. */
+export async function ask(method, path, body, match, key) {
   const headers = { Accept: "application/json" };
   if (body !== undefined) headers["Content-Type"] = "application/json";
   if (match) headers["If-Match"] = match;
-  if (method.toUpperCase() === "POST") headers["Idempotency-Key"] = `"${crypto.randomUUID?.() ?? Date.now() + Math.random()}"`;
+  if (method.toUpperCase() === "POST") headers["Idempotency-Key"] = `"${key ?? crypto.randomUUID?.() ?? Date.now() + Math.random()}"`;
   let answer;
   try {
     answer = await fetch(path, { method: method.toUpperCase(), headers, body: body && JSON.stringify(body), credentials: "same-origin" });
@@ -56,11 +57,13 @@ export async function ask(method, path, body, match) {
   throw json ?? { title: "Problem", detail: `the server says ${answer.status}`, errors: [] };
 }
 
+const path = (form) => form.getAttribute("action").replace(/\{(\w+)\}/g, (_, name) => encodeURIComponent(form.elements[name].value));
+
 function body(form) {
   const found = form.dataset.body ? JSON.parse(form.dataset.body) : {};
   let some = Boolean(form.dataset.body);
   for (const field of form.elements) {
-    if (!field.name || field.disabled || (field.type === "radio" && !field.checked)) continue;
+    if (!field.name || field.disabled || "inPath" in field.dataset || (field.type === "radio" && !field.checked)) continue;
     if (field.value === "" && "optional" in field.dataset) continue;
     some = true;
     put(found, field.name, value(field));

@@ -1,5 +1,5 @@
 // What every page has: what JavaScript alone can do is shown, times go on, the colours can be chosen, forms act, the page is live.
-import { act } from "./act.js";
+import { act, toast } from "./act.js";
 import { keepKeys } from "./keys.js";
 import { live } from "./live.js";
 import { keepTimes } from "./times.js";
@@ -45,4 +45,18 @@ document.addEventListener("click", (event) => {
     for (const [name, value] of Object.entries(JSON.parse(opener.dataset.fill || "{}"))) dialog.querySelector(`[name="${name}"]`).value = value;
     dialog.showModal();
   } else event.target.closest("[data-closes]")?.closest("dialog").close();
+});
+
+// `<button data-copy="ID">` copies what that element says; where the browser doesn't let it, it is selected.
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("[data-copy]");
+  if (!button) return;
+  const place = document.getElementById(button.dataset.copy);
+  try {
+    await navigator.clipboard.writeText(place.textContent);
+    toast("Copied");
+  } catch {
+    getSelection().selectAllChildren(place);
+    toast("Selected: copy it with the keyboard");
+  }
 });

@@ -21,9 +21,11 @@ from service.app import create_app
 from service.db.session import Database
 from service.gateway.fake_ray import FakeRay
 from service.gateway.fake_serve import FakeServe
+from service.plans.fake import FakeMake
+from service.plans.planner import Planner
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-REFUSED = re.compile(r"responded with a status of (403|409|412|422) ")
+REFUSED = re.compile(r"responded with a status of (403|409|412|422|429|503) ")
 
 
 @pytest.fixture(scope="session")
@@ -77,7 +79,7 @@ class Reader:
 
 
 def _reader(house: Furnished) -> Iterator[Reader]:
-    app = create_app(house.settings, house.ray, house.registry, serve=house.serve)
+    app = create_app(house.settings, house.ray, house.registry, Planner(5.0, FakeMake()), house.serve)
     with TestClient(app) as client:
         client.headers["Authorization"] = f"Bearer {house.token}"
         yield Reader(client, house)

@@ -25,6 +25,9 @@ from sqlalchemy import insert
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[3]))
 
+
+import shelf
+
 from service.app import create_app
 from service.db.migrate import upgrade
 from service.db.session import Database
@@ -33,6 +36,8 @@ from service.gateway.fake_ray import FakeRay
 from service.gateway.fake_registry import FakeRegistry
 from service.gateway.fake_serve import FakeServe
 from service.gateway.ray_jobs import Node
+from service.plans.fake import FakeMake
+from service.plans.planner import Planner
 from service.runs import files, ingest
 from service.runs.sight import Watch
 from service.settings import Settings
@@ -107,10 +112,7 @@ def furnish(settings: Settings, *, grids: int = 12, jobs: int = 0, trials: int =
     _begin(house, "short")
     house.search = _search(house, "lr-search", trials, owner="ada", notes="Which learning rates?")
     house.by_name["population"] = _search(house, "population", 6, owner="grace", algorithm="pbt")
-    record = house.registry.track(house.by_name["digits-first"])
-    for score in (31.5, 24.2, 18.9):
-        house.registry.add("digits", {"fid": str(score), "job": house.by_name["digits-first"]}, record)
-    house.registry.set_alias("digits", "champion", "3")
+    shelf.fill(house)
     return house
 
 
@@ -144,7 +146,7 @@ def crowd(house: Furnished, waiting: int = 4) -> None:
 @contextmanager
 def opened(house: Furnished, port: int = 0) -> Iterator[Furnished]:
     """The same, served on a port of this machine."""
-    app = create_app(house.settings, house.ray, house.registry, serve=house.serve)
+    app = create_app(house.settings, house.ray, house.registry, Planner(5.0, FakeMake()), house.serve)
     with socket.socket() as free:
         free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # one that ended a moment ago leaves the port behind
         free.bind(("127.0.0.1", port))

@@ -143,10 +143,15 @@ def test_a_script_or_style_is_served_line_by_line_without_indentation_and_commen
         assert line.count("`") % 2 == 0, f"{number}: a text of several lines would lose its indentation"
 
 
-def test_all_scripts_and_styles_together_are_light():
+def test_what_a_page_can_ask_for_is_light():
     found = {name: len(asset.zipped) for name, asset in assets.assets().items()}
     assert {"vendor/uplot.js", "vendor/idiomorph.js", "shell/live.js"} <= set(found)
-    assert sum(found.values()) <= MOST, found
+    pages = {name.partition("/")[0] for name in found} - {"shell", "vendor"}
+    of = {
+        page: sum(size for name, size in found.items() if name.startswith(("shell/", "vendor/", f"{page}/")))
+        for page in pages
+    }
+    assert max(of.values()) <= MOST, of
     assert all(gzip.decompress(asset.zipped) == asset.content for asset in assets.assets().values())
 
 

@@ -43,6 +43,24 @@ def test_codes_are_set(infogan):
     near(said.arrays["images"], infogan.generator.sample(codes={"c1": [3, 4, 5], "c3": 0.5}))
 
 
+@pytest.mark.parametrize("chosen", [{}, {"labels": 4}, {"labels": [1, 2, 3], "truncation": 0.5}])
+def test_of_several_seeds_each_gives_its_first_image(dcgan, chosen):
+    said = Replica(dcgan).asked("generate", {"seeds": [7, 0, 9], "form": "npz", **chosen}).arrays
+    labels = chosen.get("labels")
+    each = labels if isinstance(labels, list) else [labels] * 3
+    one = [
+        dcgan.generator.sample(1, seed=seed, labels=label, truncation=chosen.get("truncation"))
+        for seed, label in zip([7, 0, 9], each, strict=True)
+    ]
+    near(said["images"], np.concatenate(one))
+
+
+def test_codes_are_set_for_several_seeds(infogan):
+    said = Replica(infogan).asked("generate", {"seeds": [7, 8], "codes": {"c1": 3}, "form": "npz"}).arrays
+    one = [infogan.generator.sample(1, seed=seed, codes={"c1": 3}) for seed in (7, 8)]
+    near(said["images"], np.concatenate(one))
+
+
 @pytest.mark.parametrize("form", list(Form))
 def test_each_form_has_its_type_and_the_same_question_the_same_bytes_in_any_company(dcgan, form):
     kind = "path" if form in (Form.GIF, Form.MP4) else "generate"
@@ -150,6 +168,15 @@ def test_a_direction_is_gone_along_by_its_unit_vector(gan):
     step = np.array([0.6, 0.8, *[0.0] * (width - 2)])
     base = gan.generator.latents(2)
     np.testing.assert_allclose(z, np.concatenate([[b - step, b, b + step] for b in base]), atol=1e-6)
+
+
+def test_a_seed_is_a_direction_that_leaves_codes_as_they_are(infogan):
+    asked = {"toward": 5, "low": -1, "high": 1, "steps": 3, "rows": 1, "form": "npz"}
+    z = Replica(infogan).asked("traverse", asked).arrays["z"]
+    dim, base = infogan.config["latent"]["dim"], infogan.generator.latents(1)[0]
+    way = infogan.generator.latents(1, 5)[0][:dim]
+    np.testing.assert_allclose(z[2, :dim] - base[:dim], way / np.linalg.norm(way), atol=1e-6)
+    np.testing.assert_array_equal(z[:, dim:], [base[dim:]] * 3)
 
 
 def test_images_are_encoded_and_reconstructed(bigan):
