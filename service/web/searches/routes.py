@@ -30,6 +30,8 @@ router = APIRouter(include_in_schema=False)
 MOST_IMPORTANT = 1000
 """Trials that the importance of fields is worked out from."""
 CHILDREN = 20
+FEW = 4
+"""Trials that are offered to be compared."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,8 @@ def show(search_id: SearchId, ctx: Ctx, caller: User, asked: How, request: Reque
     return frame.page(
         request, caller, "searches/search.html",
         View(search.name, SECTION, events=f"run={search.id}", scripts=("searches/search.js",), charts=True),
-        search=search, asked=asked, found=shown, steps=steps, sheet=sheet, onward=onward, url_of=pictures.url_of,
+        search=search, asked=asked, found=shown, steps=steps, sheet=sheet, onward=onward, url_of=pictures.url_of, few=FEW,
+        beside="/compare?" + urlencode([("run", f"{row.id}/{one.trial.id}") for one in sheet[:FEW]]),
         most_images=max((trial.images for trial in found.records), default=0), ended=ended(search),
         extensible=search.state in EXTENSIBLE, states=list(TrialState), most=MOST, most_lines=MOST_LINES,
         most_clones=MOST_CLONES, text=write_yaml(search.search),

@@ -150,6 +150,8 @@ def test_samples_are_each_trial_s_nearest_to_so_many_images(read, house):
     assert steps("") == {"300"} and steps("?images=7000") == {"100"} and steps("?images=0") == {"100"}
     image = read(url).select_one("#sheet img")
     assert read.client.get(image["src"]).headers["content-type"] == "image/png"
+    beside = read(url).find("a", string="Compare the best 4")["href"]
+    assert len(read(beside).select(".side .timeline")) == 4
     assert image["loading"] == "lazy" and image["width"] and "Samples of t-" in image["alt"]
 
 
