@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import posixpath
 import re
 from pathlib import Path
 
@@ -12,12 +13,14 @@ from bs4 import BeautifulSoup
 from service.figures import short
 from service.web import assets
 from service.web.assets import FOLDER
+from service.web.frame import SECTIONS
 from service.web.signin.routes import inside
 
 TEMPLATES = sorted(FOLDER.rglob("*.html"))
 SOURCES = sorted(path for path in FOLDER.rglob("*") if path.suffix in (".js", ".css"))
 HTML = {"Accept": "text/html"}
 MOST = 60 * 1024
+"""Bytes of scripts and styles that one page makes a browser fetch, zipped."""
 
 
 @pytest.fixture
@@ -143,15 +146,30 @@ def test_a_script_or_style_is_served_line_by_line_without_indentation_and_commen
         assert line.count("`") % 2 == 0, f"{number}: a text of several lines would lose its indentation"
 
 
-def test_what_a_page_can_ask_for_is_light():
-    found = {name: len(asset.zipped) for name, asset in assets.assets().items()}
-    assert {"vendor/uplot.js", "vendor/idiomorph.js", "shell/live.js"} <= set(found)
-    pages = {name.partition("/")[0] for name in found} - {"shell", "vendor"}
-    of = {
-        page: sum(size for name, size in found.items() if name.startswith(("shell/", "vendor/", f"{page}/")))
-        for page in pages
-    }
-    assert max(of.values()) <= MOST, of
+def loaded(page: BeautifulSoup) -> set[str]:
+    """Scripts and styles that a browser fetches for this page, with what they import."""
+    asked = [link["href"] for link in page.find_all("link", rel="stylesheet")]
+    asked += [script["src"] for script in page.find_all("script", src=True)]
+    names, found = [url.split("/", 3)[3] for url in asked], set()
+    while names:
+        name = names.pop()
+        if name in found:
+            continue
+        found.add(name)
+        imported = re.findall(r"(?:from|import)\s*\(?\s*\"(\.[^\"]+)\"", assets.assets()[name].content.decode())
+        names += [posixpath.normpath(posixpath.join(posixpath.dirname(name), path)) for path in imported]
+    return found
+
+
+def test_a_page_is_light(read, house):
+    paths = [where for _, where in SECTIONS]
+    paths += [f"/runs/{house.long}", f"/searches/{house.search}", "/models/digits", "/models/digits/explore"]
+    for path in paths:
+        if read.client.get(path, headers=HTML).status_code == 404:  # the section is still to come
+            continue
+        sizes = {name: len(assets.assets()[name].zipped) for name in loaded(read(path))}
+        assert {"shell/app.css", "shell/app.js", "shell/live.js", "vendor/idiomorph.js"} <= set(sizes), path
+        assert sum(sizes.values()) <= MOST, (path, sizes)
     assert all(gzip.decompress(asset.zipped) == asset.content for asset in assets.assets().values())
 
 
