@@ -35,6 +35,8 @@ YIELDING = "yields_to IS NOT NULL"
 LEAVING = "state || '' IN ('submitted', 'queued') AND desired <> 'run'"
 """As an expression: SQLite, which keeps no statistics, would take the index of the whole queue for as good as this one's."""
 SCORED = "kind = 'scores'"
+RARE = "kind IN ('started', 'warning', 'rolled-back', 'limit', 'restarted', 'published', 'finished', 'failed')"
+"""Events that happen now and then: what happened to a job is read without all that it measured."""
 
 
 class Job(UsageColumns, NotedColumns, Base):
@@ -168,6 +170,7 @@ class JobEvent(Base):
     __table_args__ = (
         # What was measured at a step, without reading all that a job ever told.
         Index("ix_job_events_scored", "job_number", "step", sqlite_where=text(SCORED), postgresql_where=text(SCORED)),
+        Index("ix_job_events_rare", "job_number", "seq", sqlite_where=text(RARE), postgresql_where=text(RARE)),
     )
 
     job_number: Mapped[int] = mapped_column(ForeignKey("jobs.number", ondelete="CASCADE"), primary_key=True)

@@ -14,6 +14,7 @@ from service.db.people import BrowserSession, DeletedUsage, OwnerCaps, OwnerHour
 from service.db.runs import (
     LEAVING,
     LIMITED,
+    RARE,
     SCORED,
     WAITING,
     YIELDING,
@@ -33,6 +34,7 @@ __all__ = [
     "AT_ONCE",
     "LEAVING",
     "LIMITED",
+    "RARE",
     "SCORED",
     "WAITING",
     "YIELDING",

@@ -61,7 +61,7 @@ FINAL = {JOB.name: (State.SUCCEEDED,), SEARCH.name: ()}
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
     """The paths at which two stored specs differ, with the values of the second; ABSENT where it has none."""
-    old, new = dict(_flat(before)), dict(_flat(after))
+    old, new = dict(flat(before)), dict(flat(after))
     paths = [*new, *(path for path in old if path not in new)]
     return {path: new.get(path, ABSENT) for path in paths if new.get(path, ABSENT) != old.get(path, ABSENT)}
 
@@ -103,10 +103,11 @@ def write(session: Session, job: Job, spec: JobSpec | SearchSpec, changes: Colle
     job.revision, job.due_at = job.revision + 1, AT_ONCE if job.watched else job.due_at
 
 
-def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+def flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Its fields by dotted path."""
     if isinstance(value, Mapping) and (value or not path):
         for key, inner in value.items():
-            yield from _flat(inner, f"{path}.{key}" if path else str(key))
+            yield from flat(inner, f"{path}.{key}" if path else str(key))
     else:
         yield path, value
 

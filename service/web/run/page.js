@@ -20,6 +20,12 @@ if (timeline) {
     clearTimeout(noting);
     noting = setTimeout(() => note(detail.step), 300);
   });
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest("a[data-step]");
+    if (!link || event.ctrlKey || event.metaKey) return;
+    event.preventDefault();
+    timeline.go(timeline.find("step", Number(link.dataset.step)), "person");
+  });
   document.addEventListener("agon:cursor", ({ detail }) => detail.from !== element && timeline.at(detail.images - before()));
 }
 let noting;

@@ -6,6 +6,8 @@ from typing import Any
 
 from service.context import Context
 from service.runs import files, timeline
+from service.web.run import happened
+from service.web.run.happened import Finding
 from service.web.run.head import Head
 
 AROUND = 8
@@ -17,19 +19,24 @@ def read(ctx: Context, head: Head, step: int | None, *, images: bool) -> dict[st
     found = timeline.of(ctx.settings.jobs_root, files.job_dir(ctx.settings, head.run.id))
     shown = found.nearest(step, images=images) if step is not None else found.moments[-1] if found.moments else None
     place = found.moments.index(shown) if shown is not None else 0
+    with ctx.db.read() as session:
+        collapses = happened.findings(session, head.row, found, [one.step for one in head.checkpoints.items])
     return {
         "timeline": found,
         "shown": shown,
         "around": found.moments[max(0, place - AROUND) : place + AROUND + 1],
-        "marks": _marks(head),
+        "findings": collapses,
+        "summary": happened.summary(collapses),
+        "marks": _marks(head, collapses),
         "offset": head.run.fork.offset if head.run.fork else 0,
     }
 
 
-def _marks(head: Head) -> list[list[Any]]:
+def _marks(head: Head, collapses: list[Finding]) -> list[list[Any]]:
     """What happened at which images: [images, kind, words]."""
-    return [
+    saved = [
         [one.images, "checkpoint", f"checkpoint of step {one.step}{', the best' if one.best else ''}"]
         for one in head.checkpoints.items
         if one.images is not None
     ]
+    return saved + [[one.images, one.kind, one.message] for one in collapses if one.images is not None]

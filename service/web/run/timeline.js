@@ -111,6 +111,7 @@ export class Timeline {
     if (this.#pictures.get(url) === null) this.#pictures.delete(url);
     if (this.#pictures.has(url)) this.#show(this.#pictures.get(url), index);
     else this.stage.toggleAttribute("data-waits", true);
+    if (this.#fetching?.ahead && this.#fetching.index !== index) this.#fetching.image.removeAttribute("src"); // a neighbour can wait
     clearTimeout(this.late);
     this.late = setTimeout(() => this.#giveUp(), LATE);
     this.#pump();
@@ -124,9 +125,9 @@ export class Timeline {
       const wanted = index === this.index;
       const { step, url } = this.grids[index];
       const image = Object.assign(new Image(), { alt: `Samples at step ${step}`, src: url });
-      this.#fetching = { image, index };
+      this.#fetching = { image, index, ahead: !wanted };
       const whole = await image.decode().then(() => true, () => false);
-      this.#keep(url, whole ? image : image.src === "" || !image.getAttribute("src") ? undefined : null);
+      this.#keep(url, whole ? image : image.hasAttribute("src") ? null : undefined);
       if (whole && (wanted || index === this.index)) this.#show(image, index);
       else if (!whole && index === this.index && this.#pictures.get(url) === null) this.where.textContent += " · its picture can't be had";
     }

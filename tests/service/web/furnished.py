@@ -49,6 +49,10 @@ from trainer.wire import EventKind, WireEvent
 
 BATCH = 64
 LONG = {"state": "running", "name": "digits-long", "attempt": 2, "reason": "training", "started_attempt": 2}
+COLLAPSED = (
+    "the training may have collapsed: G's samples lie 0.02 times as far apart as real images: G has collapsed to one picture; lower the "
+    "learning rates, or make D weaker (objective.d_steps, optimizers.D.lr)"
+)
 OTHERS: tuple[dict[str, Any], ...] = (
     {"state": "succeeded", "name": "digits-first", "owner": "ada", "reason": "completed"},
     {"state": "failed", "name": "digits-nan", "owner": "ada", "reason": "a loss is not finite",
@@ -226,7 +230,13 @@ def _train(house: Furnished, grids: int) -> None:
                                           "provenance": {"extractor": "classifier", "samples": 1000, "resizer": "antialias"}}))  # fmt: skip
             forks.trained(folder, rows.spec("job"), step)
         if bad:
-            told.append(("warning", step, {"message": "samples are alike: diversity 0.08, usual 0.90"}))
+            told.append(
+                (
+                    "warning",
+                    step,
+                    {"message": COLLAPSED},
+                )
+            )
         _draw(folder / "samples" / f"step-{step:09d}.png", step, 0.05 if bad else share)
     if grids >= 4:
         checkpoints.best(folder, grids // 4 * 4 * every)

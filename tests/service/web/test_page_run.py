@@ -10,6 +10,7 @@ from furnished import opened, tell
 from looks import DARK, LIGHT, PHONE, check_accessible
 
 from service.db.tables import Job
+from service.web.run import tabs
 from tests import rows
 from trainer.images import GridFacts, grid, save_png
 
@@ -179,6 +180,131 @@ def test_edits_go_by_the_etag_that_was_seen(own_read, own_house):
     assert own_read(path(own_house)).select_one("#run-edit form")["data-match"] != match
 
 
+# -- tabs
+
+
+def cells(row):
+    return [cell.get_text(" ", strip=True) for cell in row.find_all(["td", "th"])]
+
+
+@pytest.mark.parametrize("tab", ["samples", "scores", "checkpoints", "logs", "spec", "lineage", "usage"])
+@pytest.mark.parametrize("name", ["digits-long", "digits-nan", "waits", "rests"])
+def test_every_part_of_every_run_is_a_page(read, house, name, tab):
+    page = read(path(house, name, tab=tab, step=100))
+    assert page.select_one("#run-tabs [aria-current]")["href"].endswith("step=100")
+    assert len(page.find_all("h1")) == 1
+
+
+def test_scores_stand_with_their_spread_and_what_they_rest_on(read, house):
+    page = read(path(house, tab="scores"))
+    newest = page.select("#run-scores tbody > tr")[0]
+    assert cells(newest)[:3] == ["600", "38,400", "15.98 ± 0.4"]
+    assert "antialias" in newest.details.text and newest.a["href"].endswith("?step=600")
+
+
+def test_scores_go_on_by_pages(own_read, own_house, monkeypatch):
+    monkeypatch.setattr(tabs, "PAGE", 1)
+    tell(own_house, "scores", 400, scores={"fid": 1.5, "recall": float("nan")})
+    page = own_read(path(own_house, tab="scores"))
+    assert cells(page.select("#run-scores tbody > tr")[0])[:3] == ["400", "25,600", "1.5"]
+    older = own_read(f"/runs/{own_house.long}" + page.find("a", string="Older ones")["href"])
+    assert cells(older.select("#run-scores tbody > tr")[0])[0] == "200"
+    assert own_read(path(own_house, tab="scores", cursor="x"), 422)
+
+
+def test_checkpoints_can_be_pinned_deleted_downloaded_and_forked(own_read, own_house):
+    row = own_read(path(own_house, tab="checkpoints")).find(id="checkpoint-200")
+    assert cells(row)[:2] == ["200", "12,800"] and {"newest", "best"} <= {one.text for one in row.select(".label")}
+    assert row.find("button", string="Delete").has_attr("disabled")  # it goes on from that
+    assert own_read.client.get(row.find("a", string="Download")["href"]).status_code == 200
+    pin = row.find("button", string="Pin").find_parent("form")
+    assert own_read.client.put(pin["action"]).status_code == 200
+    row = own_read(path(own_house, tab="checkpoints")).find(id="checkpoint-200")
+    assert row.find("button", string="Unpin") and "pinned" in row.text
+
+
+def test_the_last_lines_of_a_log_are_text(read, house):
+    page = read(path(house, tab="logs", attempt=1, rank=0))
+    log = page.find(id="run-log")
+    assert "step 390 <b>D/loss</b> 0.7" in log.text and log.b is None
+    assert log["data-place"].startswith("1-") and log["data-url"].endswith("?rank=0")
+    assert [one.text for one in page.select("#log-rank option")] == ["the driver", "rank 0", "rank 1"]
+
+
+def test_lines_with_a_word_are_found_in_the_logs_of_all_ranks(read, house):
+    found = read(path(house, tab="logs", attempt=1, text="step 390 <b>")).select_one("pre.log").text.splitlines()
+    assert [line.split(" ", 1)[0] for line in found] == ["0:40:", "1:40:"]
+    assert "there are none" in read(path(house, tab="logs", attempt=1, text="%22%3E<i>")).text
+    assert read(path(house, tab="logs", attempt=9), 404)
+    assert read(path(house, tab="logs", rank="7"), 404)
+
+
+def test_a_spec_stands_beside_the_recipe_that_it_is_next_to(own_read, own_house):
+    with own_house.db.begin() as session:
+        job = session.query(Job).filter(Job.id == own_house.long).one()
+        job.spec = {**job.spec, "train": {**job.spec["train"], "batch": 17}}
+    page = own_read(path(own_house, tab="spec"))
+    assert "dcgan-digits" in page.caption.text
+    assert ["train.batch", "32", "17"] in [cells(row) for row in page.select("tbody tr")]
+    assert "batch: 17" in page.pre.text
+
+
+def test_a_fork_stands_beside_its_parent_and_both_know_of_it(own_read, own_house):
+    asked = {"from": {"job": own_house.long}, "set": {"train.images": 400_000, "name": "further"}}
+    made = own_read.client.post("/v1/jobs", json=asked).json()["id"]
+    page = own_read(f"/runs/{made}?tab=spec")
+    assert [cells(row)[0] for row in page.select("tbody tr")] == ["train.images"]
+    assert page.caption.a["href"] == f"/runs/{own_house.long}"
+    assert own_read(f"/runs/{made}").find(id="run-head").find("a", href=f"/runs/{own_house.long}?step=200")
+    children = own_read(path(own_house, tab="lineage")).select(".run-line a")
+    assert [one.text for one in children] == ["further"]
+    assert own_read(f"/runs/{made}?tab=lineage").select_one(".run-line a").text == "digits-long"
+
+
+def test_what_happened_stands_newest_first(read, house):
+    rows_ = [
+        cells(row) for row in read(path(house, tab="usage")).select("section .columns > div:nth-of-type(2) tbody tr")
+    ]
+    assert [row[1] for row in rows_] == ["running", "warning", "started"]
+
+
+# -- what the sentinel found
+
+
+def test_a_collapse_is_told_with_pictures_from_before_and_the_fork_that_mends_it(read, house):
+    found = read(path(house)).find(id="run-findings")
+    # It was told at step 400, after three looks a hundred steps apart: the first of them was at 200.
+    assert "may have begun at step 200" in found.summary.text
+    assert [one["data-step"] for one in found.select(".pair a")] == ["150", "400"]
+    assert found.find("button") is None and "No checkpoint from before it is kept" in found.text
+    marks = json.loads(read(path(house)).find(id="run-timeline-grids")["data-marks"])
+    assert [200 * 64, "warning"] in [mark[:2] for mark in marks]
+
+
+def test_the_fork_that_mends_it_begins_before_and_takes_smaller_rates(own_read, own_house):
+    tell(own_house, "warning", 500, message="the training may have collapsed: D is saturated; lower optimizers.D.lr")
+    button = own_read(path(own_house)).select_one("#run-findings article button")
+    assert json.loads(button["data-fill"]) == {
+        "from~checkpoint": 200, "from~mode": "weights", "set": "optimizers.D.lr=0.00025",
+    }  # fmt: skip
+
+
+def test_a_roll_back_has_no_picture_of_what_was_drawn_anew(own_read, own_house):
+    told = {"reason": "G has collapsed", "from_step": 200, "to_step": 100, "lr_factor": 0.5, "count": 1}
+    tell(own_house, "rolled-back", 100, **told)
+    seen = own_read(path(own_house)).select_one("#run-findings article")
+    assert [one["data-step"] for one in seen.select(".pair a")] == ["200"]  # from before it was told
+    draw(own_house, 200)
+    seen = own_read(path(own_house)).select_one("#run-findings article")
+    assert seen.select(".pair a") == []
+
+
+def test_another_warning_is_no_collapse(own_read, own_house):
+    tell(own_house, "warning", 200, message="the disk is nearly full")
+    assert "disk" not in own_read(path(own_house)).find(id="run-findings").text
+    assert "disk" in own_read(path(own_house, tab="usage")).main.text
+
+
 # -- in a browser
 
 
@@ -279,3 +405,36 @@ def test_it_is_paused_and_edited(own_served, browse):
     page.wait_for_selector(".label:has-text('paper=yes')")
     labels = json.loads(page.evaluate(f"fetch('/v1/jobs/{own_served.long}').then((a) => a.text())"))["labels"]
     assert labels == {"data": "digits", "paper": "yes"} or labels == {"team": "vision", "paper": "yes"}
+
+
+@pytest.mark.system
+def test_a_log_is_followed_and_stays_where_one_reads(own_served, browse):
+    log = own_served.folder(own_served.long) / "logs" / "attempt-2" / "rank-00000.log"
+    log.parent.mkdir()
+    log.write_text("it begins\n")
+    page = browse(path(own_served, tab="logs"), LIGHT, own_served)
+    page.wait_for_selector("#run-log")
+    with log.open("a") as file:
+        file.write("x" * 10 + "\n" + "what comes \x1b[31mnow\x1b[0m\n" * 60)
+    page.wait_for_selector("#run-log:has-text('what comes now')")
+    page.evaluate("document.getElementById('run-log').scrollTop = 0")
+    with log.open("a") as file:
+        file.write("and later\n")
+    page.wait_for_selector("#run-log:has-text('and later')")
+    assert page.evaluate("document.getElementById('run-log').scrollTop") == 0
+
+
+@pytest.mark.system
+@pytest.mark.long
+@pytest.mark.parametrize("look", [LIGHT, DARK, PHONE])
+def test_every_part_is_accessible_and_fits(browse, house, look):
+    page = browse(path(house), look)
+    for tab in ("scores", "checkpoints", "logs", "spec", "lineage", "usage"):
+        page.goto(path(house, tab=tab))
+        check_accessible(page)
+        width, whole = page.evaluate("[document.documentElement.clientWidth, document.documentElement.scrollWidth]")
+        assert whole <= width, tab
+    page.goto(path(house))
+    page.click("#run-findings summary")
+    page.click("text=Priority and limits …")
+    check_accessible(page)
