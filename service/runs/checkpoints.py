@@ -112,6 +112,12 @@ def every(root: Path, folder: Path, before: int | None = None, *, pinned: bool =
                 yield found
 
 
+def named(root: Path, folder: Path) -> list[int]:
+    """The steps of which a folder has the name, newest first; whether they are complete is not looked at."""
+    places = [here for place in (CHECKPOINTS, PINNED) if (here := inside(root, folder, place)) is not None]
+    return sorted({step for here in places for step in _steps(here)}, reverse=True)
+
+
 def best(root: Path, folder: Path) -> int | None:
     """The step of the best one, as training wrote it down; None: none was scored. Whether it is still there isn't looked at."""
     return next(iter(ranked(root, folder)), None)

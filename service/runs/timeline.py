@@ -6,8 +6,10 @@ where a grid in the middle lies on the line between two others, those between th
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,6 +30,9 @@ class Moment(NamedTuple):
     """As `samples.Grid` has it."""
 
 
+_ZERO = Moment(0, 0, "")
+
+
 @dataclass(frozen=True)
 class Timeline:
     """All of them."""
@@ -44,6 +49,23 @@ class Timeline:
     def before(self, step: int) -> Moment | None:
         """The last one of at most that step."""
         return next((one for one in reversed(self.moments) if one.step <= step), None)
+
+    def images(self, step: int) -> int | None:
+        """Shown at that step, by the grids around it; None: nothing is known."""
+        known = self._known
+        if len(known) == 1:
+            return None
+        place = bisect_left(known, step, key=lambda one: one.step)
+        if place < len(known) and known[place].step == step:
+            return known[place].images
+        low, high = (known[place - 1], known[place]) if place < len(known) else (_ZERO, known[-1])
+        begin, end = low.images or 0, high.images or 0
+        return begin + round((end - begin) * (step - low.step) / (high.step - low.step))
+
+    @cached_property
+    def _known(self) -> list[Moment]:
+        """What is known of images, with the beginning."""
+        return [_ZERO, *(one for one in self.moments if one.images is not None)]
 
     @property
     def packed(self) -> str:

@@ -99,7 +99,6 @@ def _finding(spec: Mapping[str, Any], row: JobEvent, grids: Timeline, kept: Sequ
     after = grids.nearest(step)
     if after is not None and undone and _drawn(after) > row.time.timestamp():
         after = None  # it went back, and drew that step anew
-    shown = grids.nearest(began)
     return Finding(
         seq=row.seq,
         time=row.time,
@@ -107,7 +106,7 @@ def _finding(spec: Mapping[str, Any], row: JobEvent, grids: Timeline, kept: Sequ
         message=message,
         step=step,
         began=began,
-        images=shown.images if shown is not None and shown.step == began else _images(row, began),
+        images=grids.images(began),
         before=grids.before(began - 1),
         after=after,
         checkpoint=next((one for one in kept if one < began), None),
@@ -122,10 +121,6 @@ def _fix(spec: Mapping[str, Any], message: str) -> Iterator[str]:
     factor = (spec.get("sentinel") or {}).get("lr_factor", 0.5)
     for name in named or rates:
         yield f"optimizers.{name}.lr={rates[name] * factor:g}"
-
-
-def _images(row: JobEvent, step: int) -> int | None:
-    return row.images * step // row.step if row.step else None
 
 
 def _drawn(grid: Moment) -> float:

@@ -36,8 +36,8 @@ NO = {
     "done": "it has succeeded, so neither its turn nor its limits matter any more",
 }
 WISHES = {"stop": "cancelling", "pause": "pausing"}
-FORKED = 50
-"""So many of the newest checkpoints are offered to be forked."""
+FORKED = 10
+"""So many of the newest checkpoints are offered to be forked from wherever one is; the list of them offers all."""
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ def scores(ctx: Context, head: Head, cursor: str | None) -> dict[str, Any]:
 
 def saved(ctx: Context, head: Head, cursor: str | None) -> dict[str, Any]:
     """A page of its checkpoints. Raises Invalid."""
-    page = keeping.page(ctx, checkpoints.owner(ctx, head.row), PAGE, cursor) if cursor else head.checkpoints
+    page = keeping.page(ctx, checkpoints.owner(ctx, head.row), PAGE, cursor)
     return {"saved": page, "following": page.next_cursor}
 
 

@@ -42,10 +42,15 @@ document.addEventListener("click", (event) => {
   const opener = event.target.closest("[data-opens]");
   if (opener) {
     const dialog = document.getElementById(opener.dataset.opens);
-    for (const [name, value] of Object.entries(JSON.parse(opener.dataset.fill || "{}"))) dialog.querySelector(`[name="${name}"]`).value = value;
+    for (const [name, value] of Object.entries(JSON.parse(opener.dataset.fill || "{}"))) fill(dialog.querySelector(`[name="${name}"]`), String(value));
     dialog.showModal();
   } else event.target.closest("[data-closes]")?.closest("dialog").close();
 });
+
+function fill(field, value) {
+  if (field.options && ![...field.options].some((option) => option.value === value)) field.add(new Option(value, value));
+  field.value = value;
+}
 
 // `<button data-copy="ID">` copies what that element says; where the browser doesn't let it, it is selected.
 document.addEventListener("click", async (event) => {

@@ -82,3 +82,10 @@ def test_the_next_grid_to_a_step_or_to_so_many_images_is_found(value, images, st
     found = timeline.Timeline(tuple(timeline.Moment(step, 64 * step, "0-0") for step in (50, 100, 150)))
     assert found.nearest(int(value), images=images).step == step
     assert found.before(120).step == 100 and found.before(20) is None
+
+
+def test_the_images_of_a_step_without_a_grid_lie_between_those_around_it():
+    found = timeline.Timeline(tuple(timeline.Moment(step, images, "") for step, images in ((50, 3200), (100, 9600))))
+    assert [found.images(step) for step in (0, 25, 50, 75, 100, 200)] == [0, 1600, 3200, 6400, 9600, 19_200]
+    assert timeline.Timeline().images(5) is None
+    assert timeline.Timeline((timeline.Moment(50, None, ""),)).images(5) is None
