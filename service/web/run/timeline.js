@@ -111,7 +111,7 @@ export class Timeline {
     if (this.#pictures.get(url) === null) this.#pictures.delete(url);
     if (this.#pictures.has(url)) this.#show(this.#pictures.get(url), index);
     else this.stage.toggleAttribute("data-waits", true);
-    if (this.#fetching?.ahead && this.#fetching.index !== index) this.#fetching.image.removeAttribute("src"); // a neighbour can wait
+    if (this.#fetching?.ahead && this.#fetching.index !== index) this.#fetching.giveUp(); // a neighbour can wait
     clearTimeout(this.late);
     this.late = setTimeout(() => this.#giveUp(), LATE);
     this.#pump();
@@ -125,9 +125,11 @@ export class Timeline {
       const wanted = index === this.index;
       const { step, url } = this.grids[index];
       const image = Object.assign(new Image(), { alt: `Samples at step ${step}`, src: url });
-      this.#fetching = { image, index, ahead: !wanted };
-      const whole = await image.decode().then(() => true, () => false);
-      this.#keep(url, whole ? image : image.hasAttribute("src") ? null : undefined);
+      this.#fetching = { index, ahead: !wanted };
+      // What is given up is waited for no longer, whatever the browser makes of it.
+      const given = new Promise((done) => (this.#fetching.giveUp = () => done(image.removeAttribute("src"))));
+      const whole = await Promise.race([image.decode().then(() => true, () => false), given]);
+      if (whole !== undefined) this.#keep(url, whole ? image : null);
       if (whole && (wanted || index === this.index)) this.#show(image, index);
       else if (!whole && index === this.index && this.#pictures.get(url) === null) this.where.textContent += " · its picture can't be had";
     }
@@ -145,11 +147,10 @@ export class Timeline {
   }
 
   #giveUp() {
-    if (this.#fetching && Math.abs(this.#fetching.index - this.index) > AHEAD) this.#fetching.image.removeAttribute("src");
+    if (this.#fetching && Math.abs(this.#fetching.index - this.index) > AHEAD) this.#fetching.giveUp();
   }
 
   #keep(url, image) {
-    if (image === undefined) return;
     this.#pictures.set(url, image);
     for (const old of this.#pictures.keys()) if (this.#pictures.size > KEPT && this.#pictures.get(old) !== this.image) this.#pictures.delete(old);
   }

@@ -7,6 +7,7 @@
 import { short } from "./figures.js";
 
 const COLOURS = 8;
+const LEGEND = 30; // pixels of its first line, which are kept free for it: nothing moves when the curves come
 const charts = new Map(); // figure -> {plot, data, given}
 let telling = false;
 
@@ -57,7 +58,7 @@ function options(figure, place, given, shown, made) {
   });
   const axis = { stroke: colour("--faint"), grid: { stroke: colour("--line"), width: 1 }, ticks: { stroke: colour("--line"), width: 1 }, font: "12px system-ui, sans-serif" };
   return {
-    width: place.clientWidth || 320, height: place.clientHeight || 220, series, bands,
+    width: place.clientWidth || 320, height: (place.clientHeight || 250) - (given.quiet ? 0 : LEGEND), series, bands,
     scales: { x: { time: false }, y: { distr: given.log ? 3 : 1 } },
     axes: [{ ...axis, values: (_, ticks) => ticks.map(short) }, { ...axis, size: 56, values: (_, ticks) => ticks.map((tick) => (tick == null ? "" : Number(tick.toPrecision(4)).toString())) }],
     legend: { show: !given.quiet, live: true, markers: { width: 2 } },
