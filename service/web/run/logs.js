@@ -1,8 +1,11 @@
 // Follows the log that is shown, from the place to which the page has it. What is shown is at most so much text, in few nodes; and it scrolls
 // to what comes only while one is at its end.
-const MOST = 400_000; // characters
-const NEAR = 30; // pixels from the end that count as it
+// Characters
+const MOST = 400_000;
+// Pixels from the end that count as it
+const NEAR = 30;
 const ESCAPES = /\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]/g;
+const PAUSE = 3000;
 const place = document.getElementById("run-log");
 const follows = document.getElementById("log-follow");
 
@@ -23,6 +26,7 @@ if (place) {
   let stream = null;
   let last = place.dataset.place;
   const follow = async () => {
+    if (document.hidden) return setTimeout(follow, PAUSE);
     stream = new AbortController();
     try {
       const answer = await fetch(place.dataset.url, { headers: { Accept: "text/event-stream", "Last-Event-ID": last }, signal: stream.signal });
@@ -38,11 +42,10 @@ if (place) {
           else if (field.event === "state") return;
         }
       }
-      setTimeout(() => document.hidden || follow(), 2000);
-    } catch {
-      if (!stream.signal.aborted) setTimeout(() => document.hidden || follow(), 5000);
-    }
+    // It is asked for again
+    } catch {}
+    setTimeout(follow, PAUSE);
   };
-  document.addEventListener("visibilitychange", () => (document.hidden ? stream?.abort() : follow()));
+  document.addEventListener("visibilitychange", () => document.hidden && stream.abort());
   follow();
 }

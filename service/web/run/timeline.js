@@ -4,17 +4,22 @@
 // grid is looked at (by: person, play, follow or follower) and `agon:tile` {tile} when one tile is looked at (null: all). Others lead it:
 // `at(images)` goes to the nearest grid, `go(index)`, `zoom(tile)`; `keys(event)` says whether it took the key. What is told of grids
 // that were drawn since extends it; what one looks at stays, unless one has chosen to follow.
-const AHEAD = 3; // grids to either side that are fetched before they are asked for
-const KEPT = 60; // pictures
-const LATE = 120; // ms after which what is fetched is given up for what is looked at now
-const STRIP = 24; // pictures of a tile over time
+// Grids to either side that are fetched before they are asked for
+const AHEAD = 3;
+// Pictures
+const KEPT = 60;
+// Ms after which what is fetched is given up for what is looked at now
+const LATE = 120;
+// Pictures of a tile over time
+const STRIP = 24;
 const count = (number) => Number(number).toLocaleString("en");
 
 export class Timeline {
   index = -1;
   tile = null;
   following = false;
-  #pictures = new Map(); // url -> image; null: it could not be had
+  // Url -> image; null: it could not be had
+  #pictures = new Map();
   #fetching = null;
   #pumping = false;
 
@@ -40,7 +45,6 @@ export class Timeline {
     });
     element.addEventListener("keydown", (event) => this.keys(event) && event.stopPropagation());
     document.addEventListener("agon:fresh", () => this.read());
-    document.addEventListener("agon:theme", () => this.#mark());
   }
 
   /** What the page knows of grids now. */
@@ -62,8 +66,7 @@ export class Timeline {
     this.range.value = this.place(this.grids[this.index]);
     if (this.following) return this.go(this.grids.length - 1, "follow");
     const newer = this.grids.filter((grid) => grid.step > (this.seen ?? Infinity)).length;
-    const button = this.tools?.querySelector('[data-do="newer"]');
-    if (button) Object.assign(button, { hidden: !newer, textContent: `${newer} new – show` });
+    this.#tool("newer", { hidden: !newer, textContent: `${newer} new – show` });
   }
 
   place = (grid) => grid.images ?? grid.step;
@@ -103,15 +106,15 @@ export class Timeline {
     this.range.setAttribute("aria-valuetext", `${this.where.textContent}, grid ${index + 1} of ${this.grids.length}`);
     if (index === this.grids.length - 1) {
       this.seen = step;
-      const button = this.tools?.querySelector('[data-do="newer"]');
-      if (button) button.hidden = true;
+      this.#tool("newer", { hidden: true });
     }
     this.seen ??= this.grids.at(-1).step;
     for (const button of this.strip.children) button.toggleAttribute("aria-current", Number(button.dataset.step) === step);
     if (this.#pictures.get(url) === null) this.#pictures.delete(url);
     if (this.#pictures.has(url)) this.#show(this.#pictures.get(url), index);
     else this.stage.toggleAttribute("data-waits", true);
-    if (this.#fetching?.ahead && this.#fetching.index !== index) this.#fetching.giveUp(); // a neighbour can wait
+    // A neighbour can wait
+    if (this.#fetching?.ahead && this.#fetching.index !== index) this.#fetching.giveUp();
     clearTimeout(this.late);
     this.late = setTimeout(() => this.#giveUp(), LATE);
     this.#pump();
@@ -211,14 +214,14 @@ export class Timeline {
 
   play(on) {
     clearTimeout(this.timer);
-    const button = this.tools?.querySelector('[data-do="play"]');
-    if (button) Object.assign(button, { textContent: on ? "Pause" : "Play", ariaPressed: String(on) });
+    this.#tool("play", { textContent: on ? "Pause" : "Play", ariaPressed: String(on) });
     this.playing = on;
     if (!on) return;
     if (this.index === this.grids.length - 1) this.go(0, "play");
     const tick = () => {
       if (this.index >= this.grids.length - 1) return this.play(false);
-      if (!this.stage.hasAttribute("data-waits")) this.go(this.index + 1, "play"); // else it waits for the picture
+      // Else it waits for the picture
+      if (!this.stage.hasAttribute("data-waits")) this.go(this.index + 1, "play");
       this.timer = setTimeout(tick, 1000 / Number(this.tools.querySelector('[data-do="speed"]').value));
     };
     this.timer = setTimeout(tick, 200);
@@ -226,9 +229,13 @@ export class Timeline {
 
   follow(on) {
     this.following = on;
-    const button = this.tools?.querySelector('[data-do="follow"]');
-    if (button) button.ariaPressed = String(on);
+    this.#tool("follow", { ariaPressed: String(on) });
     if (on) this.go(this.grids.length - 1, "follow");
+  }
+
+  #tool(name, values) {
+    const button = this.tools?.querySelector(`[data-do="${name}"]`);
+    if (button) Object.assign(button, values);
   }
 
   #do(what) {
@@ -248,7 +255,7 @@ export class Timeline {
     const next = (by) => () => this.zoom(((this.tile ?? -by) + by + this.tiles.count) % this.tiles.count);
     const known = {
       ArrowLeft: at(this.index - far), ArrowRight: at(this.index + far),
-      ...(inside && { Home: at(0), End: at(this.grids.length - 1), PageUp: at(this.index - 10), PageDown: at(this.index + 10), " ": () => event.target.closest("button") || this.play(!this.playing) }),
+      ...(inside && { Home: at(0), End: at(this.grids.length - 1), " ": () => event.target.closest("button") || this.play(!this.playing) }),
       ...(event.target === this.stage && { Enter: () => this.zoom(this.tile === null ? 0 : null) }),
       ...(this.tiles.count && { "[": next(-1), "]": next(1) }),
       ...(this.tile !== null && { Escape: () => this.zoom(null) }),

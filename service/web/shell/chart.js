@@ -7,8 +7,10 @@
 import { short } from "./figures.js";
 
 const COLOURS = 8;
-const LEGEND = 30; // pixels of its first line, which are kept free for it: nothing moves when the curves come
-const charts = new Map(); // figure -> {plot, data, given}
+// Pixels of its first line, which are kept free for it: nothing moves when the curves come
+const LEGEND = 30;
+// Figure -> {plot, data, given}
+const charts = new Map();
 let telling = false;
 
 export function draw(figure, given) {
