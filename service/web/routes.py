@@ -6,6 +6,7 @@ from service.web import assets
 from service.web.admin import audit, hooks
 from service.web.admin import routes as admin
 from service.web.compare import routes as compare
+from service.web.datasets import routes as datasets
 from service.web.models import routes as models
 from service.web.queue import routes as queue
 from service.web.run import routes as run
@@ -29,5 +30,6 @@ PARTS = (
     audit,
     models,
     submit,
+    datasets,
     assets,
 )
