@@ -23,6 +23,7 @@ function go(images, leader) {
   scrub.setAttribute("aria-valuetext", `${Math.round(images).toLocaleString("en")} images`);
   document.querySelector('[name="at"]').value = Math.round(images);
   swipe();
+  if (leader !== null) document.dispatchEvent(new CustomEvent("agon:cursor", { detail: { images, from: scrub } }));
   clearTimeout(noting);
   noting = setTimeout(() => {
     const url = new URL(location.href);
@@ -60,7 +61,7 @@ if (scrub) {
     go(side.line.place(detail) + side.offset, target);
   });
   document.addEventListener("agon:tile", ({ target, detail }) => (zoom(detail.tile, target), swipe()));
-  document.addEventListener("agon:cursor", ({ detail }) => go(detail.images));
+  document.addEventListener("agon:cursor", ({ detail }) => detail.from !== scrub && go(detail.images, null)); // a chart leads
   id("bar").addEventListener("click", ({ target }) => DO[target.dataset.do]?.());
   const tile = (by) => () => { const { tile: at, tiles } = drawn[0].line; zoom(((at ?? -by) + by + tiles.count) % tiles.count); };
   keys("Compare", {

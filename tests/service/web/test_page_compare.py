@@ -135,6 +135,12 @@ def test_two_are_swiped_over_each_other_by_keys(browse, query):
     assert page.locator(".over img").first.get_attribute("alt") == "digits-long at step 150"
     page.locator("#curve-0").scroll_into_view_if_needed()
     page.locator("#curve-0 canvas").wait_for()
+    page.locator("#curve-0 .u-over").hover(position={"x": 5, "y": 50})  # a curve is pointed at, and the grids go there
+    assert page.evaluate("document.querySelector('#side-0 .where').textContent").startswith("step 50 ")
+    page.focus("#all")
+    page.keyboard.press("End")
+    shown = page.locator("#curve-0 .u-legend .u-value").first
+    assert shown.text_content() not in ("–", ""), "the cursor of the curves is where the grids are"
 
 
 @pytest.mark.system
