@@ -438,3 +438,14 @@ def test_every_part_is_accessible_and_fits(browse, house, look):
     page.click("#run-findings summary")
     page.click("text=Priority and limits …")
     check_accessible(page)
+
+
+@pytest.mark.system
+@pytest.mark.long
+def test_a_forks_curves_go_on_from_its_parents(own_served, own_read, browse):
+    made = own_read.client.post("/v1/jobs", json={"from": {"job": own_served.long}, "set": {"train.images": 400_000}})
+    page = browse(f"/runs/{made.json()['id']}", LIGHT, own_served)
+    page.wait_for_selector("text=Nothing is measured yet.")
+    page.click("text=With what was before")
+    page.wait_for_selector("#curve-losses .u-wrap")
+    assert page.locator("[data-none]").is_hidden()
