@@ -16,6 +16,7 @@ from bs4 import BeautifulSoup
 from fastapi.testclient import TestClient
 from furnished import Furnished, furnish, opened, settings_in
 from looks import DARK, LIGHT, LOOKS, PHONE, check_accessible  # noqa: F401 — pages' tests may take them from here, too
+from shelf import answering
 
 from service.app import create_app
 from service.db.session import Database
@@ -51,7 +52,7 @@ def own_house(small_house: Furnished, tmp_path: Path) -> Iterator[Furnished]:
     settings = settings_in(tmp_path / "home")
     db = Database(settings.database_url)
     copy = replace(small_house, settings=settings, db=db, by_name=dict(small_house.by_name))
-    copy.ray, copy.registry, copy.serve = FakeRay(cpus=4), deepcopy(small_house.registry), FakeServe()
+    copy.ray, copy.registry, copy.serve = FakeRay(cpus=4), deepcopy(small_house.registry), answering(FakeServe())
     yield copy
     db.close()
 

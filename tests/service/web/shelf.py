@@ -9,6 +9,7 @@ from drawing import draws
 
 from service.datasets import store
 from service.db.times import time_in
+from service.gateway.fake_serve import FakeServe
 from service.gateway.ray_serve import AppState
 from service.runs import served
 from trainer.abilities import TAG, Abilities, AbleCode
@@ -64,8 +65,14 @@ def fill(house: Any) -> None:
     house.registry.add(
         "a-model-of-another-publisher-with-a-name-as-long-as-it-may-be", {"note": "<b>bold</b>"}, created=1
     )
-    house.serve.answer, house.serve.there = draws, True
-    house.serve.applications[MODELS] = AppState("RUNNING", running=1)
+    answering(house.serve)
     with house.db.begin() as session:
         place = served.touch(session, MODELS, time_in(session))
         served.change(session, place, phase="ready", cpus=1.0, replicas=1, running=1, token="secret")
+
+
+def answering(serve: FakeServe) -> FakeServe:
+    """The same, with a replica that draws."""
+    serve.answer, serve.there = draws, True
+    serve.applications[MODELS] = AppState("RUNNING", running=1)
+    return serve
