@@ -55,7 +55,8 @@ async (names) => {
   const frame = () => new Promise((resolve) => requestAnimationFrame(resolve));
   const image = () => [...document.images].find((one) => one.src.startsWith("blob:") && one.complete && one.naturalWidth > 100);
   for (const name of names) {
-    const entry = [...document.querySelectorAll("li, div, span")].filter((one) => one.childElementCount === 0 && one.textContent === name).at(-1);
+    const says = (one) => [...one.childNodes].some((part) => part.nodeType === 3 && part.textContent.trim() === name);
+    const entry = [...document.querySelectorAll("body *")].filter(says).at(-1);
     const before = image()?.src;
     const begun = performance.now();
     entry.click();
@@ -122,8 +123,11 @@ def _measure(report: Report, folder: Path, sizes: Sizes, turns: int, seed: int) 
         took = {
             "next grid, by a key": _ours(agon, f"{ours}/runs/{long}", moves, jump=False),
             "another grid, by its step": _ours(agon, f"{ours}/runs/{long}", jumps, jump=True),
-            "MLflow: next grid, by a click": _theirs(plain, pictures, names),
         }
+        try:
+            took["MLflow: next grid, by a click"] = _theirs(plain, pictures, names)
+        except Exception as error:  # another version of it has another tree
+            report.note(f"MLflow's tree of artifacts could not be clicked through: {str(error).splitlines()[0]}")
         for what, figures in took.items():
             report.row(interaction=what, **figures)
     _targets(report, found, took)
