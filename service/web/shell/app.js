@@ -1,4 +1,4 @@
-// What every page has: what JavaScript alone can do is shown, times go on, the colours can be chosen, forms act, the page is live.
+// What every page has: times go on, the colours can be chosen, forms act, the page is live.
 import { act, toast } from "./act.js";
 import { keepKeys } from "./keys.js";
 import { live } from "./live.js";

@@ -196,3 +196,29 @@ def test_a_person_signs_in_with_and_without_scripts(browse):
     for scripts in (True, False):
         page = browse("/docs", scripts=scripts)
         assert page.url.endswith("/docs")
+
+
+SHIFT = """
+window.shifted = [];
+new PerformanceObserver((list) => { for (const one of list.getEntries()) if (!one.hadRecentInput) window.shifted.push(one.value); })
+  .observe({ type: "layout-shift", buffered: true });
+"""
+
+
+@pytest.mark.system
+@pytest.mark.parametrize(
+    ("look", "path"),
+    [
+        ("light", "/runs"),
+        ("light", "/runs/{long}"),
+        *(
+            pytest.param("phone", path, marks=pytest.mark.long)
+            for path in ("/runs", "/runs/{long}", "/queue", "/searches")
+        ),
+    ],
+)
+def test_nothing_moves_while_a_page_is_loaded(browse, house, look, path):
+    page = browse("/docs", look)
+    page.add_init_script(SHIFT)
+    page.goto(path.format(long=house.long), wait_until="networkidle")
+    assert sum(page.evaluate("window.shifted")) < 0.001
