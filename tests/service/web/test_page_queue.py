@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from furnished import crowd, opened
 from looks import DARK, PHONE, check_accessible
-from sqlalchemy import insert
+from sqlalchemy import delete, insert
 
 from service.db.tables import Job, ServedApplication
 from service.web.queue import lineup
@@ -19,8 +19,10 @@ from tests import rows
 
 @pytest.fixture
 def crowded(own_read):
-    """Its cluster is full."""
+    """Its cluster is full, and nothing in it answers questions."""
     crowd(own_read.house)
+    with own_read.house.db.begin() as session:
+        session.execute(delete(ServedApplication))
     return own_read
 
 

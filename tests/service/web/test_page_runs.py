@@ -186,16 +186,16 @@ def test_newest_samples_are_shown_small(read, house):
 
 def test_a_large_grid_is_scaled_and_one_without_facts_is_shown_as_a_whole(own_read):
     house = own_read.house
-    folder = house.folder(house.by_name["short"]) / "samples"
+    folder = house.folder(house.by_name["tried"]) / "samples"
     folder.mkdir(parents=True)
     Image.new("RGB", (900, 300), "red").save(folder / "step-000000001.png")
-    reply = own_read.client.get(f"/runs/{house.by_name['short']}/thumbnail")
+    reply = own_read.client.get(f"/runs/{house.by_name['tried']}/thumbnail")
     assert Image.open(io.BytesIO(reply.content)).size == (240, 80)
 
 
 @pytest.mark.parametrize("content", [None, b"\x89PNG\r\n\x1a\nnothing", b"<svg onload=alert(1)>"])
 def test_no_samples_or_a_broken_file_is_an_empty_picture(own_read, content):
-    house, job = own_read.house, own_read.house.by_name["short"]
+    house, job = own_read.house, own_read.house.by_name["tried"]
     if content is not None:
         (house.folder(job) / "samples").mkdir(parents=True)
         (house.folder(job) / "samples" / "step-000000001.png").write_bytes(content)
