@@ -17,12 +17,16 @@ from service.web.queue.lineup import PAGE, change_words
 from tests import rows
 
 
+def fill(house):
+    """Its cluster is full, and nothing in it answers questions."""
+    crowd(house)
+    with house.db.begin() as session:
+        session.execute(delete(ServedApplication))
+
+
 @pytest.fixture
 def crowded(own_read):
-    """Its cluster is full, and nothing in it answers questions."""
-    crowd(own_read.house)
-    with own_read.house.db.begin() as session:
-        session.execute(delete(ServedApplication))
+    fill(own_read.house)
     return own_read
 
 
@@ -187,7 +191,7 @@ def test_no_address_breaks_the_page(read, query):
 
 @pytest.mark.system
 def test_a_click_takes_fewer_workers_or_another_priority(browse, own_house):
-    crowd(own_house)
+    fill(own_house)
     with opened(own_house):
         page = browse("/queue", house=own_house)
         page.wait_for_selector("#live[data-state=live]")
@@ -207,7 +211,7 @@ def test_a_click_takes_fewer_workers_or_another_priority(browse, own_house):
 @pytest.mark.long
 @pytest.mark.parametrize("look", [DARK, PHONE])
 def test_the_queue_is_accessible_and_no_wider_than_the_screen(browse, own_house, look):
-    crowd(own_house)
+    fill(own_house)
     with opened(own_house):
         page = browse("/queue", look, own_house)
         page.wait_for_selector("#live[data-state=live]")
