@@ -15,7 +15,12 @@ def test_every_paged_list_has_the_link(world: Any) -> None:
     paged = []
     for route in world.client.app.state.routes:
         dependant = getattr(route, "dependant", None)
-        if dependant and route.include_in_schema and "GET" in route.methods and "cursor" in [field.name for field in dependant.query_params]:
+        if (
+            dependant
+            and route.include_in_schema
+            and "GET" in route.methods
+            and "cursor" in [field.name for field in dependant.query_params]
+        ):
             paged.append(route.path)
             assert onwards in [dependency.call for dependency in dependant.dependencies], route.path
     assert len(paged) >= 12
