@@ -179,7 +179,7 @@ def take_turn(session: Session, name: str) -> None:
 def _try_idle(engine: Engine) -> None:
     """Try a connection that was idle for a while before it is used: the server may have gone since, and have come again.
 
-    SQLAlchemy's own `pool_pre_ping` tries it each time, which of a submission was a fifth of all that the database was asked.
+    SQLAlchemy's own `pool_pre_ping` tries it each time: a round trip for every transaction.
     """
 
     def rests(_connection: Any, record: ConnectionPoolEntry | None) -> None:

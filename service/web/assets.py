@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -17,13 +16,6 @@ from service.errors import NotFound
 FOLDER = Path(__file__).parent
 TYPES = {".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".svg": "image/svg+xml"}
 PREFIX = "/static"
-VENDOR = "vendor"
-SHRUNK = {
-    ".js": re.compile(r"^[ \t]*(?://.*|/\*\*.*\*/[ \t]*$)?", re.MULTILINE),
-    ".css": re.compile(r"/\*.*?\*/|^[ \t]+", re.MULTILINE),
-}
-"""What of ours is for those who read the source alone and isn't served: indentation, and comments that have a line of their own. Lines keep
-their numbers. No text of several lines is in a script, so none is cut."""
 FOREVER = "public, max-age=31536000, immutable"
 router = APIRouter(include_in_schema=False)
 
@@ -80,6 +72,4 @@ async def asset(request: Request, of: str = InPath(max_length=40), name: str = I
 
 def _read(path: Path) -> Asset:
     content = path.read_bytes()
-    if path.suffix in SHRUNK and VENDOR not in path.parts:
-        content = SHRUNK[path.suffix].sub("", content.decode()).encode()
     return Asset(content, gzip.compress(content, 9, mtime=0), TYPES[path.suffix])

@@ -15,7 +15,6 @@ const KINDS = [
 const SOON = 250; // ms: what is told together is shown together
 const PAUSE = 1000 * (document.body.dataset.pause || 2); // between two looks
 let stream = null;
-let last = null;
 let due = null;
 let looked = 0;
 
@@ -82,7 +81,6 @@ function follow() {
   stream.onerror = () => say("away", stream?.readyState === EventSource.CLOSED ? "no longer followed" : "reconnecting");
   for (const kind of KINDS) {
     stream.addEventListener(kind, (event) => {
-      if (event.lastEventId) last = event.lastEventId;
       const told = new CustomEvent("agon:told", { cancelable: true, detail: { kind, data: JSON.parse(event.data) } });
       if (document.dispatchEvent(told)) soon();
     });
