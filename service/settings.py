@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import sys
 from ipaddress import ip_network
-from math import inf
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple, Self
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
@@ -16,9 +15,9 @@ from sqlalchemy import URL
 
 from trainer.access import Access, check_host
 from trainer.data.fetch import Patience
+from trainer.nodes import NodeShape
 from trainer.proxies import LOOPBACK
 
-MAX_NODES = 10_000
 TAKEN_HEADERS = frozenset(
     {"authorization", "cookie", "host", "origin", "x-forwarded-for", "x-forwarded-proto", "x-request-id"}
 )
@@ -28,26 +27,6 @@ TAKEN_HEADERS = frozenset(
 def sqlite_url(path: Path) -> str:
     """URL of the SQLite database in that file, whatever characters the path has."""
     return URL.create("sqlite", database=str(path)).render_as_string(hide_password=False)
-
-
-class NodeShape(NamedTuple):
-    """So many nodes of one size."""
-
-    nodes: int
-    cpus: float
-    gpus: float = 0.0
-
-    @classmethod
-    def parse(cls, text: str) -> NodeShape:
-        """`COUNT:CPUS` or `COUNT:CPUS:GPUS`. Raises ValueError."""
-        try:
-            count, cpus, *rest = text.strip().split(":")
-            found = cls(int(count), float(cpus), *(float(part) for part in rest))
-        except (ValueError, TypeError):
-            found = cls(0, 0.0)
-        if 0 < found.nodes <= MAX_NODES and 0 < found.cpus < inf and 0 <= found.gpus < inf:
-            return found
-        raise ValueError(f"{text!r} is no COUNT:CPUS or COUNT:CPUS:GPUS; write e.g. 4:16,2:64:8")
 
 
 class Settings(BaseSettings):
@@ -123,8 +102,10 @@ class Settings(BaseSettings):
     reconciler: bool = True
     """Whether this process runs the reconciler; switch off if `python -m service.reconciler` runs apart."""
     max_nodes: Annotated[tuple[NodeShape, ...], NoDecode] = ()
-    """Nodes to which an autoscaler may make the Ray cluster grow: `4:16,2:64:8` are four of 16 CPUs and two of 64 CPUs and 8 GPUs, those
-    that are there included. Default: the cluster stays as it is."""
+    """Nodes to which an autoscaler may make the Ray cluster grow, those that are there included: `4:16,gpu-8=2:64:8:512:H100` are four of
+    16 CPUs, and two of 64 CPUs, 8 GPUs of the kind H100 and 512 GiB, whose group Ray calls gpu-8. Default: the cluster stays as it is."""
+    nodes_seconds: float = Field(default=900.0, gt=0, le=1e7)
+    """A run that waits for such nodes for longer keeps none of what is free from others, and no other is handed over to wait for them."""
     metrics_port: int | None = Field(default=None, ge=1, le=65535)
     """Port on which a reconciler that runs apart answers Prometheus with what it counts; the API has `/metrics`. None: on none."""
     poll_seconds: float = Field(default=1.0, gt=0)
@@ -177,6 +158,14 @@ class Settings(BaseSettings):
             if isinstance(value, str)
             else value
         )
+
+    @field_validator("max_nodes")
+    @classmethod
+    def _each_once(cls, shapes: tuple[NodeShape, ...]) -> tuple[NodeShape, ...]:
+        names = [shape.name or shape.title for shape in shapes]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"{twice[0]} is there twice; give each name or size once, with the sum of the counts")
+        return shapes
 
     @field_validator("data_roots", mode="before")
     @classmethod

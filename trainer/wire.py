@@ -15,6 +15,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from trainer.access import ANY, Access
+from trainer.nodes import NodeShape
 from trainer.schema import Frozen
 from trainer.search import SearchSpec
 from trainer.spec import JobSpec
@@ -171,6 +172,11 @@ class RunFile(Frozen):
     """W3C Trace Context: the trace of the request that submitted it, and this attempt's span in it; None: there is none."""
     noted: int = Field(default=0, ge=0)
     """How often name, labels or notes were edited before: MLflow's record keeps to the newest."""
+
+    max_nodes: tuple[NodeShape, ...] = ()
+    """Nodes that an autoscaler may start, those that are there included; none: the cluster stays as it is."""
+    nodes_seconds: float = Field(default=900.0, gt=0)
+    """A run that waits for such nodes for longer says so."""
 
     @property
     def own_urls(self) -> tuple[str, ...]:

@@ -8,13 +8,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 from urllib.parse import quote
 
 import httpx
 
+from service.gateway import node_use
 from service.gateway.dashboard import Dashboard, RayAwayError, RayUnreachableError, last_line
-from trainer.plan.preflight import ACCELERATOR
+from trainer.nodes import ACCELERATOR, GROUP
 
 __all__ = [
     "HttpRayJobs",
@@ -62,9 +63,12 @@ class RayJob:
     exit_code: int | None = None
 
 
+NodeState = Literal["there", "spare", "late"]
+
+
 @dataclass(frozen=True)
 class Node:
-    """One living node: what it has and what of it is free (Ray's report of use is up to some seconds old)."""
+    """One node: what it has and what of it is free (Ray's report of use is up to some seconds old)."""
 
     id: str
     cpus: float
@@ -75,6 +79,12 @@ class Node:
     memory_free: float = 0.0
     gpu: str = ""
     """Ray's name of its GPUs' kind; empty if it has none or Ray knows no name for them."""
+    group: str = ""
+    """Ray's name of the group of nodes that it belongs to; empty: of none."""
+    head: bool = False
+    """Whether it is Ray's head, where the drivers run."""
+    state: NodeState = "there"
+    """`spare`: an autoscaler may start it. `late`: so it may, but it was asked for long ago and hasn't come."""
 
     @property
     def resources(self) -> dict[str, float]:
@@ -158,10 +168,14 @@ class HttpRayJobs(Dashboard):
         return [_job(item) for item in self.json(self.call("GET", "/api/jobs/")) if item["type"] == "SUBMISSION"]
 
     def nodes(self) -> list[Node]:
-        """See RayJobs. Totals are live; use is what the autoscaler's monitor last reported (every 5 s)."""
+        """See RayJobs. Totals are live; use is what the autoscaler's monitor last reported (every 5 s), or what the dashboard has."""
         listed = self.json(self.call("GET", "/api/v0/nodes", params={"limit": 10_000, "detail": 1}))
-        status = self.json(self.call("GET", "/api/cluster_status"))["data"].get("clusterStatus") or {}
-        usage = (status.get("loadMetricsReport") or {}).get("usageByNode") or {}
+        usage = node_use.of_numbers(
+            self.json(self.call("GET", "/api/cluster_status"))["data"].get("clusterStatus") or {}
+        )
+        if usage is None:
+            summary = self.json(self.call("GET", "/nodes", params={"view": "summary"}))["data"]
+            usage = node_use.of_text(summary.get("nodeLogicalResources") or {})
         alive = [item for item in listed["data"]["result"]["result"] if item["state"] == "ALIVE"]
         return [_node(item, usage.get(item["node_id"], {})) for item in alive]
 
@@ -179,16 +193,18 @@ def _job(item: dict[str, Any]) -> RayJob:
     )
 
 
-def _node(item: dict[str, Any], usage: dict[str, list[float]]) -> Node:
+def _node(item: dict[str, Any], usage: node_use.Use) -> Node:
     total = item["resources_total"]
 
     def pair(name: str) -> tuple[float, float]:
         amount = float(total.get(name, 0.0))
-        return amount, max(0.0, amount - float(usage.get(name, (0.0, 0.0))[0]))
+        return amount, max(0.0, amount - usage.get(name, 0.0))
 
     (cpus, cpus_free), (gpus, gpus_free), (memory, memory_free) = pair("CPU"), pair("GPU"), pair("memory")
     kinds = [name.removeprefix(ACCELERATOR) for name in total if name.startswith(ACCELERATOR)]
-    return Node(item["node_id"], cpus, cpus_free, gpus, gpus_free, memory, memory_free, kinds[0] if kinds else "")
+    sizes = (cpus, cpus_free, gpus, gpus_free, memory, memory_free)
+    group = (item.get("labels") or {}).get(GROUP, "")
+    return Node(item["node_id"], *sizes, kinds[0] if kinds else "", group, bool(item.get("is_head_node")))
 
 
 _NO_AGENT = re.compile(r"No available agent|status code (?!500\b)\d+")

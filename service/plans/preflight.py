@@ -10,6 +10,7 @@ from service.elsewhere import Errand
 from service.errors import Invalid, Unavailable
 from service.gateway.ray_jobs import RayUnreachableError
 from service.plans.planner import Planner, PlannerBusyError
+from trainer.nodes import missing
 from trainer.plan.child import PlanFailedError
 from trainer.plan.devices import Device
 from trainer.plan.preflight import needs_plan, place, refusal
@@ -24,8 +25,7 @@ async def check(spec: JobSpec, ctx: Context, errand: Errand) -> None:
     Most jobs are plainly small, and nobody is asked.
     """
     wait, began, planner = ctx.settings.preflight_seconds, time.monotonic(), ctx.of(Planner)
-    # Of nodes that an autoscaler may add it isn't known what memory they have.
-    if wait <= 0 or ctx.settings.max_nodes or not planner.able or not needs_plan(spec):
+    if wait <= 0 or not planner.able or not needs_plan(spec):
         return
     try:
         device = await device_of(spec, ctx, errand)
@@ -48,9 +48,10 @@ def seconds(spec: JobSpec, ctx: Context) -> float | None:
 
 
 async def device_of(spec: JobSpec, ctx: Context, errand: Errand) -> Device | None:
-    """The cluster's device that would run it; None if Ray doesn't say."""
+    """The cluster's device that would run it, or that of a node which may be started; None if it isn't known."""
     try:
         nodes = await ctx.elsewhere.ray.run(ctx.ray.nodes, errand=errand)
     except (RayUnreachableError, Unavailable):
         return None
-    return place(spec.resources, [node.resources for node in nodes])
+    more = missing(ctx.settings.max_nodes, [(node.group, node.cpus, node.gpus) for node in nodes])
+    return place(spec.resources, [node.resources for node in nodes], more)

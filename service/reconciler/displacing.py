@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, Protocol
 
-from sqlalchemy import and_, select, text
+from sqlalchemy import ColumnElement, and_, false, select, text
 from sqlalchemy.orm import Session
 
 from service.bodies.states import State
@@ -57,15 +57,29 @@ class Displaced(NamedTuple):
     """Of the runs that make room now."""
 
 
-def on_cluster(session: Session) -> tuple[OnCluster, ...]:
-    """All of them, in an order of their own."""
+def on_cluster(session: Session, before: datetime | None = None) -> tuple[OnCluster, ...]:
+    """All of them, in an order of their own. before: those that Ray took before that, and that still wait, are late."""
     columns = (
         *(Job.number, Job.place, Job.priority, Job.workers, Job.worker_cpus, Job.worker_gpus, Job.preemptible),
         *(Job.submitted_at, Job.yields, Job.state, Job.desired, Job.yields_to, Job.id, Job.attempt),
-        *(Job.outcome, Job.owner),
+        *(Job.outcome, Job.owner, _late(before).label("late")),
     )
     asked = select(*columns).where(text("watched"), Job.state.in_(ON_RAY))
     return tuple(sorted(_on_cluster(row) for row in session.execute(asked)))  # the numbers differ
+
+
+def late(session: Session, before: datetime) -> list[Need]:
+    """What those need that Ray took before that, and that still wait for what they need."""
+    asked = select(Job.workers, Job.worker_cpus, Job.worker_gpus).where(text("watched"), _late(before))
+    return [Need(*row) for row in session.execute(asked.order_by(Job.number))]
+
+
+def _late(before: datetime | None) -> ColumnElement[bool]:
+    if before is None:
+        return false()
+    return and_(
+        Job.state == State.STARTING, Job.waiting != "", Job.submitted_at.is_not(None), Job.submitted_at < before
+    )
 
 
 def departed(session: Session, now: datetime) -> list[Need]:
@@ -129,7 +143,11 @@ class Displacer:
         what answers questions to models.
         """
         able = any(item.run.preemptible and not item.run.leaving for item in running)
-        seen = ([(node.id, node.cpus_free, node.gpus_free) for node in nodes], running, line, served) if able else None
+        seen = (
+            ([(node.id, node.state, node.cpus_free, node.gpus_free) for node in nodes], running, line, served)
+            if able
+            else None
+        )
         if seen is None or (seen == self._seen and time.monotonic() < self._until):
             return Displaced(taken, ())
         self._seen, self._until, now = seen, time.monotonic() + AGAIN_SECONDS, self.clock()
@@ -173,6 +191,7 @@ def _on_cluster(row: Any) -> OnCluster:
         preemptible=row.preemptible,
         began=began,
         paused_before=row.yields > 0,
+        late=bool(row.late),
         leaving=told or row.state == State.STOPPING or row.desired != "run" or row.yields_to is not None,
     )
     return OnCluster(run, row.id, row.attempt, row.owner)

@@ -24,7 +24,7 @@ from service.errors import BUSY
 from service.gateway.ray_jobs import Node, RayJobs, RayUnreachableError
 from service.gateway.ray_serve import RayServe
 from service.logs import about
-from service.reconciler import expiry, rows, store
+from service.reconciler import displacing, expiry, rows, store
 from service.reconciler.actions import Keeper
 from service.reconciler.clock import SteadyClock
 from service.reconciler.glance import Glance
@@ -110,7 +110,7 @@ class Reconciler:
         nodes = self._nodes() if waits or wanted else None
         if waits and nodes is not None:
             self.sight.see(nodes, datetime.now(UTC))
-            for admitted in self.queue.look(nodes):
+            for admitted in self.queue.look(nodes, self._late()):
                 self._look_after(admitted)
         self.serving.look(nodes, self.queue.line if waits else [])
         due = store.due(self.db, self.clock(), self.lease, BATCH)
@@ -156,9 +156,17 @@ class Reconciler:
     def _nodes(self) -> list[Node] | str:
         """The cluster, or why nothing is known of it."""
         try:
-            return grown(self.ray.nodes(), self.settings.max_nodes)
+            nodes = self.ray.nodes()
         except RayUnreachableError as error:
             return str(error)
+        if (before := self._late()) is None:
+            return nodes
+        with self.db.read() as session:
+            return grown(nodes, self.settings.max_nodes, displacing.late(session, before))
+
+    def _late(self) -> datetime | None:
+        """Runs that wait for nodes since before that have waited for too long; None: no nodes are ever started."""
+        return self.clock() - timedelta(seconds=self.settings.nodes_seconds) if self.settings.max_nodes else None
 
     # -- leftovers
 

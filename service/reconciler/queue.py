@@ -69,10 +69,10 @@ class Queue:
         """What those take that wait and that the cluster can hold, in order; None: that was not decided of."""
         return None if self._standing is None else [item.need for item in self._standing.waiting]
 
-    def look(self, nodes: Sequence[Node] | str) -> list[Job]:
+    def look(self, nodes: Sequence[Node] | str, late: datetime | None = None) -> list[Job]:
         """Have those leave that shall, start those that fit, say of the rest what they wait for. The started ones, owned.
 
-        nodes: the cluster, or why nothing is known of it.
+        nodes: the cluster, or why nothing is known of it. late: runs that wait for nodes since before that keep nothing from others.
         """
         gone = set(rows.leave(self.db))
         if gone and self._standing is not None:
@@ -81,7 +81,7 @@ class Queue:
         now = self.clock()
         with self.db.read() as session:
             count = not timedelta() <= now - self._counted < COUNTED_EVERY
-            pulse = rows.pulse(session, now, self._last if count else None)
+            pulse = rows.pulse(session, now, self._last if count else None, late)
             same = pulse.turns == self._turns and pulse.mark in (None, self._mark)
             known = same and time.monotonic() - self._began < ANEW_SECONDS
             standing = self._standing if known else None

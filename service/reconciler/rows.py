@@ -90,8 +90,8 @@ class Pulse(NamedTuple):
 
     @property
     def active(self) -> tuple[Need, ...]:
-        """What the jobs on the cluster take, in an order of its own."""
-        return tuple(sorted(item.run.need for item in self.running))
+        """What the jobs on the cluster take, in an order of its own. Those whose nodes haven't come take nothing."""
+        return tuple(sorted(item.run.need for item in self.running if not item.run.late))
 
     @property
     def owned(self) -> tuple[tuple[str, Need], ...]:
@@ -105,10 +105,11 @@ def anyone_waits(db: Database) -> bool:
         return session.scalar(select(Job.number).where(IN_LINE).limit(1)) is not None
 
 
-def pulse(session: Session, now: datetime, last: int | None) -> Pulse:
-    """last: number of the last job that was decided of; None: the line is not counted, which reads all of it."""
+def pulse(session: Session, now: datetime, last: int | None, late: datetime | None = None) -> Pulse:
+    """last: number of the last job that was decided of; None: the line is not counted, which reads all of it. late: runs that wait for
+    nodes since before that keep nothing."""
     taken = turns.count(session)
-    running = displacing.on_cluster(session)
+    running = displacing.on_cluster(session, late)
     promised = lines.promised(session)
     known = caps.read(session)
     spent = hours.spent(session, known, now)

@@ -113,9 +113,12 @@ class Serving:
         one, most = served_rules.one_of(place.name, self.settings)
         with self.db.read() as session:
             taken = turns.count(session)
-            runs = displacing.on_cluster(session)
+            late = now - timedelta(seconds=self.settings.nodes_seconds)
+            runs = displacing.on_cluster(session, late if self.settings.max_nodes else None)
             kept = served.needs(session)
-        room = Room(nodes, [item.run.need for item in runs], kept, line, [item.id for item in runs])
+        room = Room(
+            nodes, [item.run.need for item in runs if not item.run.late], kept, line, [item.id for item in runs]
+        )
         found = served_rules.grant(room, one, most)
         if not found.replicas:
             self._explain(place, found.reason)

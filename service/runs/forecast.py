@@ -140,6 +140,7 @@ class _World:
     """The cluster as time passes."""
 
     def __init__(self, nodes: Sequence[Node], busy: Sequence[Busy], *, late: bool) -> None:
+        nodes = [node for node in nodes if node.state != "late"]
         free = minus_unseen(nodes, [item.need for item in busy])
         used = [[node.cpus - cpus, node.gpus - gpus] for node, (cpus, gpus) in zip(nodes, free, strict=True)]
         self._nodes, self._late, self._count = nodes, late, 0

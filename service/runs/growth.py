@@ -1,18 +1,33 @@
-"""Nodes that an autoscaler may still add: pure. Ray asks for them only for a job that it was handed, so admission counts them in."""
+"""Nodes that an autoscaler may still add: pure. Ray asks for them only for a job that it was handed, so admission counts them in.
+
+A cloud may have none to give. Runs that were handed over and wait for theirs for too long (`AGON_NODES_SECONDS`) stay on Ray, which goes
+on asking; but nodes such as theirs count no more until some come.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from service.gateway.ray_jobs import Node
-from service.settings import NodeShape
+from service.runs.room import Need, put
+from trainer.nodes import NodeShape, missing
 
 
-def grown(nodes: Sequence[Node], shapes: Sequence[NodeShape]) -> list[Node]:
-    """The nodes, and behind them those that are not there yet: of each shape so many, less those of its size that are."""
-    found, here = list(nodes), [(node.cpus, node.gpus) for node in nodes]
-    for shape in shapes:
-        missing = shape.nodes - here.count((shape.cpus, shape.gpus))
-        name = f"another-{shape.cpus:g}-{shape.gpus:g}"
-        found += [Node(name, shape.cpus, shape.cpus, shape.gpus, shape.gpus)] * missing
-    return found
+def grown(nodes: Sequence[Node], shapes: Sequence[NodeShape], late: Iterable[Need] = ()) -> list[Node]:
+    """The nodes, and behind them those that are not there yet: of each shape so many, less those of it that are.
+
+    late: what runs need that wait for nodes for too long.
+    """
+    more = missing(shapes, [(node.group, node.cpus, node.gpus) for node in nodes])
+    spare = [node for shape in more for node in _nodes_of(shape)]
+    room = [[node.cpus, node.gpus] for node in spare]
+    stalled = {spare[index].id for need in late for index, _ in put(room, need)}
+    return [*nodes, *(replace(node, state="late") if node.id in stalled else node for node in spare)]
+
+
+def _nodes_of(shape: NodeShape) -> list[Node]:
+    """All of one shape have one id: it is a kind that comes or doesn't."""
+    name = f"another-{shape.name or f'{shape.cpus:g}-{shape.gpus:g}'}"
+    one = Node(name, shape.cpus, shape.cpus, shape.gpus, shape.gpus, shape.memory, shape.memory, shape.gpu)
+    return [replace(one, group=shape.name, state="spare")] * shape.nodes

@@ -70,6 +70,8 @@ class Running(NamedTuple):
     """Whether it made room for another since it was submitted."""
     leaving: bool = False
     """Whether it is to end already, or to make room."""
+    late: bool = False
+    """Whether it waits for nodes that haven't come: it takes nothing of what is there."""
 
 
 W = TypeVar("W", bound=Waiter)
@@ -101,7 +103,7 @@ class Wanted:
 
     def may_be_paused(self, run: Running, now: int) -> bool:
         """Whether it may be, for the first in line that has a higher priority; whether it would be of any use isn't asked."""
-        if not run.preemptible or run.leaving or run.began is None or run.priority >= MOST_PRIORITY:
+        if not run.preemptible or run.leaving or run.late or run.began is None or run.priority >= MOST_PRIORITY:
             return False
         resting = run.paused_before and now - run.began < SLICE / timedelta(microseconds=1)
         return not resting and not self._all_let_it_pass(run.priority, run.place, run.began)
@@ -124,8 +126,8 @@ def plan(
     coming: what has left the cluster so lately that Ray may not report it free yet. line: those that wait and don't start now, in order.
     What those take that leave already counts as free: it is waited for.
     """
-    active = [run.need for run in running]
-    freed = [*coming, *(run.need for run in running if run.leaving)]
+    active = [run.need for run in running if not run.late]
+    freed = [*coming, *(run.need for run in running if run.leaving and not run.late)]
     wanted = Wanted(_possible(nodes, line))
     spare = sorted((run for run in running if wanted.may_be_paused(run, now)), key=_first_to_go)
     found: list[tuple[W, tuple[Running, ...]]] = []

@@ -17,6 +17,8 @@ from service.runs.room import Need, Room, amount, counted, minus_unseen, with_co
 
 NEAR = 10
 """So many are counted one by one; a job behind more of them waits for these, whatever is free at the moment."""
+NOT_COME = "nodes for it were asked for and haven't come; it starts once they have"
+STARTED = ", those of nodes that may still be started included"
 Lack = Literal["", "cpu", "gpu", "any"]
 """Of which resource too little is free; empty: it isn't that which it waits for. Far behind in the line: the scarcer one that it takes."""
 
@@ -50,7 +52,9 @@ class Line:
     ) -> None:
         """coming: what counts as free although others have it, because they are about to leave. served: what is kept for what answers
         questions to models, beside the active ones."""
-        self._served = served
+        self._served, self._all = served, nodes
+        self._ever = Room((node.cpus, node.gpus) for node in nodes)
+        nodes = [node for node in nodes if node.state != "late"]
         self._empty = Room((node.cpus, node.gpus) for node in nodes)
         free = with_coming(nodes, minus_unseen(nodes, [*active, *served]), coming)
         self.used = [(node.cpus - cpus, node.gpus - gpus) for node, (cpus, gpus) in zip(nodes, free, strict=False)]
@@ -112,9 +116,13 @@ class Line:
         self._told.clear()
 
     def _refused(self, mine: Need) -> Verdict | None:
-        if not self._empty.nodes:
+        if not self._ever.nodes:
             return Verdict(False, f"waits for {mine.words}; the cluster has no nodes", "any")
-        reason = _why_never(self._empty, mine)
+        if self._empty.holds(mine):
+            return None
+        if self._ever.holds(mine):
+            return Verdict(False, f"needs {mine.words}: {NOT_COME}")
+        reason = _why_never(self._ever, mine, grows=_grows(self._all))
         return None if reason is None else Verdict(False, f"{reason}; {_never_fix(mine)}")
 
     def _waits(self, mine: Need) -> Verdict:
@@ -124,7 +132,11 @@ class Line:
             return Verdict(False, _first(mine, self._ahead), "any")
         lacks = _lack(self.free, mine)
         kept = _kept(self._served, lacks)
-        shown = _shown(self._empty, self.free, mine) + (f", {kept}" if kept else "")
+        shown = (
+            _shown(self._empty, self.free, mine)
+            + (STARTED if _grows(self._all) else "")
+            + (f", {kept}" if kept else "")
+        )
         return Verdict(False, f"waits for {mine.words}; {shown}", lacks)
 
 
@@ -146,16 +158,23 @@ def _never_fix(mine: Need) -> str:
 
 def why_never(nodes: Sequence[Node], mine: Need) -> str | None:
     """Why these nodes can't hold it even when nothing else runs; None if they can."""
-    return _why_never(Room((node.cpus, node.gpus) for node in nodes), mine)
+    there = [node for node in nodes if node.state != "late"]
+    return _why_never(Room((node.cpus, node.gpus) for node in there), mine, grows=_grows(nodes))
 
 
-def _why_never(empty: Room, mine: Need) -> str | None:
+def _grows(nodes: Sequence[Node]) -> bool:
+    """Whether an autoscaler may start more."""
+    return any(node.state != "there" for node in nodes)
+
+
+def _why_never(empty: Room, mine: Need, *, grows: bool) -> str | None:
     if empty.holds(mine):
         return None
     cpus, gpus = empty.sums()
     if mine.total_cpus > cpus or mine.total_gpus > gpus:
         pool = counted(cpus, "CPU") + (f", {counted(gpus, 'GPU')}" if mine.gpus else "")
-        return f"needs {mine.words}, more than the whole cluster has ({pool})"
+        most = "the cluster can ever have" if grows else "the whole cluster has"
+        return f"needs {mine.words}, more than {most} ({pool})"
     one = mine._replace(workers=1).words
     return f"needs {counted(mine.workers, 'worker')} with {one} each, which no set of the cluster's nodes can hold"
 

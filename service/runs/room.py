@@ -133,16 +133,34 @@ def put(room: list[list[float]], need: Need) -> tuple[tuple[int, int], ...]:
 
 
 def minus_unseen(nodes: Sequence[Node], active: Iterable[Need]) -> list[tuple[float, float]]:
-    """Jobs that just started don't show in Ray's report yet: take what they need and nobody uses off the freest nodes."""
+    """Jobs that just started don't show in Ray's report yet: take what they need and nobody uses off the freest nodes.
+
+    Nor do those whose nodes are still to be started: their workers take the places there that were kept for them.
+    """
     needs = list(active)
     cpus = sum(need.total_cpus for need in needs) - sum(node.cpus - node.cpus_free for node in nodes)
     gpus = sum(need.total_gpus for need in needs) - sum(node.gpus - node.gpus_free for node in nodes)
     free = [(node.cpus_free, node.gpus_free) for node in nodes]
+    if any(node.state == "spare" for node in nodes):
+        free, cpus, gpus = _placed(free, needs, cpus, gpus)
     for index in sorted(range(len(free)), key=lambda i: (-free[i][1], -free[i][0])):
         take_cpus, take_gpus = min(max(cpus, 0.0), free[index][0]), min(max(gpus, 0.0), free[index][1])
         free[index] = (free[index][0] - take_cpus, free[index][1] - take_gpus)
         cpus, gpus = cpus - take_cpus, gpus - take_gpus
     return free
+
+
+def _placed(
+    free: Sequence[tuple[float, float]], needs: Sequence[Need], cpus: float, gpus: float
+) -> tuple[list[tuple[float, float]], float, float]:
+    """What is left when whole workers took so much that nobody uses, the widest first, as admission placed them; and of it the rest."""
+    room = Room(free)
+    for need in sorted(needs, key=lambda need: (-need.gpus, -need.cpus)):
+        workers = fit((max(cpus, 0.0), max(gpus, 0.0)), need.workers, (need.cpus, need.gpus))
+        if workers:
+            placed = workers - room.take(need._replace(workers=workers))
+            cpus, gpus = cpus - placed * need.cpus, gpus - placed * need.gpus
+    return [(node[0], node[1]) for node in room.nodes], cpus, gpus
 
 
 def with_coming(

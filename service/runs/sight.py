@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from service.db.session import Database, insert_into
 from service.db.tables import Sight
-from service.gateway.ray_jobs import Node
+from service.gateway.ray_jobs import Node, NodeState
 
 CLUSTER = "cluster"
 OLD = timedelta(minutes=2)
@@ -36,7 +36,7 @@ class Watch:
     def see(self, nodes: Sequence[Node] | str, now: datetime) -> None:
         """The cluster is so now, or nothing is known of it for that reason. now: the machine's time."""
         facts = [
-            [node.id, node.cpus, node.cpus_free, node.gpus, node.gpus_free]
+            [node.id, node.cpus, node.cpus_free, node.gpus, node.gpus_free, node.state, node.group]
             for node in nodes
             if not isinstance(node, str)
         ]
@@ -65,7 +65,14 @@ def told(content: dict[str, Any] | None, seen_at: datetime, now: datetime) -> li
         return None
     if "reason" in content:
         return str(content["reason"])
-    return [Node(*facts) for facts in content["nodes"]]
+    return [_node(*facts) for facts in content["nodes"]]
+
+
+def _node(
+    name: str, cpus: float, cpus_free: float, gpus: float, gpus_free: float, state: str = "there", group: str = ""
+) -> Node:
+    """One that was written; an older version wrote no more than what it has."""
+    return Node(name, cpus, cpus_free, gpus, gpus_free, state=cast(NodeState, state), group=group)
 
 
 def size(content: dict[str, Any] | None) -> tuple[float, float] | None:

@@ -234,11 +234,12 @@ def _kind(need: Need) -> tuple[bool, bool]:
 
 
 def _sizes(nodes: Sequence[Node] | str) -> object:
-    return nodes if isinstance(nodes, str) else [(node.cpus, node.gpus) for node in nodes]
+    return nodes if isinstance(nodes, str) else [(node.cpus, node.gpus, node.state) for node in nodes]
 
 
 def _facts(nodes: Sequence[Node] | str, active: Sequence[Need], served: Sequence[Need]) -> object:
     """What of the cluster decides: its free memory changes all the time, and doesn't."""
     if isinstance(nodes, str):
         return nodes
-    return [(node.id, node.cpus, node.cpus_free, node.gpus, node.gpus_free) for node in nodes], sorted(active), served
+    used = [(node.id, node.state, node.cpus, node.cpus_free, node.gpus, node.gpus_free) for node in nodes]
+    return used, sorted(active), served

@@ -82,7 +82,7 @@ def brief(
     elif nodes and not job.lacks and job.state == State.QUEUED:
         capped = job.reason.startswith("waits for")  # of one whose owner has enough, no resource lacks
         what = For.NODES if why_never(nodes, need) is not None else For.CAP if capped else For.LOOK
-    free = [node for node in nodes or () if isinstance(node, Node)]
+    free = [node for node in nodes or () if isinstance(node, Node) and node.state == "there"]
     return Waiting(
         **{"for": what},
         needs=Needs(workers=need.workers, cpus=need.total_cpus, gpus=need.total_gpus),

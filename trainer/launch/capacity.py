@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from math import inf
 
 import ray
 from ray.util.placement_group import placement_group_table
 
+from trainer import nodes
+from trainer.launch.ray_internals import find
+from trainer.nodes import NodeShape
 from trainer.spec import Resources
 
 
-def shortage(resources: Resources) -> str | None:
+def shortage(
+    resources: Resources, shapes: Sequence[NodeShape] = (), waited: float = 0.0, patience: float = inf
+) -> str | None:
     """Why this driver's workers, which have not started, don't get their place yet; None if nothing of it waits.
 
+    shapes: nodes that an autoscaler may start. waited: seconds so far; patience: seconds after which these should have come.
     Ray Train asks for a placement group, which waits. Only while fewer than an elastic job's smallest group fit does its
     policy (`ElasticScalingPolicy.make_decision_for_non_running_worker_group`) ask for none: then the cluster tells.
     """
@@ -22,20 +29,38 @@ def shortage(resources: Resources) -> str | None:
     free, total = ray.available_resources(), ray.cluster_resources()
     for group in groups:
         if group["state"] in ("PENDING", "RESCHEDULING"):
-            return explain(resources, free, total, workers=len(group["bundles"]))
+            workers = len(group["bundles"])
+            starts = coming(resources, workers, shapes, waited, patience)
+            return starts or explain(resources, free, total, workers=workers)
     if resources.min_workers is None or any(group["state"] == "CREATED" for group in groups):
         return None
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    fits = places(resources, nodes) >= resources.min_workers and not _lacking(
+    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    fits = places(resources, alive) >= resources.min_workers and not _lacking(
         resources, free, total, resources.min_workers
     )
-    return None if fits else explain(resources, free, total)
+    if fits:
+        return None
+    return coming(resources, resources.min_workers, shapes, waited, patience) or explain(resources, free, total)
 
 
-def places(resources: Resources, nodes: Iterable[Mapping[str, float]]) -> int:
+def coming(
+    resources: Resources, workers: int, shapes: Sequence[NodeShape], waited: float, patience: float
+) -> str | None:
+    """For which nodes so many workers wait that an autoscaler starts; None: for none."""
+    if not shapes:
+        return None
+    alive = [node for node in ray.nodes() if node["Alive"]]
+    left = find("state").available_resources_per_node()
+    more = nodes.missing(shapes, [nodes.of_ray(node) for node in alive])
+    free = [left.get(node["NodeID"], {}) for node in alive]
+    found = nodes.to_start(workers, _each(resources), free, more)
+    return nodes.words(found, waited if waited >= patience else None) if found else None
+
+
+def places(resources: Resources, there: Iterable[Mapping[str, float]]) -> int:
     """Workers that nodes with these resources hold; a worker lies on one node."""
     each = _each(resources)
-    return sum(min(int(node.get(name, 0.0) // amount) for name, amount in each.items()) for node in nodes)
+    return sum(min(int(node.get(name, 0.0) // amount) for name, amount in each.items()) for node in there)
 
 
 def explain(

@@ -84,7 +84,7 @@ class Launch:
             if reason := preflight.unfit(self._job):
                 self._failure = (FailureKind.BAD_SPEC, reason)
                 return
-            if reason := preflight.refused(self._job.spec):
+            if reason := preflight.refused(self._job.spec, self._job.max_nodes):
                 self._failure = (FailureKind.OUT_OF_MEMORY, reason)
                 return
             self._outcome = ray_train.run(self._job)
@@ -109,8 +109,8 @@ class Launch:
             if wish:
                 with suppress(OSError):  # a full disk: tried again at the next look
                     stop_file(self._job).write_text(wish)
-            if not started and time.monotonic() - began > PATIENCE_SECONDS:
-                self._say_waiting()
+            if not started and (waited := time.monotonic() - began) > PATIENCE_SECONDS:
+                self._say_waiting(waited)
 
     def _has_started(self, started: bool) -> bool:
         """Whether a worker group trains, as the spool tells since the last look: a restart has to start again."""
@@ -126,11 +126,11 @@ class Launch:
             self._reporter.wake()
         return started
 
-    def _say_waiting(self) -> None:
+    def _say_waiting(self, waited: float) -> None:
         from trainer.launch.capacity import shortage
 
         try:
-            reason = shortage(self._job.spec.resources)
+            reason = shortage(self._job.spec.resources, self._job.max_nodes, waited, self._job.nodes_seconds)
         except Exception as error:  # Ray's answer was late or malformed: only this word is lost, never the job
             log.say(f"can't say what the job waits for: {type(error).__name__}: {error}")
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from ray.train import ScalingConfig
 from trainer.launch import ray_internals
 from trainer.launch.ray_internals import ElasticScalingPolicy, NoopDecision, ResizeDecision
 from trainer.launch.stop import GROWS
+from trainer.nodes import fit
 from trainer.spec import JobSpec
 
 RESIZE_SECONDS = 60.0
@@ -61,9 +63,23 @@ class LanePolicy(ElasticScalingPolicy):  # type: ignore[misc]
             self._grow.write_text(GROWS)
         return NoopDecision()
 
+    def _get_num_workers_for_resource_request(self) -> int:
+        each = self.scaling_config._resources_per_worker_not_none
+        there = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        return asked_for(self._sizes, sum(fit(each, node) for node in there))
+
     def _count_possible_workers(self, reserved_resources: Any) -> int:
         possible = super()._count_possible_workers(_still_there(reserved_resources))
         return max((size for size in self._sizes if size <= possible), default=0)
+
+
+def asked_for(sizes: Sequence[int], held: int) -> int:
+    """For how many workers an autoscaler is asked for nodes, when those that are there hold so many: for the next size.
+
+    Ray's autoscaler of the second version starts what all runs ask for together, or nothing of it. If each asked for its largest group, none
+    might ever get its smallest.
+    """
+    return next((size for size in sizes if size > held), sizes[-1])
 
 
 def _still_there(reserved: dict[str, Any]) -> dict[str, Any]:

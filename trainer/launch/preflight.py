@@ -3,11 +3,13 @@ could not tell in time."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import ray
 
 from trainer.launch import log
+from trainer.nodes import NodeShape, missing, of_ray
 from trainer.origin.child import ShapesFailedError, parts_in_child
 from trainer.origin.judge import misfits, summary
 from trainer.origin.place import begins, held
@@ -20,11 +22,16 @@ SECONDS = 120.0
 """Limit of the plan; a job whose plan takes longer trains."""
 
 
-def refused(spec: JobSpec) -> str | None:
-    """Why the job can't fit any of the cluster's machines, with the micro-batch that would; None if nothing is known against it."""
+def refused(spec: JobSpec, shapes: Sequence[NodeShape] = ()) -> str | None:
+    """Why the job can't fit any of the cluster's machines, with the micro-batch that would; None if nothing is known against it.
+
+    shapes: nodes that an autoscaler may start.
+    """
     if not needs_plan(spec):
         return None
-    device = place(spec.resources, [node["Resources"] for node in ray.nodes() if node["Alive"]])
+    alive = [node for node in ray.nodes() if node["Alive"]]
+    more = missing(shapes, [of_ray(node) for node in alive])
+    device = place(spec.resources, [node["Resources"] for node in alive], more)
     if device is None or not needs_plan(spec, device):
         return None
     try:

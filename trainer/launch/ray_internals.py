@@ -35,12 +35,17 @@ INTERNALS: dict[str, Internal] = {
     "ElasticScalingPolicy": Internal(
         f"{_TRAIN}.execution.scaling_policy",
         _SIZES,
-        ("after_controller_start", "make_decision_for_running_worker_group", "_count_possible_workers"),
+        (
+            *("after_controller_start", "make_decision_for_running_worker_group", "_count_possible_workers"),
+            "_get_num_workers_for_resource_request",
+        ),
     ),
     "NoopDecision": Internal(f"{_TRAIN}.execution.scaling_policy", _SIZES),
     "ResizeDecision": Internal(f"{_TRAIN}.execution.scaling_policy", _SIZES),
     "state": Internal(
-        "ray._private.state", "which nodes are being drained, of which no public call tells", ("get_draining_nodes",)
+        "ray._private.state",
+        "which nodes are being drained, and what is free of each, of which no public call tells",
+        ("get_draining_nodes", "available_resources_per_node"),
     ),
     "DefaultFailurePolicy": Internal(f"{_TRAIN}.execution.failure_handling", _FAILURES, ("make_decision",)),
     "FailureDecision": Internal(f"{_TRAIN}.execution.failure_handling", _FAILURES, ("RETRY", "RAISE")),

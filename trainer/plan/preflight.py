@@ -6,31 +6,33 @@ may mean, and what isn't known is not held against a job.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from trainer.nodes import ACCELERATOR, NodeShape
 from trainer.plan.devices import ACCELERATOR_TYPES, GIB, GPUS, Device, cpu
 from trainer.plan.result import Plan
 from trainer.spec import FieldError, JobSpec, Resources
 from trainer.spec.errors import short
 
-ACCELERATOR = "accelerator_type:"
 DEEPEST = 1536
 """Channels to which convolutional nets widen with depth, from a width of 96 (BigGAN's)."""
 LAYERS = 48
 """More than the copies of the widest layer's output that any of the families' passes keeps for one image."""
 
 
-def place(resources: Resources, nodes: Iterable[Mapping[str, float]]) -> Device | None:
+def place(resources: Resources, nodes: Iterable[Mapping[str, float]], more: Sequence[NodeShape] = ()) -> Device | None:
     """The largest device that a worker may get on nodes with these Ray resources; None if its memory isn't known.
 
     A GPU is known by the node's `accelerator_type:NAME`. A CPU worker gets at most the largest node's memory, and all together
-    at most that of all nodes.
+    at most that of all nodes. more: nodes that an autoscaler may start beside them.
     """
-    listed = list(nodes)
+    listed = [*nodes, *(shape.resources for shape in more for _ in range(shape.nodes))]
     if not resources.gpus_per_worker:
         memories = [int(node.get("memory", 0)) for node in listed]
         total = sum(memories)
+        if any(not shape.memory for shape in more):
+            return None
         return cpu(min(max(memories), total // resources.workers)) if total else None
     kinds = [_gpu(node) for node in listed if node.get("GPU", 0) >= 1]
     known = [kind for kind in kinds if kind is not None]

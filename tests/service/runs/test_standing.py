@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from properties import examples
 
-from service.gateway.ray_jobs import Node
+from service.gateway.ray_jobs import Node, NodeState
 from service.runs.queue import NEAR, Verdict, admit
 from service.runs.room import Need, Room
 from service.runs.standing import Standing
@@ -22,13 +22,18 @@ class Item(NamedTuple):
     need: Need
 
 
-def node(cpus: float, free: float, gpus: float = 0, gpus_free: float = 0) -> Node:
-    return Node("n", cpus, min(cpus, free), gpus, min(gpus, gpus_free))
+def node(cpus: float, free: float, gpus: float = 0, gpus_free: float = 0, state: NodeState = "there") -> Node:
+    """One that isn't there is free altogether."""
+    free, gpus_free = (free, gpus_free) if state == "there" else (cpus, gpus)
+    return Node("n", cpus, min(cpus, free), gpus, min(gpus, gpus_free), state=state)
 
 
 amounts = st.sampled_from([0.0, 1.0, 2.0, 4.0, 8.0])
+states = st.sampled_from(["there", "there", "there", "spare", "late"])
 clusters = st.one_of(
-    st.lists(st.builds(node, st.sampled_from([4.0, 8.0]), amounts, st.sampled_from([0, 2]), amounts), max_size=3),
+    st.lists(
+        st.builds(node, st.sampled_from([4.0, 8.0]), amounts, st.sampled_from([0, 2]), amounts, states), max_size=3
+    ),
     st.just("Ray is away"),
 )
 needs = st.builds(Need, st.integers(1, 4), st.sampled_from([0.5, 1.0, 2.0, 16.0]), st.sampled_from([0.0, 0.0, 1.0]))
@@ -82,12 +87,14 @@ def test_what_is_told_is_what_going_through_the_whole_line_would_say(
         assert sorted(standing) == line
         if decision.chosen:  # it is on the cluster from now on, and Ray says so
             assert not isinstance(cluster, str)
-            room = Room((item.cpus_free, item.gpus_free) for item in cluster)
+            late = Node("late", 0, 0)  # nobody starts there
+            free = [late if item.state == "late" else item for item in cluster]
+            room = Room((item.cpus_free, item.gpus_free) for item in free)
             for item in decision.chosen:
                 assert room.take(item.need) == 0
             active += [item.need for item in decision.chosen]
             cluster = [
-                replace(item, cpus_free=left[0], gpus_free=left[1])
+                item if item.state == "late" else replace(item, cpus_free=left[0], gpus_free=left[1])
                 for item, left in zip(cluster, room.nodes, strict=True)
             ]
 

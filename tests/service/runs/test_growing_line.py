@@ -1,0 +1,98 @@
+"""The queue of a cluster that an autoscaler makes larger: whose the nodes are that aren't there yet."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from plain_admission import starting
+
+from service.gateway.ray_jobs import Node, NodeState
+from service.runs.preemption import Running, plan
+from service.runs.queue import Line, admit, why_never
+from service.runs.room import Need, Room
+
+
+def node(cpus: float, gpus: float = 0, state: NodeState = "there") -> Node:
+    """Nobody uses any of it."""
+    return Node(f"{cpus}-{gpus}-{state}", cpus, cpus, gpus, gpus, state=state)
+
+
+GPUS = node(64, 8, "spare")
+
+
+def last(nodes: list[Node], active: list[Need], mine: Need) -> str | None:
+    """Why it waits; None if it starts."""
+    verdict = Line(nodes, active).next(mine)
+    return None if verdict.starts else verdict.reason
+
+
+def test_one_that_waits_for_nodes_leaves_the_cpus_that_are_there_to_others() -> None:
+    waits = Need(8, 1, 1)
+    assert last([node(16), GPUS], [waits], Need(16, 1)) is None
+    assert last([node(16), GPUS], [waits], Need(1, 57)) is not None, "56 are left of those that come"
+
+
+def test_what_runs_where_nodes_are_is_not_taken_off_those_that_may_come() -> None:
+    busy = Node("busy", 16, 0)
+    assert last([busy, GPUS], [Need(16, 1)], Need(8, 8, 1)) is None
+
+
+def test_words_tell_what_may_still_come_and_what_never_will() -> None:
+    assert last([node(2), GPUS], [], Need(9, 1, 1)) == (
+        "needs 9 CPUs and 9 GPUs, more than the cluster can ever have (66 CPUs, 8 GPUs); it starts once such nodes are there; "
+        "or cancel it and lower resources.workers or resources.cpus_per_worker or resources.gpus_per_worker"
+    )
+    late = node(64, 8, "late")
+    said = "needs 1 CPU and 1 GPU: nodes for it were asked for and haven't come; it starts once they have"
+    assert last([node(2), late], [], Need(1, 1, 1)) == said
+    assert last([late], [], Need(1, 1, 1)) == said
+    assert why_never([node(2), late], Need(1, 1, 1)) is not None
+    assert why_never([node(2), GPUS], Need(1, 1, 1)) is None
+
+
+def test_one_that_waits_for_late_nodes_keeps_nobody_waiting() -> None:
+    verdicts = admit([node(2), node(64, 8, "late")], [], [Need(1, 1, 1), Need(2, 1)])
+    assert [verdict.starts for verdict in verdicts] == [False, True]
+
+
+class Waiter(tuple[int, int, int, int, Need]):
+    number, place, arrived, priority = (property(lambda self, at=at: self[at]) for at in range(4))
+    need = property(lambda self: self[4])
+
+
+def test_nobody_is_paused_for_one_whose_nodes_may_come_nor_one_that_has_none_itself() -> None:
+    running = Running(1, 0, 0, Need(2, 1, 1), preemptible=True, began=0)
+    waiter = Waiter((2, 0, 10, 90, Need(2, 1, 1)))
+    there = Node("there", 8, 6, 2, 0)
+    assert plan([there, GPUS], [running], [], [waiter], 10**12) == []  # type: ignore[type-var]
+    assert [found.waiter for found in plan([there], [running], [], [waiter], 10**12)] == [2]  # type: ignore[type-var]
+    idle = Node("there", 8, 8, 1, 1)
+    assert plan([idle], [running._replace(late=True)], [], [waiter], 10**12) == []  # type: ignore[type-var]
+
+
+states = st.sampled_from(["there", "spare", "spare", "late"])
+clusters = st.lists(st.builds(node, st.sampled_from([2.0, 4.0, 8.0]), st.sampled_from([0.0, 2.0]), states), max_size=5)
+needs = st.builds(Need, st.integers(1, 6), st.sampled_from([0.5, 1.0, 2.0]), st.sampled_from([0.0, 1.0]))
+lines = st.lists(needs, max_size=12)
+
+
+@given(clusters, lines)
+def test_nodes_that_may_come_count_as_if_they_were_there_and_late_ones_as_if_there_were_none(
+    cluster: list[Node], line: list[Need]
+) -> None:
+    there = [item for item in cluster if item.state != "late"]
+    assert [verdict.starts for verdict in admit(cluster, [], line)] == starting(there, [], line)
+
+
+@given(clusters, lines, st.integers(0, 3))
+def test_the_places_of_those_that_wait_for_nodes_are_given_to_nobody(
+    cluster: list[Node], line: list[Need], least: int
+) -> None:
+    """Ray reports nothing of them; all that were handed over fit together, however many rounds there were."""
+    if not any(item.state == "spare" for item in cluster):
+        cluster = [*cluster, GPUS]
+    active: list[Need] = []
+    for begin in range(0, len(line), least + 1):
+        active += [need for need in line[begin:] if need not in active and last(cluster, active, need) is None][:1]
+    room = Room((item.cpus, item.gpus) for item in cluster if item.state != "late")
+    assert all(room.take(need) == 0 for need in sorted(active, key=lambda need: (-need.gpus, -need.cpus)))
