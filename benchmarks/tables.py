@@ -15,6 +15,7 @@ from typing import Any
 from benchmarks.page import table as page
 from benchmarks.reproduce import rows
 from benchmarks.reproduce.figures import shown
+from benchmarks.serving import table as serving
 
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results"
@@ -122,6 +123,7 @@ TABLES: dict[Path, tuple[str, Callable[[], str]]] = {
     ROOT / "docs" / "fault-tolerance.md": ("chaos", chaos),
     ROOT / "docs" / "operations.md": ("load", load),
     ROOT / "docs" / "page.md": ("page", lambda: page.table(RESULTS / "page.json")),
+    ROOT / "docs" / "serving.md": ("serving", lambda: serving.table(RESULTS / "serving.json")),
     ROOT / "docs" / "reproduction.md": ("reproduction", lambda: rows.table(RESULTS / "reproduce")),
 }
 """The document, the name in its table's markers, and what draws the table."""

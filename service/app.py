@@ -49,6 +49,7 @@ from service.serving.asker import Asker
 from service.serving.places import Places
 from service.serving.versions import Versions
 from service.settings import Settings
+from service.web.datasets.pictures import Pictures
 from service.web.face import Face
 from service.webhooks import addresses as webhook_addresses
 from service.webhooks.dispatcher import Dispatcher
@@ -68,6 +69,7 @@ CHANGE_NOTHING = (
     "/v1/validate",
     "/v1/searches/validate",
     "/v1/plans",
+    "/v1/forecast",
     *("/v1/models/{name}/" + kind for kind in QUESTIONS),
 )
 
@@ -112,6 +114,7 @@ def create_app(
         asker,
         Versions(),
         RemotePlanner(asker),
+        Pictures(),
     )
     tell = _both(hub.poke, broadcast.poke_all)
     ctx = Context(

@@ -84,6 +84,7 @@ DEEDS: Mapping[str, Deed] = {
     "POST /v1/validate": Deed("job.validate", quiet=True),
     "POST /v1/searches/validate": Deed("search.validate", quiet=True),
     "POST /v1/plans": Deed("plan.make", quiet=True),
+    "POST /v1/forecast": Deed("job.forecast", quiet=True),
     **{"POST /v1/models/{}/" + kind: Deed("model." + kind, quiet=True) for kind in QUESTIONS},
     "DELETE /v1/serve": Deed("serve.stop"),
 }

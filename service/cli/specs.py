@@ -10,6 +10,7 @@ import typer
 from rich.text import Text
 
 from service.cli.output import err, note, print_json, print_table
+from service.cli.waits import would_start
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Source = Annotated[str, typer.Argument(metavar="FILE|RECIPE", help="A spec in YAML or JSON, or the name of a recipe.")]
@@ -71,7 +72,8 @@ def validate(
 ) -> None:
     """Check a spec, and print what it resolves to with --json. Exit code 2 and every wrong field if it is invalid.
 
-    The spec is checked here; if an API is up it is asked too, because it alone knows datasets and which folders are allowed.
+    The spec is checked here; if an API is up it is asked too, because it alone knows datasets, which folders are allowed, and when the job
+    would start.
 
     Examples:
 
@@ -82,12 +84,14 @@ def validate(
 
     found = read(source, set_ or ())
     resolved, by = found.body(), "here; no API was asked"
+    start: list[str] = []
     if not offline:
         from service.client import Client, NotConfigured, Unreachable
 
         try:
             with Client(patience=0.0) as client:
                 resolved, by = client.validate(found.body()), f"here and by {client.url}"
+                start = [] if json_ else [*would_start(client.forecast(found.body()))]
         except (NotConfigured, Unreachable) as error:
             if isinstance(error, Unreachable):
                 note(str(error))
@@ -104,6 +108,8 @@ def validate(
         f"{spec.name}: {spec.arch.family} at {spec.arch.resolution} px{classes}; {spec.train.images:,} images in batches of"
         f" {spec.train.batch} (about {steps:,} steps) on {spec.resources.workers} workers; digest {spec.digest()[:12]}"
     )
+    for line in start:
+        note(line)
 
 
 def _first_line(function: object) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from service.cli.output import seconds
 
 if TYPE_CHECKING:
-    from service.bodies.waiting import Delay, Eta
+    from service.bodies.waiting import Delay, Eta, Waiting
     from service.client import Run
 
 SURE = {
@@ -42,6 +42,26 @@ def waits(run: Run, edit: str) -> Iterator[tuple[str, str]]:
     for each in waiting.cheaper:
         changes = " ".join(f"--set {path}={value}" for path, value in each.change.items())
         yield "sooner", f"{edit} {run.id} {changes}: {_starts(each.starts, short=True)}"
+
+
+def would_start(waiting: Waiting) -> Iterator[str]:
+    """Of what isn't submitted, a line each."""
+    needs, free = waiting.needs, waiting.free
+    if waiting.for_ == "cluster" or free is None:
+        yield "nothing is known of the cluster now, nor when it would start"
+        return
+    if waiting.for_ == "nodes":
+        yield "it would not start: the cluster has no nodes that hold it"
+    elif waiting.eta:
+        line = f", {_nth(waiting.position)} in line" if waiting.position and waiting.ahead else ""
+        yield f"submitted now, it would start {_starts(waiting.eta)}{line}"
+    kinds = (("CPUs", needs.cpus, free.cpus), ("GPUs", needs.gpus, free.gpus))
+    lacks = [f"{got:g} of {need:g} {what} free" for what, need, got in kinds if got < need]
+    if lacks:
+        yield " and ".join(lacks)
+    for each in waiting.cheaper:
+        changes = " ".join(f"--set {path}={value}" for path, value in each.change.items())
+        yield f"with {changes} it would start {_starts(each.starts, short=True)}"
 
 
 def later(delay: Delay, owner: str) -> str:

@@ -41,6 +41,7 @@ VERBS: dict[str, str | None] = {
     "PUT /v1/jobs/{}/checkpoints/{}/pin": "agon checkpoints pin {} {}",
     "DELETE /v1/jobs/{}/checkpoints/{}/pin": "agon checkpoints unpin {} {}",
     "POST /v1/validate": "agon validate",
+    "POST /v1/forecast": "agon validate",
     "POST /v1/plans": "agon plan",
     "POST /v1/models/{}/generate": "agon sample {} --remote",
     "POST /v1/models/{}/path": "agon sample {} --remote --path SEEDS",

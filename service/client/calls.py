@@ -10,6 +10,7 @@ from typing import Any, Self
 from service.bodies.base import Page
 from service.bodies.cluster import Cluster
 from service.bodies.jobs import Job, Recipe, RecipeSummary
+from service.bodies.waiting import Waiting
 from service.client import stream
 from service.client.audit import AuditCalls
 from service.client.base import SUBMIT_SECONDS, label_words, part
@@ -189,6 +190,16 @@ class Client(
         """The resolved spec, as `submit` would start it. Raises Invalid with every wrong field."""
         response = self._connection.call("POST", "/v1/validate", body=_job_body(spec, recipe, set))
         return _mapping(response.json())
+
+    def forecast(
+        self,
+        spec: JobSpec | Mapping[str, Any] | None = None,
+        *,
+        recipe: str | None = None,
+        set: Mapping[str, Any] | None = None,
+    ) -> Waiting:
+        """What it would wait for, and when it would start, if it were submitted now. Raises Invalid with every wrong field."""
+        return self._read(Waiting, "POST", "/v1/forecast", body=_job_body(spec, recipe, set))
 
     def plan(
         self,

@@ -36,7 +36,7 @@ async def register(body: DatasetRequest, ctx: Ctx, caller: User, errand: Away) -
         access, patience = ctx.settings.access, ctx.settings.patience
         manifest = await ctx.elsewhere.data.run(read_manifest, url, access, patience, errand=errand)
     except (BadDataError, DataAwayError) as error:
-        raise _refusal(error, url, "request") from error
+        raise refusal(error, url, "request") from error
     facts = replies.facts(manifest).model_dump(mode="json")
     return replies.dataset(await run_in_threadpool(store.create, ctx.db, body.name, url, facts, caller.owner))
 
@@ -66,7 +66,7 @@ async def check(name: Name, ctx: Ctx, errand: Away) -> DatasetCheck:
             checking.check, row.url, digest, access, patience, stop, errand=errand, stop=stop
         )
     except (BadDataError, DataAwayError) as error:
-        raise _refusal(error, row.url, "dataset") from error
+        raise refusal(error, row.url, "dataset") from error
     await run_in_threadpool(store.save_check, ctx.db, name, report.model_dump(mode="json"))
     return report
 
@@ -78,7 +78,7 @@ def remove(name: Name, ctx: Ctx) -> Response:
     return Response(status_code=204)
 
 
-def _refusal(error: BadDataError | DataAwayError, url: str, what: str) -> Problem:
+def refusal(error: BadDataError | DataAwayError, url: str, what: str) -> Problem:
     """Data that are wrong are the request's fault (422); a server that is away is not (503)."""
     message = str(error).removeprefix(f"data.url {url!r}: ")
     wrong = [FieldError(path="url", message=message, value=json.dumps(url))]

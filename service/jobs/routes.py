@@ -21,6 +21,7 @@ from service.bodies.edits import Edit
 from service.bodies.forks import Lineage
 from service.bodies.jobs import Job, JobRequest
 from service.bodies.states import State
+from service.bodies.waiting import Waiting
 from service.context import Context, Ctx
 from service.db import tables
 from service.elsewhere import Errand
@@ -203,6 +204,25 @@ async def validate(body: JobRequest, ctx: Ctx, caller: User, errand: Away) -> Jo
     spec = await draft.resolved(body, origin, ctx, errand)
     await shapes.check(origin, spec, ctx)
     return spec
+
+
+@router.post("/v1/forecast")
+async def foretell(body: JobRequest, ctx: Ctx, caller: User, errand: Away) -> Waiting:
+    """What the job would wait for, and when it would start, if it were submitted now; nothing starts.
+
+    Its place in the line is the one that it would have. Whoever submits meanwhile, or has a higher priority, may come before it.
+    """
+    origin = await origin_of(body, ctx, errand)
+    spec = await draft.resolved(body, origin, ctx, errand)
+    asked = Submission(JOB.new_id(), spec, caller, "", most_delay=ctx.settings.fair_share_hours)
+    return await run_in_threadpool(_foretold, ctx, asked)
+
+
+def _foretold(ctx: Context, asked: Submission) -> Waiting:
+    with ctx.db.read() as session:
+        told = waiting.fully(session, submissions.preview(session, asked), datetime.now(UTC))
+    assert told is not None  # noqa: S101 — what was not submitted waits
+    return told
 
 
 def _asked(ctx: Context, wish: Callable[[Session, str], tables.Job], job_id: str) -> Job:

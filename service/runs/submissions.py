@@ -101,15 +101,32 @@ def find_repeated(db: Database, principal: str, key: str | None, digest: str) ->
     return job
 
 
+def preview(session: Session, asked: Submission) -> Job:
+    """The row as it would be written now; nothing is. Its number, where the database would choose it, is behind all."""
+    spec = asked.spec.model_dump(mode="json")
+    job = _row(session.connection(), asked, spec, digest_of(spec))
+    job.number = job.number or BEHIND_ALL
+    return job
+
+
 def _insert(session: Session, asked: Submission, spec: dict[str, Any], digest: str) -> Job:
     connection = session.connection()
+    job = _row(connection, asked, spec, digest)
+    limits.watch(job, job.created_at)
+    planned.write(connection, job, asked.plan_seconds)
+    _write(connection, job)
+    made(session, job)
+    return job
+
+
+def _row(connection: Connection, asked: Submission, spec: dict[str, Any], digest: str) -> Job:
     queue, now = queue_of(spec), datetime.now(UTC)
     last = connection.execute(_LAST).one()
     newest = None if last.number is None else order.arrived(last.place, last.priority, last.delay)
     arrived = order.arrival(now, newest)
     delay, load = _delay(connection, asked, queue.priority, arrived, now)
     workers, cpus, gpus = asked.kind.need(spec)
-    job = Job(
+    return Job(
         **{
             **BLANK,
             "number": numbers.following(connection, last.number, last.turns),
@@ -141,11 +158,6 @@ def _insert(session: Session, asked: Submission, spec: dict[str, Any], digest: s
             "queued_at": now,
         }
     )
-    limits.watch(job, now)
-    planned.write(connection, job, asked.plan_seconds)
-    _write(connection, job)
-    made(session, job)
-    return job
 
 
 def _write(connection: Connection, job: Job) -> None:
@@ -175,6 +187,7 @@ def _blank() -> dict[str, Any]:
 
 
 BLANK = _blank()
+BEHIND_ALL = 1 << 62
 _TABLES = Base.metadata.tables
 # Made once: every submission executes them.
 _JOB = insert(_TABLES["jobs"]).returning(_TABLES["jobs"].c.number)

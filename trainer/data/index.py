@@ -31,46 +31,71 @@ def build_index(path: Path, classes: int) -> NDArray[np.int64]:
     extracted or interpreted, so a member's name or type can do no harm.
     Raises BadShardError for a damaged tar, a sample without image or label, or a label out of range.
     """
-    rows: list[tuple[int, int, int]] = []
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as tar:
-        key, parts = b"", dict[str, tuple[int, int]]()
-        for name, offset, size in _members(tar):
-            folder, slash, base = name.rpartition(b"/")
-            stem, _, extension = base.partition(b".")
-            if folder + slash + stem != key:
-                _append(rows, tar, key, parts, classes)
-                key, parts = folder + slash + stem, {}
-            kind = extension.lower().decode("ascii", "replace")
-            if kind == "cls" or kind in EXTENSIONS:
-                parts["cls" if kind == "cls" else "image"] = (offset, size)
+        return np.array(_rows(tar, classes), dtype=np.int64).reshape(-1, len(COLUMNS))
+
+
+def index_head(head: bytes, classes: int) -> list[tuple[int, int, int]]:
+    """The rows of those samples that lie whole in the first bytes of a tar, and are followed by another or by its end.
+
+    Raises BadShardError as :func:`build_index`, but not for where the bytes end.
+    """
+    return _rows(head, classes, whole=False)
+
+
+def _rows(tar: mmap.mmap | bytes, classes: int, *, whole: bool = True) -> list[tuple[int, int, int]]:
+    rows: list[tuple[int, int, int]] = []
+    key, parts = b"", dict[str, tuple[int, int]]()
+    members, ended = _members(tar, whole=whole)
+    for name, offset, size in members:
+        folder, slash, base = name.rpartition(b"/")
+        stem, _, extension = base.partition(b".")
+        if folder + slash + stem != key:
+            _append(rows, tar, key, parts, classes)
+            key, parts = folder + slash + stem, {}
+        kind = extension.lower().decode("ascii", "replace")
+        if kind == "cls" or kind in EXTENSIONS:
+            parts["cls" if kind == "cls" else "image"] = (offset, size)
+    if ended:
         _append(rows, tar, key, parts, classes)
-    return np.array(rows, dtype=np.int64).reshape(-1, len(COLUMNS))
+    return rows
 
 
-def _members(tar: mmap.mmap) -> list[tuple[bytes, int, int]]:
-    """Name, data offset and size of the regular members."""
+def _members(tar: mmap.mmap | bytes, *, whole: bool) -> tuple[list[tuple[bytes, int, int]], bool]:
+    """Name, data offset and size of the regular members, and whether the archive's end was met.
+
+    Raises BadShardError; one that is not `whole` may end anywhere.
+    """
     found: list[tuple[bytes, int, int]] = []
     position, end = 0, len(tar)
     while position + BLOCK <= end:
         header = tar[position : position + BLOCK]
         if header[0] == 0:  # the end-of-archive block
-            return found
+            return found, True
         try:
             size = int(header[124:136].rstrip(b" \0"), 8)
         except ValueError:
             raise BadShardError(f"has a damaged tar header at byte {position}") from None
         offset = position + BLOCK
+        if not whole and offset + max(0, size) > end:
+            return found, False
         if size < 0 or offset + size > end:
             raise BadShardError(f"ends inside the member at byte {position}")
         if header[156:157] in REGULAR:
             prefix = header[345:500].partition(b"\0")[0] if header[257:262] == b"ustar" else b""
             found.append((prefix + b"/" + header[:100].partition(b"\0")[0], offset, size))
         position = offset + -(-size // BLOCK) * BLOCK
+    if not whole:
+        return found, False
     raise BadShardError("ends without an end-of-archive block")
 
 
 def _append(
-    rows: list[tuple[int, int, int]], tar: mmap.mmap, key: bytes, parts: dict[str, tuple[int, int]], classes: int
+    rows: list[tuple[int, int, int]],
+    tar: mmap.mmap | bytes,
+    key: bytes,
+    parts: dict[str, tuple[int, int]],
+    classes: int,
 ) -> None:
     if not parts:
         return

@@ -1,4 +1,4 @@
-"""Datasets: what is registered, and one of them: its facts, its classes, what its check found, who trained on it."""
+"""Datasets: what is registered, and one of them: its facts, its classes with some images, what its check found, who trained on it."""
 
 from __future__ import annotations
 
@@ -9,20 +9,22 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
-from service.access.callers import User
+from service.access.callers import Away, User
 from service.context import Context, Ctx
 from service.datasets import replies, store
-from service.datasets.routes import Name
+from service.datasets.routes import Name, refusal
 from service.db.tables import Job
+from service.etags import ASK, IfNoneMatch, matches
 from service.paging import Cursor
 from service.web import frame
+from service.web.datasets import pictures
+from service.web.datasets.pictures import Pictures
 from service.web.frame import View
+from trainer.errors import BadDataError, DataAwayError
 
 router = APIRouter(include_in_schema=False)
 SECTION = "/datasets"
 LISTED = 50
-SHOWN = 200
-"""Classes of a histogram."""
 LOOKED = 500
 """Runs among which those are looked for that were trained on it."""
 
@@ -38,7 +40,32 @@ async def show_datasets(request: Request, ctx: Ctx, caller: User, cursor: Cursor
 async def show_dataset(request: Request, name: Name, ctx: Ctx, caller: User) -> Response:
     """One of them."""
     facts = await run_in_threadpool(_one, ctx, name)
-    return frame.page(request, caller, "datasets/page.html", View(name, SECTION), looked=LOOKED, **facts)
+    return frame.page(
+        request,
+        caller,
+        "datasets/page.html",
+        View(name, SECTION, scripts=("datasets/page.js",)),
+        looked=LOOKED,
+        **facts,
+    )
+
+
+@router.get("/datasets/{name}/images")
+async def images(name: Name, ctx: Ctx, caller: User, errand: Away, if_none_match: IfNoneMatch = None) -> Response:
+    """Some images of each class, in one picture."""
+    row = await run_in_threadpool(store.get, ctx.db, name)
+    tag = f'"{row.manifest["digest"][:32]}-images"'
+    headers = {"ETag": tag, "Cache-Control": ASK}
+    if matches(if_none_match, tag):
+        return Response(status_code=304, headers=headers)
+    try:
+        draw, settings = ctx.of(Pictures).draw, ctx.settings
+        picture = await ctx.elsewhere.data.run(
+            draw, row.url, row.manifest, settings.access, settings.patience, errand=errand
+        )
+    except (BadDataError, DataAwayError) as error:
+        raise refusal(error, row.url, "dataset") from error
+    return Response(picture, headers=headers, media_type="image/webp")
 
 
 def _list(ctx: Context, cursor: str | None) -> dict[str, Any]:
@@ -55,8 +82,8 @@ def _one(ctx: Context, name: str) -> dict[str, Any]:
     with ctx.db.read() as session:
         runs = _trained_on(session, found.url, manifest.digest)
     return {
-        "dataset": found, "classes": classes[:SHOWN], "others": len(classes) - SHOWN,
-        "most": max(manifest.class_counts, default=0), "runs": runs,
+        "dataset": found, "classes": classes[:pictures.ROWS], "others": len(classes) - pictures.ROWS,
+        "most": max(manifest.class_counts, default=0), "runs": runs, "sheet": pictures.sheet(manifest.model_dump()),
     }  # fmt: skip
 
 

@@ -115,12 +115,3 @@ mount(place, async (figure) => {
   seen.add(figure);
   show(figure, await curves);
 });
-
-// -- labels: the name that is typed says which one the field beside it is
-
-document.addEventListener("input", ({ target }) => {
-  if (!target.matches("[data-label]")) return;
-  const value = target.nextElementSibling;
-  value.name = target.value ? `set~labels.${target.value}` : "";
-  value.toggleAttribute("data-optional", true);
-});

@@ -15,11 +15,11 @@ from service.etags import ASK, IfNoneMatch, matches
 from service.jobs.routes import JobId
 from service.paging import Cursor
 from service.runs import files, samples, store
+from service.web import asked as asking
 from service.web import frame
+from service.web.asked import Asked
 from service.web.frame import View
-from service.web.runs import asked as asking
 from service.web.runs import listing, thumbnails
-from service.web.runs.asked import Asked
 from service.web.runs.listing import PAGE, Listing
 
 router = APIRouter(include_in_schema=False)
@@ -50,7 +50,7 @@ def show(
     request: Request, caller: User, ctx: Ctx, runs: Runs, cursor: Cursor = None, newest: Cursor = None
 ) -> Response:
     """The table. `run` and `newest`: as a page asks that is looked at already, of the rows that it has."""
-    asked = asking.read(request.query_params)
+    asked = asking.read("/runs", request.query_params)
     with ctx.db.read() as session:
         if asked.wrong:
             found = Listing()

@@ -8,6 +8,7 @@ from typing import Annotated
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Query, Request, Response
+from pydantic import BeforeValidator
 
 from service.access.callers import User
 from service.context import Ctx
@@ -21,12 +22,14 @@ from service.searches.store import EXTENSIBLE
 from service.web import frame
 from service.web.frame import View
 from service.web.searches import look, pictures
-from service.web.searches.listing import blank, ended
+from service.web.searches.listing import ended
 from service.web.searches.look import MOST, MOST_CLONES, MOST_LINES, SECTION
 from trainer.search import TrialRecord, TrialState
 from trainer.spec.text import write_yaml
 
 router = APIRouter(include_in_schema=False)
+blank = BeforeValidator(lambda given: given or None)
+"""A form sends its empty fields, too."""
 MOST_IMPORTANT = 1000
 """Trials that the importance of fields is worked out from."""
 CHILDREN = 20

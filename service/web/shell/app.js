@@ -52,6 +52,14 @@ function fill(field, value) {
   field.value = value;
 }
 
+// Labels: the name that is typed says which one the field beside it is.
+document.addEventListener("input", ({ target }) => {
+  if (!target.matches("[data-label]")) return;
+  const value = target.nextElementSibling;
+  value.name = target.value ? `set~labels.${target.value}` : "";
+  value.toggleAttribute("data-optional", true);
+});
+
 // `<button data-copy="ID">` copies what that element says; where the browser doesn't let it, it is selected.
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("[data-copy]");

@@ -51,10 +51,12 @@ async function check() {
     if (mine !== turn) return;
     tell();
     verdict("Valid. The plan is made …");
+    foretell(mine);
   } catch (problem) {
     if (mine !== turn) return;
     tell(problem);
     find("facts").replaceChildren();
+    find("starts").replaceChildren();
     return verdict(problem.status === 422 ? "It can't be submitted so." : "It can't be checked now.", "wrong");
   }
   plan(mine);
@@ -74,17 +76,52 @@ async function plan(mine) {
   }
 }
 
+// -- when it would start
+
+async function foretell(mine) {
+  try {
+    const found = await ask("POST", "/v1/forecast", body());
+    if (mine === turn) facts("starts", begins(found));
+  } catch {
+    if (mine === turn) facts("starts", {});
+  }
+}
+
+const until = (moment) => Math.max(0, new Date(moment) - Date.now()) / 36e5;
+
+function span({ early, late }) {
+  if (late === null) return until(early) * 60 < 1 ? "at the earliest now" : `at the earliest in ${long(until(early))}`;
+  if (until(late) * 60 < 1) return "at once";
+  const [least, most] = [long(until(early)), long(until(late))];
+  return until(early) * 60 < 1 ? `within ${most}` : least === most ? `in about ${most}` : `in ${least} to ${most}`;
+}
+
+function begins({ for: what, needs, free, position, ahead, eta, cheaper }) {
+  if (!free) return { starts: "nothing is known of the cluster now" };
+  if (what === "nodes") return { starts: "never: the cluster has no nodes that hold it" };
+  if (!eta) return {};
+  const lacks = ["CPUs", "GPUs"].filter((kind) => needs[kind.toLowerCase()] > free[kind.toLowerCase()]);
+  return {
+    starts: span(eta) + (ahead.length && position ? `, as number ${position} in line` : ""),
+    ...(lacks.length && { free: lacks.map((kind) => `${free[kind.toLowerCase()]} of ${needs[kind.toLowerCase()]} ${kind}`).join(", ") }),
+    ...(cheaper.length && { sooner: `${Object.entries(cheaper[0].change).map((pair) => pair.join("=")).join(" ")}: ${span(cheaper[0].starts)}` }),
+  };
+}
+
+function facts(id, found) {
+  find(id).replaceChildren(...Object.entries(found).flatMap(([name, value]) => [make("dt", { textContent: name }), make("dd", { textContent: value })]));
+}
+
 const size = (bytes) => `${(bytes / 2 ** 30).toPrecision(3)} GiB`;
 const long = (hours) => (hours < 0.1 ? `${Math.max(1, Math.round(hours * 60))} min` : `${Number(hours.toPrecision(2))} h`);
 
 function shown({ verdict: fits, memory, time, title, workers }) {
   verdict({ true: "It fits", false: "It does not fit", null: "Valid" }[fits.fits] + (fits.fits === false ? `: ${fits.advice}` : "."), { true: "good", false: "wrong" }[fits.fits]);
-  const facts = {
+  facts("facts", {
     on: `${workers} × ${title}`,
     memory: memory.usable ? `${size(memory.total)} of ${size(memory.usable)} each` : `${size(memory.total)} each`,
     takes: `${long(time.hours)}, ${Math.round(time.images_per_second).toLocaleString("en")} images/s${time.calibrated ? "" : " (estimated)"}`,
-  };
-  find("facts").replaceChildren(...Object.entries(facts).flatMap(([name, value]) => [make("dt", { textContent: name }), make("dd", { textContent: value })]));
+  });
 }
 
 function verdict(textContent, className = "") {

@@ -46,6 +46,7 @@ CALLS: dict[tuple[str, str], Callable[[Client], object]] = {
     ("GET", "/v1/jobs/{}/curves"): lambda c: c.curves("j"),
     ("GET", "/v1/jobs/{}/report"): lambda c: c.report("j"),
     ("POST", "/v1/validate"): lambda c: c.validate(recipe="r"),
+    ("POST", "/v1/forecast"): lambda c: c.forecast(recipe="r"),
     ("POST", "/v1/plans"): lambda c: c.plan(recipe="r", gpus=8, gpu="h100"),
     ("POST", "/v1/searches"): lambda c: c.search({}),
     ("POST", "/v1/searches/validate"): lambda c: c.validate_search({}),

@@ -268,3 +268,34 @@ def test_a_list_tells_of_the_first_in_line_what_each_tells_itself(world: Any) ->
         assert second.eta is not None and first.cheaper
         assert third == briefly(session, jobs, now)[jobs[0].number] and third.position == 3
         assert near(session, jobs, now, most=2)[jobs[2].number] == first.model_copy(update={"cheaper": ()})
+
+
+@pytest.mark.databases
+def test_a_forecast_tells_what_the_submission_is_told_then_and_submits_nothing(world: Any) -> None:
+    busy(world, eta=600)
+    world.submit(**taking(4))
+    world.round()
+    spec = world.client.get(f"/v1/jobs/{world.submit()}").json()["spec"]
+    world.client.post(f"/v1/jobs/{world.client.get('/v1/jobs').json()['items'][0]['id']}/cancel")
+    world.round()
+    for resources in (taking(4), taking(2), taking(4, priority=90), taking(64)):
+        body, runs = {"spec": {**spec, **resources}}, len(world.client.get("/v1/jobs").json()["items"])
+        reply = world.client.post("/v1/forecast", json=body)
+        assert reply.status_code == 200, reply.text
+        assert len(world.client.get("/v1/jobs").json()["items"]) == runs
+        job = world.client.post("/v1/jobs", json=body).json()["id"]
+        world.round()
+        told, shown = reply.json(), waiting(world, job)
+        assert {name: told[name] for name in ("for", "needs", "free", "position", "ahead", "delay")} == {
+            name: shown[name] for name in ("for", "needs", "free", "position", "ahead", "delay")
+        }
+        assert [each["change"] for each in told["cheaper"]] == [each["change"] for each in shown["cheaper"]]
+        if shown["eta"] is None:
+            assert told["eta"] is None
+        else:
+            assert told["eta"]["sure"] == shown["eta"]["sure"]
+            assert abs(seconds(told["eta"]["early"]) - seconds(shown["eta"]["early"])) < 60
+        world.client.post(f"/v1/jobs/{job}/cancel")
+        world.round()
+    wrong = world.client.post("/v1/forecast", json={"recipe": "dcgan-digits", "set": {"train.batch": 0}})
+    assert wrong.status_code == 422 and wrong.json()["errors"][0]["path"] == "train.batch"

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import io
+
+import numpy as np
 import pytest
 from furnished import opened
 from looks import DARK, LIGHT, PHONE, check_accessible
+from PIL import Image
+from sklearn.datasets import load_digits
 
-from service.datasets import store
+from service.datasets import replies, store
 from service.db.tables import Job
+from trainer.data.pack import Options, pack
 
 DIGEST = "f" * 64
 FACTS = {
@@ -66,8 +72,49 @@ def test_who_may_not_change_it_sees_no_control(own_read, faces):
     assert own_read.as_("eve", "viewer")("/datasets/faces").select("form[data-act]") == []
 
 
+@pytest.fixture
+def digits(own_house):
+    """Real ones, packed."""
+    folder = own_house.settings.home / "data" / "digits"
+    (packed,) = pack("builtin:digits", folder, Options(shard_size=600_000))
+    facts = replies.facts(packed.manifest).model_dump(mode="json")
+    return store.create(own_house.db, "real", str(folder), facts, "ada"), folder
+
+
+def test_each_class_shows_some_of_its_images(own_read, digits):
+    page = own_read("/datasets/real")
+    rows = page.select("svg.cut")
+    assert len(rows) == 10
+    assert [row["viewbox"].split() for row in rows[:2]] == [["0", "0", "40", "8"], ["0", "8", "40", "8"]]
+    assert {row.image["href"] for row in rows} == {"/datasets/real/images"}, "one picture for all of them"
+    reply = own_read.client.get("/datasets/real/images")
+    assert reply.headers["content-type"] == "image/webp"
+    picture = np.asarray(Image.open(io.BytesIO(reply.content)).convert("L"))
+    assert picture.shape == (80, 40)
+    source = load_digits()
+    for label in range(10):
+        for tile in np.split(picture[8 * label : 8 * label + 8], 5, axis=1):
+            far = np.abs(source.images * 255 / 16 - tile).max(axis=(1, 2))
+            assert source.target[far.argmin()] == label and far.min() < 2
+    known = {"If-None-Match": reply.headers["etag"]}
+    assert own_read.client.get("/datasets/real/images", headers=known).status_code == 304
+
+
+def test_images_that_cannot_be_read_or_are_others_are_told(own_read, own_house, digits, faces):
+    row, folder = digits
+    first = sorted(folder.glob("*.tar"))[0]
+    first.unlink()
+    refused = own_read.client.get("/datasets/real/images")
+    assert refused.status_code == 422 and first.name in refused.json()["errors"][0]["message"]
+    assert own_read.client.get("/datasets/faces/images").status_code == 422, "nothing lies there"
+    store.create(own_house.db, "other", str(folder), {**row.manifest, "digest": "0" * 64}, "ada")
+    other = own_read.client.get("/datasets/other/images")
+    assert "other data than were registered" in other.json()["errors"][0]["message"]
+
+
 def test_one_that_there_is_not_is_not_found(read):
     read("/datasets/none", 404)
+    read("/datasets/none/images", 404)
     read("/datasets/N%20N", 422)
     read("/datasets?cursor=x", 422)
 
@@ -75,11 +122,11 @@ def test_one_that_there_is_not_is_not_found(read):
 @pytest.mark.system
 @pytest.mark.long
 @pytest.mark.parametrize("look", [LIGHT, DARK, PHONE])
-def test_datasets_are_accessible(browse, own_house, faces, look):
+def test_datasets_are_accessible(browse, own_house, digits, look):
     with opened(own_house):
         page = browse("/datasets", look, own_house)
         check_accessible(page)
-        page.goto("/datasets/faces")
+        page.goto("/datasets/real")
         check_accessible(page)
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         page.close()

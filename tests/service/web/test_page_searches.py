@@ -95,8 +95,24 @@ def test_the_list_is_that_of_rest_with_its_filters(read, house):
 
 
 def test_a_wrong_filter_is_named_with_its_fix(read):
-    assert "no label" in read("/searches?label=team", 422).text
-    assert read("/searches?state=%3Cb%3E", 422).h1.text == "Invalid"
+    page = read("/searches?label=team&owner=ada", 422)
+    field = page.find("input", attrs={"name": "label"})
+    assert field["value"] == "team" and field["aria-invalid"] == "true"
+    assert "no label" in page.find(id=field["aria-describedby"]).text and page.select("tbody tr") == []
+    assert page.find("input", attrs={"name": "owner"})["value"] == "ada", "what was right stays written"
+    assert "it is one of" in read("/searches?state=%3Cb%3E", 422).find(id="wrong-state").text
+
+
+def test_its_owner_edits_a_search_extends_its_trials_and_budget_and_pins_what_a_trial_saved(read, house):
+    search = f"/searches/{house.search}"
+    page = read(search)
+    form = page.select_one("#search-edit form")
+    assert form["action"] == f"/v1{search}" and form["data-match"] == page.select_one("#search-edit form")["data-match"]
+    names = {field["name"] for field in form.select("[name]")}
+    assert {"set~name", "set~notes"} <= names and page.find("button", attrs={"data-opens": "search-edit"})
+    pins = {form["action"]: form.get("data-method") for form in read(f"{search}/trials/t-00001").select("#saved form")}
+    assert pins and all(path.endswith("/pin") and method in ("PUT", "DELETE") for path, method in pins.items())
+    assert read.as_("eve", "viewer")(search).select_one("#search-edit") is None
 
 
 def test_many_searches_are_paged_with_their_filter(own_read, own_house):
@@ -104,8 +120,10 @@ def test_many_searches_are_paged_with_their_filter(own_read, own_house):
         rows.run(own_house.db, "search", "succeeded", owner="grace")
     page = own_read("/searches?owner=grace")
     assert len(page.select("tbody tr")) == 50
-    older = own_read("/searches" + page.find("a", string="Older ones")["href"])
-    assert len(older.select("tbody tr")) == 11 and older.find("a", string="The newest")["href"] == "?owner=grace"
+    older = own_read(page.find("a", string="Older ones")["href"])
+    assert (
+        len(older.select("tbody tr")) == 11 and older.find("a", string="The newest")["href"] == "/searches?owner=grace"
+    )
 
 
 # -- a search

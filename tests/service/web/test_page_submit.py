@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 
 import pytest
 from furnished import opened
@@ -10,6 +11,8 @@ from looks import DARK, LIGHT, PHONE, check_accessible
 from playwright.sync_api import expect
 
 from service.db.tables import Job
+from service.gateway.ray_jobs import Node
+from service.runs.sight import Watch
 from service.web.submit import fields
 from trainer.families.table import recipes
 from trainer.spec import with_values
@@ -89,6 +92,7 @@ def test_the_form_is_accessible(browse, look):
 
 @pytest.mark.system
 def test_what_is_wrong_is_told_at_its_field_and_what_is_right_is_planned_and_submitted_once(browse, own_house):
+    Watch(own_house.db).see([Node("n", 4, 4)], datetime.now(UTC))
     with opened(own_house):
         page = browse("/submit", house=own_house, refused=True)
         page.goto(FORM)
@@ -97,7 +101,12 @@ def test_what_is_wrong_is_told_at_its_field_and_what_is_right_is_planned_and_sub
         images.fill("-5")
         expect(images).to_have_attribute("aria-invalid", "true")
         assert "greater than or equal to 1" in page.locator(".field", has=images).locator("[data-wrong]").inner_text()
+        expect(page.locator("#starts")).to_be_empty()
         images.fill("5000")
+        expect(page.locator("#starts dd").first).to_contain_text("as number 3 in line")
+        page.locator("[data-path='resources.workers']").fill("8")
+        expect(page.locator("#starts")).to_have_text("startsnever: the cluster has no nodes that hold it")
+        page.locator("[data-path='resources.workers']").fill("2")
         expect(verdict).to_have_text("It fits.")
         expect(page.locator("#command")).to_have_text("agon submit dcgan-digits \\\n  --set train.images=5000")
         page.click("#submit button.main")

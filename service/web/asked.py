@@ -1,4 +1,5 @@
-"""What of the runs a page's address asks for: the parameters of `GET /v1/jobs`, as a form sends them, with its empty fields."""
+"""What of the runs a page's address asks for: the parameters of `GET /v1/jobs` and `/v1/searches`, as a form sends them, with its empty
+fields."""
 
 from __future__ import annotations
 
@@ -37,8 +38,10 @@ class _OfRow(BaseModel):
 
 @dataclass(frozen=True)
 class Asked:
-    """The filters of a page."""
+    """The filters of a list."""
 
+    section: str
+    """Where the list is."""
     given: tuple[tuple[str, str], ...] = ()
     """As they were written, without what is empty."""
     wanted: Wanted = field(default_factory=Wanted)
@@ -57,10 +60,10 @@ class Asked:
     def path(self, **changes: str) -> str:
         """Where the list is that has these."""
         query = self.query(**changes)
-        return "/runs" + (f"?{query}" if query else "")
+        return self.section + (f"?{query}" if query else "")
 
 
-def read(params: QueryParams) -> Asked:
+def read(section: str, params: QueryParams) -> Asked:
     """Wrong values are named, and nothing is raised."""
     names = (*_OfRow.model_fields, *MANY)
     given = tuple((name, value.strip()) for name, value in params.multi_items() if name in names and value.strip())
@@ -76,7 +79,7 @@ def read(params: QueryParams) -> Asked:
             wrong[name] = FieldError(path=name, message=f"is no {name}", value=short(row[name]), fix=FIXES[name])
     labels = _several("label", several["label"], wrong, lambda some: Wanted.read(some, ()).labels)
     scores = _several("score", several["score"], wrong, lambda some: Wanted.read((), some).scores)
-    return Asked(given, Wanted() if wrong else Wanted(**found, labels=labels, scores=scores), wrong)
+    return Asked(section, given, Wanted() if wrong else Wanted(**found, labels=labels, scores=scores), wrong)
 
 
 def _several(
