@@ -29,6 +29,9 @@ from trainer.trace import Trace
 HEALTH = ("/healthz", "/readyz")
 OPEN = (*HEALTH, "/openapi.json", "/docs", "/static")
 """Paths, and what lies below them, that need no token."""
+BY_ADDRESS = (*HEALTH, "/metrics")
+"""Paths that are asked for by a replica's own address: by what looks after it, and by Prometheus, which brings a token. A
+page that points its name here (DNS rebinding) has none, and a browser's session goes by the name."""
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 GONE = 499
 """Status in the access log of a request whose client went before it was answered."""
@@ -134,7 +137,7 @@ class Guard:
 
     def _check_host(self, scope: Scope, headers: Headers) -> None:
         """A page that points its own name at this address (DNS rebinding) sends that name."""
-        if "*" in self.hosts or scope["path"] in HEALTH:
+        if "*" in self.hosts or scope["path"] in BY_ADDRESS:
             return
         host = headers.get("host", "").lower()
         name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]

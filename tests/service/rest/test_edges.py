@@ -98,6 +98,8 @@ def test_a_foreign_host_name_is_refused_except_by_the_health_checks(world: Any) 
     assert reply.status_code == 400
     assert "AGON_ALLOWED_HOSTS" in reply.json()["detail"]
     assert world.client.get("/healthz", headers={"Host": "10.0.0.7:8700"}).status_code == 200
+    assert world.client.get("/metrics", headers={"Host": "10.0.0.7:8700"}).status_code == 200
+    assert world.client.get("/metrics", headers={"Host": "10.0.0.7:8700", "Authorization": ""}).status_code == 401
 
 
 def test_a_request_id_is_taken_over_if_it_is_harmless(world: Any) -> None:
