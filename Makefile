@@ -14,7 +14,7 @@ endif
 TEST_ENV := OMP_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo reproduce test test-long lint docs clean
+.PHONY: help setup demo reproduce test test-long lint docs manifests clean
 .NOTPARALLEL:
 
 help:  ## list the targets
@@ -43,6 +43,9 @@ lint: setup  ## ruff, mypy and import rules alone
 
 docs: setup  ## write docs/spec.md and docs/cli.md anew from the schema and the command
 	@$(BIN)/python -m service.specs.doc && $(BIN)/python -m service.cli.doc
+
+manifests: setup  ## write each Kubernetes overlay as one file, build/manifests/OVERLAY/install.yaml (REGISTRY=, TAG= of the images)
+	@KUBECTL="$(CURDIR)/$(BIN)/kubectl" REGISTRY="$(REGISTRY)" TAG="$(TAG)" k8s/manifests.sh $(OVERLAY)
 
 clean:  ## remove caches and .venv (runs/ stays)
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
