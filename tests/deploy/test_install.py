@@ -13,6 +13,8 @@ import yaml
 from manifests import EVERYTHING, K8S, OVERLAYS, built, kubectl, named, pods, quantity, rendered
 from sqlalchemy import make_url
 
+from trainer.nodes import NodeShape
+
 DOCUMENT = K8S.parent / "docs" / "deploy.md"
 KUBECTL = """#!/bin/sh
 printf '%s\\n' "$*" >> "$SAID/arguments"
@@ -37,8 +39,9 @@ def test_the_overlay_in_the_document_builds_and_names_every_image_by_its_digest(
     config = next(iter(named(items, "ConfigMap").values()))["data"]
     assert ingress["rules"][0]["host"] == ingress["tls"][0]["hosts"][0]
     assert ingress["rules"][0]["host"] in config["AGON_ALLOWED_HOSTS"].split(",")
-    bounds = [group["maxReplicas"] for group in named(items, "RayCluster")["agon-ray"]["spec"]["workerGroupSpecs"]]
-    assert [int(shape.split(":")[0]) for shape in config["AGON_MAX_NODES"].split(",")] == bounds
+    groups = named(items, "RayCluster")["agon-ray"]["spec"]["workerGroupSpecs"]
+    told = [NodeShape.parse(part) for part in config["AGON_MAX_NODES"].split(",")]
+    assert {shape.name: shape.nodes for shape in told} == {group["groupName"]: group["maxReplicas"] for group in groups}
     assert {"s3://gan-models"} <= {
         env.get("value") for pod in pods(items) for container in pod.containers for env in container.get("env", ())
     }

@@ -229,13 +229,18 @@ def test_the_queue_is_told_the_bounds_of_the_groups(variant: str, monkeypatch: p
         for key, value in found["data"].items():
             if key.startswith("AGON_"):
                 monkeypatch.setenv(key, value)
-    bounds = []
-    for group in ray(variant)["workerGroupSpecs"]:
-        amounts = group["template"]["spec"]["containers"][0]["resources"]["requests"]
-        bounds.append((group["maxReplicas"], quantity(amounts["cpu"]), float(amounts.get("nvidia.com/gpu", 0))))
+    bounds = {group["groupName"]: size(group) for group in ray(variant)["workerGroupSpecs"]}
     scales = ray(variant).get("enableInTreeAutoscaling", False)
-    assert [tuple(shape) for shape in Settings().max_nodes] == (bounds if scales else [])
+    told = {found.name: (found.nodes, found.cpus, found.gpus, found.memory) for found in Settings().max_nodes}
+    assert told == (bounds if scales else {})
     assert scales or all(group["minReplicas"] == group["maxReplicas"] for group in ray(variant)["workerGroupSpecs"])
+
+
+def size(group: dict[str, Any]) -> tuple[float, ...]:
+    """Upper bound of a group, and CPUs, GPUs and bytes of memory that KubeRay tells Ray of each of its pods."""
+    amounts = group["template"]["spec"]["containers"][0]["resources"]
+    cpus, memory = quantity(amounts["requests"]["cpu"]), quantity(amounts["limits"]["memory"])
+    return group["maxReplicas"], cpus, float(gpus(group)), memory
 
 
 def test_the_autoscaler_is_the_one_that_tells_what_is_free() -> None:
