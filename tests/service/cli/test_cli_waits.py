@@ -82,3 +82,36 @@ def test_by_how_much_later_it_counts_as_submitted_and_why() -> None:
 def test_what_would_start_it_sooner_is_what_one_types() -> None:
     found = said(Run(cheaper=[{"change": {"resources.workers": 2}, "starts": eta(0, 15)}]))
     assert found["sooner"] == "agon edit j-9 --set resources.workers=2: at once"
+
+
+FREE = {"cpus": 2.0, "gpus": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("facts", "lines"),
+    [
+        ({"eta": eta(0, 15), "free": {"cpus": 8.0, "gpus": 0.0}, "position": 1}, ["submitted now, it would start at once"]),
+        (
+            {"eta": eta(300, 720), "free": FREE, "position": 3, "ahead": ["j-1", "j-2"]},
+            [
+                "submitted now, it would start in 5:00 to 12:00, as those say that it waits for, 3rd in line",
+                "2 of 4 CPUs free",
+            ],
+        ),
+        (
+            {"eta": eta(300, 720), "free": FREE, "position": 1, "cheaper": [{"change": {"resources.workers": 2}, "starts": eta(0, 15)}]},
+            [
+                "submitted now, it would start in 5:00 to 12:00, as those say that it waits for",
+                "2 of 4 CPUs free",
+                "with --set resources.workers=2 it would start at once",
+            ],
+        ),
+        (
+            {"for": "nodes", "free": FREE, "position": None},
+            ["it would not start: the cluster has no nodes that hold it", "2 of 4 CPUs free"],
+        ),
+        ({"for": "cluster"}, ["nothing is known of the cluster now, nor when it would start"]),
+    ],
+)  # fmt: skip
+def test_when_what_is_not_submitted_would_start(facts: dict[str, Any], lines: list[str]) -> None:
+    assert [*words_of.would_start(Run(**facts).waiting)] == lines

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from furnished import opened, tell
 from looks import DARK, LIGHT, PHONE, check_accessible
+from sqlalchemy import delete
 
-from service.db.tables import Job
+from service.db.tables import Job, JobEvent
 from service.web.run import tabs
 from tests import rows
 from trainer.images import GridFacts, grid, save_png
@@ -374,6 +375,24 @@ def test_new_grids_lengthen_the_timeline_and_what_is_looked_at_stays(own_served,
     page.click("text=Follow newest")
     draw(own_served, 300)
     page.wait_for_selector(".where:has-text('step 300 ·')")
+
+
+@pytest.mark.system
+@pytest.mark.long
+def test_the_first_finding_is_told_while_one_looks_and_moves_nothing(own_served, browse):
+    with own_served.db.begin() as session:
+        session.execute(delete(JobEvent).where(JobEvent.kind == "warning"))
+    page = browse(path(own_served), LIGHT, own_served)
+    page.wait_for_selector("#live[data-state=live]")
+    assert page.locator("#run-findings").count() == 0
+    places = "[...document.querySelectorAll('.stage, #run-curves, .tools')].map((one) => one.getBoundingClientRect().top)"
+    before = page.evaluate(places)
+    tell(own_served, "warning", 500, message="the training may have collapsed: D is saturated; lower optimizers.D.lr")
+    page.wait_for_selector("#run-found a")
+    assert page.evaluate(places) == before
+    page.click("#run-found a")
+    page.wait_for_selector("#run-findings summary")
+    assert not page.locator("#run-found a").is_visible()
 
 
 @pytest.mark.system
