@@ -18,6 +18,7 @@ from embedded import Stack
 from forked import free_port
 from typer.testing import CliRunner
 
+from trainer.checksums import write_checksums
 from trainer.data.stream import open_dataset
 from trainer.engine.distributed import Distributed
 from trainer.engine.sampling import sample
@@ -26,7 +27,6 @@ from trainer.families.table import recipes
 from trainer.publish import PublishError, build_package
 from trainer.publish.__main__ import app
 from trainer.publish.card import Lineage
-from trainer.publish.package import write_checksums
 from trainer.publish.registry import register
 from trainer.report.__main__ import app as report
 from trainer.spec import Publish

@@ -13,8 +13,8 @@ from typing import Annotated
 import typer
 
 from trainer import commandline
+from trainer.checksums import verify_checksums
 from trainer.publish.biggan_pytorch import import_package
-from trainer.publish.package import verify_checksums
 from trainer.publish.publisher import FOLDER
 from trainer.publish.pull import pull as pull_model
 from trainer.publish.registry import register as register_package

@@ -15,7 +15,6 @@ checksums.json                   SHA-256 of all the others; written last
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
 import os
 import shutil
@@ -31,6 +30,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from trainer import draws
+from trainer.checksums import write_checksums
 from trainer.data.stream import Dataset
 from trainer.engine.pixels import from_bytes
 from trainer.engine.sampling import sample
@@ -48,7 +48,6 @@ from trainer.publish.portable.generator import FORMAT, Generator
 from trainer.publish.program import Inputs, check_program, encoder_inputs, export_program, generator_inputs
 from trainer.spec import JobSpec, dump_spec
 
-CHECKSUMS = "checksums.json"
 CODE = Path(portable.__file__).parent
 PARTS = (*(CODE / name for name in ("generator.py", "parameters.py", "nets.py")), Path(draws.__file__))
 """The code beside the loader, which MLflow puts there."""
@@ -188,29 +187,6 @@ def picture(generator: Generator, path: Path) -> None:
     save_png(path, grid(images, columns))
 
 
-def write_checksums(folder: Path) -> None:
-    """SHA-256 of every file of the folder by its relative path."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != CHECKSUMS)
-    table = {path.relative_to(folder).as_posix(): _digest(path) for path in files}
-    (folder / CHECKSUMS).write_text(json.dumps(table, indent=2) + "\n")
-
-
-class NoPackageError(ValueError):
-    """A folder that was never one of our packages, or not all of one."""
-
-
-def verify_checksums(folder: Path) -> None:
-    """Raise ValueError, naming the files, unless every file is there and as it was published; NoPackageError without a list of them."""
-    if not (folder / CHECKSUMS).is_file():
-        raise NoPackageError(f"{folder}: has no {CHECKSUMS}; it is no package, or its download broke off")
-    table: dict[str, str] = json.loads((folder / CHECKSUMS).read_text())
-    wrong = [
-        name for name, digest in table.items() if not (folder / name).is_file() or _digest(folder / name) != digest
-    ]
-    if wrong:
-        raise ValueError(f"{folder}: {', '.join(wrong)} missing or altered; download the model again")
-
-
 def _bare(net: nn.Module) -> nn.Module:
     """A copy for the package: on the CPU, in float32 and evaluation mode, without gradients."""
     return copy.deepcopy(net).cpu().float().eval().requires_grad_(False)
@@ -257,8 +233,3 @@ def _check_images(generator: Generator, net: nn.Module, state: Trained, truncati
             f"the package of family {state.spec.arch.family} samples other images than the engine (pixels differ by up "
             f"to {off}); it is not published. Does the family draw latents that config.json doesn't describe?"
         )
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

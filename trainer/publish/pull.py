@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from trainer import tracking
-from trainer.publish.package import verify_checksums
+from trainer.checksums import verify_checksums
 from trainer.publish.registry import CHAMPION
 
 _NAME = re.compile(r"^(?:models:/)?(?P<model>[A-Za-z0-9][A-Za-z0-9._-]*)(?P<which>[@/][A-Za-z0-9._-]+)?$")

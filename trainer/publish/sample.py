@@ -13,12 +13,12 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
+from trainer.checksums import verify_checksums
 from trainer.families.table import families_with
 from trainer.images import grid, save_png
 from trainer.publish.controls import controls
 from trainer.publish.files import Latents as Saved
 from trainer.publish.files import load_latents, read_images, save_latents
-from trainer.publish.package import verify_checksums
 from trainer.publish.portable import parameters
 from trainer.publish.portable.generator import Generator
 from trainer.publish.pull import package_of

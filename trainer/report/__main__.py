@@ -12,8 +12,8 @@ from typing import Annotated
 import typer
 
 from trainer import commandline
+from trainer.checksums import verify_checksums
 from trainer.errors import TrainingError
-from trainer.publish.package import verify_checksums
 from trainer.publish.pull import package_of
 from trainer.report.build import write_report
 from trainer.report.load import Where, from_job, from_package, is_job, is_package

@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from trainer.publish.package import NoPackageError
+from trainer.checksums import NoPackageError
 from trainer.publish.portable.generator import Generator
 from trainer.publish.pull import pull
 from trainer.serve.refusals import RefusedError

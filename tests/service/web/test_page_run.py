@@ -385,7 +385,9 @@ def test_the_first_finding_is_told_while_one_looks_and_moves_nothing(own_served,
     page = browse(path(own_served), LIGHT, own_served)
     page.wait_for_selector("#live[data-state=live]")
     assert page.locator("#run-findings").count() == 0
-    places = "[...document.querySelectorAll('.stage, #run-curves, .tools')].map((one) => one.getBoundingClientRect().top)"
+    places = (
+        "[...document.querySelectorAll('.stage, #run-curves, .tools')].map((one) => one.getBoundingClientRect().top)"
+    )
     before = page.evaluate(places)
     tell(own_served, "warning", 500, message="the training may have collapsed: D is saturated; lower optimizers.D.lr")
     page.wait_for_selector("#run-found a")

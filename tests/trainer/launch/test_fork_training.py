@@ -15,6 +15,7 @@ from rollback_runs import Hook, Quiet, poison, small, warnings
 from safetensors.torch import save_file
 
 from trainer.checkpoint import read, step_path
+from trainer.checksums import write_checksums
 from trainer.engine.distributed import Distributed
 from trainer.engine.events import Event, RolledBack, Run, RunStarted, StepDone
 from trainer.engine.state import TrainState
@@ -22,7 +23,6 @@ from trainer.errors import BadSpecError, CheckpointError
 from trainer.launch import compose
 from trainer.origin.hold import choose, hold
 from trainer.origin.package import WEIGHTS, about, unpack
-from trainer.publish.package import write_checksums
 from trainer.spec import JobSpec, dump_spec
 from trainer.wire import Fork, JobFile
 

@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from trainer.checksums import write_checksums
 from trainer.draws import SCHEME
 from trainer.families.arch import CodedLatent, Latent
-from trainer.publish.package import write_checksums
 from trainer.publish.portable.generator import FORMAT
 from trainer.publish.program import export_program
 

@@ -14,6 +14,7 @@ from biggan_theirs import CH, CLASSES, TABLES, Layout, Weights, biggan, discrimi
 from torch import Tensor
 from typer.testing import CliRunner
 
+from trainer.checksums import verify_checksums
 from trainer.families.biggan.arch import BigganArch, BigganBase
 from trainer.families.biggan_deep.arch import BigganDeepArch
 from trainer.families.table import family
@@ -21,7 +22,6 @@ from trainer.publish.__main__ import app
 from trainer.publish.biggan_discriminator import _places, fit, import_discriminator, theirs
 from trainer.publish.biggan_pytorch import import_generator
 from trainer.publish.discriminator import FILE, load, save
-from trainer.publish.package import verify_checksums
 from trainer.publish.portable.generator import Generator
 
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from trainer.checksums import verify_checksums
 from trainer.engine.pixels import from_bytes
 from trainer.engine.sampling import draw, sample, set_code
 from trainer.publish import build_package
-from trainer.publish.package import verify_checksums
 from trainer.publish.portable.generator import Generator
 from trainer.spec import Publish
 

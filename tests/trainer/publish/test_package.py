@@ -22,11 +22,11 @@ import torch
 from packaging.requirements import Requirement
 from safetensors.torch import load_file
 
+from trainer.checksums import verify_checksums, write_checksums
 from trainer.engine.sampling import sample
 from trainer.errors import TrainingError
 from trainer.publish import build_package
 from trainer.publish.card import _use, described, write_card
-from trainer.publish.package import verify_checksums, write_checksums
 from trainer.publish.portable.generator import Generator
 from trainer.publish.portable.nets import refuse_pickles
 from trainer.spec import Publish

@@ -12,7 +12,7 @@ from mlflow.exceptions import MlflowException, RestException
 from requests import ConnectionError as AwayError
 
 from service.stack.ports import free_ports
-from trainer.publish.package import verify_checksums
+from trainer.checksums import verify_checksums
 from trainer.serve import loading
 from trainer.serve.refusals import RefusedError
 from trainer.serve.wire import Reason
