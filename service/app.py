@@ -33,6 +33,7 @@ from service.gateway.ray_serve import HttpRayServe, RayServe
 from service.gateway.registry import HttpRegistry, Registry
 from service.http import Guard
 from service.logs import configure
+from service.models.packages import Downloads
 from service.monitoring.facts import Reader
 from service.plans.planner import Planner
 from service.plans.remote import RemotePlanner
@@ -115,6 +116,7 @@ def create_app(
         Versions(),
         RemotePlanner(asker),
         Pictures(),
+        Downloads(),
     )
     tell = _both(hub.poke, broadcast.poke_all)
     ctx = Context(

@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import typer
 
-from service.cli import remote
+from service.cli import pulled, remote
 from service.cli.output import Exit, fail, note
 from trainer.commandline import PROGRAM
 
@@ -59,11 +59,18 @@ def plan(context: typer.Context) -> None:
 def pull(context: typer.Context) -> None:
     """Download a model from the registry: `agon pull MODEL[@alias] OUT`.
 
+    It comes from MLflow; with `--api`, or where AGON_URL is set and no MLflow is, through the API, with your token alone:
+    `agon pull --api --help`.
+
     Examples:
 
     - `agon pull demo@champion ./demo`
     - `agon pull demo ./demo`
+    - `agon pull demo/3 ./demo --api`
     """
+    if pulled.wanted(context.args):
+        pulled.run(context.args)
+        return
     _become("agon", "trainer.publish", ["pull", *context.args])
 
 

@@ -116,6 +116,13 @@ def fail(message: str, code: Exit, errors: Sequence[FieldError] = ()) -> NoRetur
     raise typer.Exit(code)
 
 
+def hand_on(app: typer.Typer, words: Sequence[str], program: str) -> None:
+    """Run a command of its own with these words, as part of this one: its errors and its exit code are this one's."""
+    code = typer.main.get_command(app).main(list(words), prog_name=program, standalone_mode=False)
+    if code:
+        raise typer.Exit(code)
+
+
 def _given(error: FieldError) -> tuple[tuple[str, str], ...]:
     return ((f" (got {error.value})", "dim"),) if error.value else ()
 

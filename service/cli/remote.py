@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.cli.output import Exit, err, fail, note, print_json, write_whole
+from service.cli.output import Exit, err, fail, hand_on, note, print_json, write_whole
 from service.cli.specs import Json
 
 if TYPE_CHECKING:
@@ -260,4 +260,4 @@ def _write(answer: Answer, out: str) -> Path:
 
 def run(arguments: Sequence[str]) -> None:
     """`agon sample` with these words, without FLAG."""
-    typer.main.get_command(app).main(list(arguments), prog_name=f"agon sample {FLAG}", standalone_mode=False)
+    hand_on(app, arguments, f"agon sample {FLAG}")

@@ -43,6 +43,7 @@ VERBS: dict[str, str | None] = {
     "POST /v1/validate": "agon validate",
     "POST /v1/forecast": "agon validate",
     "POST /v1/plans": "agon plan",
+    "GET /v1/models/{}/versions/{}/package": "agon pull {}/{} --api",
     "POST /v1/models/{}/generate": "agon sample {} --remote",
     "POST /v1/models/{}/path": "agon sample {} --remote --path SEEDS",
     "POST /v1/models/{}/traverse": "agon sample {} --remote --traverse NAME",

@@ -1,4 +1,4 @@
-"""A checkpoint's archive, fetched into a folder or a file: proved by its SHA-256 as it comes, and whole or not there."""
+"""An archive of a checkpoint or a package, fetched into a folder or a file: proved by its SHA-256 as it comes, and whole or not there."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import re
 import shutil
 import tarfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
@@ -23,11 +24,36 @@ from service.client.errors import Unreachable, UnreadableReply, from_response
 SILENCE_SECONDS = 60.0
 PIECE = 1024 * 1024
 """Bytes that are written at once."""
-MANIFEST = "manifest.json"
-_FILE = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}\.(?:safetensors|json)$")
 
 
-def fetch(connection: Connection, path: str, target: Path) -> Path:
+@dataclass(frozen=True)
+class Kind:
+    """Of an archive."""
+
+    what: str
+    manifest: str
+    """The file that proves the others."""
+    file: re.Pattern[str]
+    """What a file of it is called, below its folder."""
+    told: Callable[[Any], dict[str, str]]
+    """SHA-256 of each other file, by the manifest."""
+
+
+CHECKPOINT = Kind(
+    "checkpoint",
+    "manifest.json",
+    re.compile(r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}\.(?:safetensors|json)$"),
+    lambda manifest: {name: facts["sha256"] for name, facts in manifest["files"].items()},
+)
+PACKAGE = Kind(
+    "package",
+    "checksums.json",
+    re.compile(r"^(?:[A-Za-z0-9_][A-Za-z0-9._-]{0,99}/){0,5}[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$"),
+    dict,
+)
+
+
+def fetch(connection: Connection, path: str, target: Path, kind: Kind = CHECKPOINT) -> Path:
     """Write the archive at `path` to `target`: as it is if that ends in `.tar`, else its files into that folder. Returns `target`.
 
     An archive that breaks off goes on where it did. Raises ApiError, Unreachable, UnreadableReply if it isn't what its manifest
@@ -41,10 +67,10 @@ def fetch(connection: Connection, path: str, target: Path) -> Path:
     try:
         if as_tar:
             with aside.open("wb") as kept:
-                _unpack(_Incoming(_pieces(connection, path), kept), None, path)
+                _unpack(_Incoming(_pieces(connection, path), kept), None, path, kind)
         else:
             aside.mkdir(mode=0o700)
-            _unpack(_Incoming(_pieces(connection, path)), aside, path)
+            _unpack(_Incoming(_pieces(connection, path)), aside, path, kind)
         aside.rename(target)
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
@@ -53,24 +79,24 @@ def fetch(connection: Connection, path: str, target: Path) -> Path:
     return target
 
 
-def _unpack(incoming: _Incoming, folder: Path | None, path: str) -> None:
+def _unpack(incoming: _Incoming, folder: Path | None, path: str, kind: Kind) -> None:
     """Prove all files, and write them where a folder is given."""
-    found: dict[str, tuple[int, str]] = {}
-    manifest: dict[str, Any] = {}
+    found: dict[str, str] = {}
+    manifest: Any = None
     try:
         with tarfile.open(fileobj=incoming, mode="r|", bufsize=PIECE) as archive:
             for member in archive:
-                name, file = member.name.rpartition("/")[2], archive.extractfile(member)
-                if not member.isreg() or file is None or not _FILE.match(name) or name in found:
-                    raise UnreadableReply(f"{path} has {member.name!r}, which is no file of a checkpoint")
-                content = _written(file, folder / name if folder is not None else None, whole=name == MANIFEST)
-                found[name] = (member.size, content[0])
-                manifest = json.loads(content[1]) if name == MANIFEST else manifest
+                name, file = member.name.partition("/")[2], archive.extractfile(member)
+                if not member.isreg() or file is None or not kind.file.match(name) or name in found:
+                    raise UnreadableReply(f"{path} has {member.name!r}, which is no file of a {kind.what}")
+                content = _written(file, folder / name if folder is not None else None, whole=name == kind.manifest)
+                found[name] = content[0]
+                manifest = json.loads(content[1]) if name == kind.manifest else manifest
         incoming.drain()
-        told = {name: (facts["size"], facts["sha256"]) for name, facts in manifest["files"].items()}
+        told = kind.told(manifest)
     except (tarfile.TarError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise UnreadableReply(f"{path} is no checkpoint's archive: {error}") from error
-    found.pop(MANIFEST, None)
+        raise UnreadableReply(f"{path} is no {kind.what}'s archive: {error}") from error
+    found.pop(kind.manifest, None)
     if wrong := sorted(name for name in told.keys() | found.keys() if told.get(name) != found.get(name)):
         raise UnreadableReply(f"{path}: the SHA-256 of {', '.join(wrong)} differs from the manifest's")
 
@@ -79,6 +105,8 @@ def _written(file: IO[bytes], path: Path | None, *, whole: bool) -> tuple[str, b
     """SHA-256 of a file, and its content if that is asked for."""
     digest, content = hashlib.sha256(), bytearray()
     with ExitStack() as stack:
+        if path is not None:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         out = stack.enter_context(path.open("xb")) if path is not None else None
         while piece := file.read(PIECE):
             digest.update(piece)

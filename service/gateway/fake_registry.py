@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 
 from service.gateway.notes import NAME_TAG, Note, changes
 from service.gateway.registry import (
+    File,
     Model,
     RegistryCursorError,
     RegistryMissingError,
@@ -27,6 +28,7 @@ class FakeRegistry:
         self._versions: dict[str, list[Version]] = {}
         self._records: dict[str, str] = {}
         self._tags: dict[str, dict[str, str]] = {}
+        self._files: dict[tuple[str, str], Mapping[str, bytes]] = {}
         self.unreachable = False
         self._clock = 0
 
@@ -114,6 +116,32 @@ class FakeRegistry:
         if version not in [item.version for item in self._versions[name]]:
             raise RegistryMissingError(f"Model Version (name={name}, version={version}) not found")
         self._models[name] = replace(model, aliases={**model.aliases, alias: version})
+
+    def upload(self, version: Version, files: Mapping[str, bytes]) -> Version:
+        """The files of a version that was added with a record. Returns it as it is now."""
+        (model,) = (name for name, versions in self._versions.items() if version in versions)
+        whole = replace(version, source=f"mlflow-artifacts:/0/{version.run_id}/artifacts/model")
+        self._versions[model][int(version.version) - 1] = whole
+        self._files[version.run_id, version.version] = dict(files)
+        return whole
+
+    def files(self, version: Version) -> list[File]:
+        """See Registry."""
+        self._enter()
+        if not version.source:
+            raise RegistryRefusedError(f"the files of version {version.version} are of no record of MLflow's")
+        kept = self._files[version.run_id, version.version]
+        return [File(path, len(kept[path])) for path in sorted(kept)]
+
+    def read(self, version: Version, path: str) -> Iterator[bytes]:
+        """See Registry."""
+        self._enter()
+        kept = self._files[version.run_id, version.version]
+        if path not in kept:
+            raise RegistryMissingError(f"MLflow has no {path} of it any more")
+        for begin in range(0, len(kept[path]), 7):
+            self._enter()
+            yield kept[path][begin : begin + 7]
 
     def records(self, record: str, run_id: str) -> list[str]:
         """See Registry."""

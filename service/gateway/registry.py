@@ -15,6 +15,8 @@ from service.gateway.notes import Note, changes
 
 MANY = 1000
 """Of a list that is read whole, at once."""
+PIECE = 1 << 20
+"""Bytes of a file that are read at once."""
 JOB_TAG = "agon.job_id"
 """As `trainer.tracking` tags MLflow's record of a job, or of a trial: `SEARCH-TRIAL`."""
 PROXIED = "mlflow-artifacts"
@@ -65,6 +67,16 @@ class Version:
 
 
 @dataclass(frozen=True)
+class File:
+    """One file of a version."""
+
+    path: str
+    """Below the version's folder, with `/`."""
+    size: int
+    """Bytes."""
+
+
+@dataclass(frozen=True)
 class Standing:
     """A version of a model, and the record that has its files."""
 
@@ -93,6 +105,12 @@ class Registry(Protocol):
 
     def set_alias(self, name: str, alias: str, version: str) -> None:
         """Point an alias at a version."""
+
+    def files(self, version: Version) -> list[File]:
+        """All of a version, by path. Raises RegistryRefusedError for one whose files are not of a record of MLflow's."""
+
+    def read(self, version: Version, path: str) -> Iterator[bytes]:
+        """The file in pieces; closed early, the connection is. Raises as it is read."""
 
     def records(self, record: str, run_id: str) -> list[str]:
         """MLflow's records of a job or search, by the id of its own and its own id: also those of its trials and of what it
@@ -167,6 +185,35 @@ class HttpRegistry:
     def set_alias(self, name: str, alias: str, version: str) -> None:
         """See Registry."""
         self._call("POST", "registered-models/alias", json={"name": name, "alias": alias, "version": version})
+
+    def files(self, version: Version) -> list[File]:
+        """See Registry."""
+        found, folders, root = list[File](), [_folder(version)], _folder(version)
+        while folders:
+            for page in self._pages("GET", "artifacts/list", {"run_id": version.run_id, "path": folders.pop()}):
+                for item in page.get("files", []):
+                    if item.get("is_dir"):
+                        folders.append(item["path"])
+                    else:
+                        found.append(File(item["path"][len(root) + 1 :], int(item.get("file_size", 0))))
+            if len(found) + len(folders) > MANY:
+                raise RegistryRefusedError(f"the version has more than {MANY} files: it is no package")
+        return sorted(found, key=lambda file: file.path)
+
+    def read(self, version: Version, path: str) -> Iterator[bytes]:
+        """See Registry. The server fetches what lies in a bucket, so that whoever asks needs no key of it."""
+        params = {"run_id": version.run_id, "path": f"{_folder(version)}/{path}"}
+        try:
+            with self._client.stream("GET", "/get-artifact", params=params) as response:
+                if response.status_code == httpx.codes.NOT_FOUND:
+                    raise RegistryMissingError(f"MLflow has no {path} of it any more")
+                if not response.is_success:
+                    raise RegistryUnreachableError(f"MLflow at {self.uri} answered {response.status_code} for {path}")
+                yield from response.iter_bytes(PIECE)
+        except httpx.HTTPError as error:
+            raise RegistryUnreachableError(
+                f"MLflow at {self.uri} can't be reached ({error or type(error).__name__})"
+            ) from error
 
     def records(self, record: str, run_id: str) -> list[str]:
         """See Registry."""
@@ -274,6 +321,16 @@ class HttpRegistry:
         if response.is_client_error:
             raise RegistryRefusedError(message)
         raise RegistryUnreachableError(f"MLflow at {self.uri} answered {response.status_code}: {message}")
+
+
+def _folder(version: Version) -> str:
+    """Of its files, below the artifacts of its record. Raises RegistryRefusedError."""
+    _, of_record, folder = version.source.partition(f"/{version.run_id}/artifacts/")
+    if not (version.run_id and of_record and folder):
+        raise RegistryRefusedError(
+            f"the files of version {version.version} are of no record of MLflow's (source {version.source!r:.100}); pull it from MLflow itself"
+        )
+    return folder.strip("/")
 
 
 def _without_password(uri: str) -> str:

@@ -6,7 +6,7 @@ import asyncio
 from contextlib import suppress
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import APIRouter, Depends, Path, Query, Response
 from starlette.concurrency import run_in_threadpool
 
 from service.access import rules, things
@@ -17,13 +17,15 @@ from service.bodies.models import AliasRequest, Model, ModelVersion
 from service.context import Context, Ctx
 from service.errors import Forbidden
 from service.gateway.registry import JOB_TAG, Registry, RegistryMissingError
-from service.models import replies
+from service.models import packages, replies
 from service.models.asking import ALIAS_SECONDS, ask
 from service.paging import Limit, Onward
+from service.ranges import ARCHIVE, TAR, IfRange, Range, attached
 
 router = APIRouter(prefix="/v1/models", tags=["models"], dependencies=[Depends(user)])
 Name = Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 Alias = Annotated[str, Path(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,99}$")]
+Number = Annotated[str, Path(pattern=r"^[0-9]{1,18}$", description="A version's number.")]
 Cursor = Annotated[str | None, Query(max_length=2000, description="`next_cursor` of the page before.")]
 
 
@@ -47,6 +49,25 @@ async def list_versions(
     """Its versions, newest first."""
     found, following = await ask(ctx, errand, lambda registry: registry.versions(name, limit, cursor))
     return onward(Page(items=[replies.version(version) for version in found], next_cursor=following))
+
+
+@router.get("/{name}/versions/{version}/package", response_class=Response, responses=ARCHIVE)
+async def package(
+    name: Name, version: Number, ctx: Ctx, caller: User, errand: Away, range_: Range = None, if_range: IfRange = None
+) -> Response:
+    """Its package as a tar, `checksums.json` last, which has the SHA-256 of all other files. What broke off goes on by `Range`."""
+    found = await ask(ctx, errand, lambda registry: _packed(registry, name, version))
+    downloads, registry = ctx.of(packages.Downloads), ctx.registry
+    assert registry is not None  # noqa: S101 — it was asked
+    status, begin, end, headers = attached(f"{name}-{version}.tar", found.tag, found.size, range_, if_range)
+    downloads.enter(caller.owner)
+    pieces = found.pieces(registry, begin, end)
+    return packages.Download(downloads, caller.owner, pieces, status_code=status, headers=headers, media_type=TAR)
+
+
+def _packed(registry: Registry, name: str, number: str) -> packages.Package:
+    version = registry.version(name, number)
+    return packages.pack(name, version, registry.files(version))
 
 
 @router.put("/{name}/aliases/{alias}")

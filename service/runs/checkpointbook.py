@@ -11,8 +11,9 @@ from service.bodies.base import Page
 from service.bodies.checkpoints import Checkpoint
 from service.context import Ctx
 from service.paging import Cursor, Limit, Onward
+from service.ranges import ARCHIVE, IfRange, Range
 from service.runs import keeping
-from service.runs.keeping import ARCHIVE, IfRange, Named, Owner, Range
+from service.runs.keeping import Named, Owner
 
 
 def add(router: APIRouter, path: str, find: Callable[..., Owner]) -> None:

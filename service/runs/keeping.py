@@ -10,10 +10,10 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import Header, Response
 from fastapi import Path as InPath
+from fastapi import Response
 from fastapi.responses import StreamingResponse
 
 from service import paging
@@ -23,11 +23,10 @@ from service.bodies.states import State
 from service.context import Context
 from service.db import tables
 from service.errors import Conflict, NotFound, Unavailable
-from service.etags import ASK
+from service.ranges import TAR, attached
 from service.runs import checkpoints, pins, store
 from service.runs.archive import Archive, pack
 from service.runs.checkpoints import Checkpoint, Which
-from service.runs.ranges import span
 from service.runs.scores import Scores
 
 Named = Annotated[
@@ -38,19 +37,6 @@ Named = Annotated[
         examples=["latest", 500],
     ),
 ]
-Range = Annotated[
-    str | None, Header(alias="Range", max_length=100, description="`bytes=N-`: the rest of an archive that broke off.")
-]
-IfRange = Annotated[
-    str | None,
-    Header(max_length=1000, description="The ETag of the archive that broke off: of another one all is sent."),
-]
-TAR = "application/x-tar"
-ARCHIVE: dict[int | str, dict[str, Any]] = {
-    200: {"content": {TAR: {}}},
-    206: {"description": "The part that was asked for.", "content": {TAR: {}}},
-}
-"""What an endpoint of an archive answers, for the OpenAPI document."""
 LOOKS = 5
 """So often one is looked for that is superseded while it is opened."""
 
@@ -147,25 +133,14 @@ def delete(ctx: Context, owner: Owner, named: str) -> None:
 def archive(ctx: Context, owner: Owner, named: str, asked: str | None, only_if: str | None) -> Response:
     """Its files as a tar, or the part of it that is asked for, `only_if` it is still that one. Raises NotFound, Unsatisfiable."""
     found, packed = _packed(ctx, owner, named)
-    tag = f'"{packed.tag}"'
-    headers = {
-        "ETag": tag,
-        "Cache-Control": ASK,
-        "Accept-Ranges": "bytes",
-        "Content-Disposition": f'attachment; filename="{_folder(owner, found)}.tar"',
-        "X-Checkpoint-Step": str(found.step),
-    }
+    file = f"{_folder(owner, found)}.tar"
     try:
-        part = span(asked, packed.size) if only_if in (None, tag) else None
+        status, begin, end, headers = attached(file, packed.tag, packed.size, asked, only_if)
     except BaseException:
         packed.close()
         raise
-    begin, end = part or (0, packed.size)
-    headers["Content-Length"] = str(end - begin)
-    if part is not None:
-        headers["Content-Range"] = f"bytes {begin}-{end - 1}/{packed.size}"
-    pieces = packed.pieces(begin, end)
-    return StreamingResponse(pieces, 206 if part is not None else 200, headers, media_type=TAR)
+    headers["X-Checkpoint-Step"] = str(found.step)
+    return StreamingResponse(packed.pieces(begin, end), status, headers, media_type=TAR)
 
 
 def _packed(ctx: Context, owner: Owner, named: str) -> tuple[Checkpoint, Archive]:

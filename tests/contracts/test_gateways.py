@@ -7,7 +7,7 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -37,6 +37,7 @@ from service.gateway.registry import (
     RegistryMissingError,
     RegistryRefusedError,
     RegistryUnreachableError,
+    Version,
 )
 
 on_the_stack = (pytest.mark.system, pytest.mark.xdist_group("stack"))
@@ -325,6 +326,13 @@ class RealRegistry(HttpRegistry):
         url = f"{self.uri}/api/2.0/mlflow-artifacts/artifacts{path}/model/file"
         httpx.put(url, content=b"a model").raise_for_status()
 
+    def upload(self, version: Version, files: Mapping[str, bytes]) -> None:
+        """The files of a version."""
+        path = urlsplit(version.source).path
+        for name, content in files.items():
+            url = f"{self.uri}/api/2.0/mlflow-artifacts/artifacts{path}/{name}"
+            httpx.put(url, content=content).raise_for_status()
+
     def add(self, name: str, tags: dict[str, str] | None = None, record: str = "") -> None:
         """Register one more version."""
         api = f"{self.uri}/api/2.0/mlflow"
@@ -369,6 +377,23 @@ def test_versions_come_newest_first_with_tags_and_aliases_page_by_page(
     assert ([item.version for item in rest], end) == (["1"], None)
     assert first[0].created > 0
     assert first[0].status == "READY"
+
+
+@both_rays
+def test_the_files_of_a_version_are_listed_and_read(registry: FakeRegistry | RealRegistry, model: str) -> None:
+    registry.add(model, record=registry.track(f"j-{secrets.token_hex(6)}"))
+    registry.add(model)
+    files = {"MLmodel": b"x" * 20, "code/deep/a b.py": b"", "model.safetensors": secrets.token_bytes(3 << 20)}
+    registry.upload(registry.version(model, "1"), files)
+    version = registry.version(model, "1")
+    listed = registry.files(version)
+    assert [(file.path, file.size) for file in listed] == [(name, len(files[name])) for name in sorted(files)]
+    for name, content in files.items():
+        assert b"".join(registry.read(version, name)) == content, name
+    with pytest.raises((RegistryMissingError, RegistryUnreachableError)):
+        b"".join(registry.read(version, "none"))
+    with pytest.raises(RegistryRefusedError, match="of no record"):
+        registry.files(registry.version(model, "2"))
 
 
 @both_rays

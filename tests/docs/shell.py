@@ -14,7 +14,7 @@ from typing import Any
 import typer
 from pages import ROOT, blocks
 
-from service.cli import remote
+from service.cli import pulled, remote
 from service.cli.app import app as agon_app
 from service.cli.groups import Things
 from service.cli.search import source as searches
@@ -181,7 +181,9 @@ def leaf(arguments: list[str]) -> tuple[Any, list[str], list[str]]:
             raise WrongError(f"agon {' '.join([*words, name])}: no such verb")
         command, words, arguments = command.commands[name], [*words, name], arguments[1:]
         if words == ["sample"] and remote.FLAG in arguments:
-            return _remote(), [*words, remote.FLAG], [word for word in arguments if word != remote.FLAG]
+            return _of(remote), [*words, remote.FLAG], [word for word in arguments if word != remote.FLAG]
+        if words == ["pull"] and pulled.FLAG in arguments:
+            return _of(pulled), [*words, pulled.FLAG], [word for word in arguments if word != pulled.FLAG]
         if len(words) == 1 and name in CHILDREN:
             command = _child(name)
     return command, words, arguments
@@ -204,8 +206,8 @@ def _group() -> Any:
 
 
 @cache
-def _remote() -> Any:
-    return typer.main.get_command(remote.app)
+def _of(module: Any) -> Any:
+    return typer.main.get_command(module.app)
 
 
 @cache

@@ -146,3 +146,9 @@ def test_serve_alone_shows_what_runs_and_stop_ends_it(agon: Callable[..., Any], 
     assert asked.calls[-1][:2] == ("GET", "/v1/serve")
     assert json.loads(agon("serve", "stop", "--json").out)["applications"][0]["state"] == "ready"
     assert asked.calls[-1][:2] == ("DELETE", "/v1/serve")
+
+
+def test_an_error_is_the_commands_exit_code(agon: Callable[..., Any], asked: Asked, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    done = agon("sample", "demo", "--remote", "--encode", str(tmp_path / "empty"), "--out", "x.png")
+    assert (done.code, "holds no images" in done.err) == (2, True)

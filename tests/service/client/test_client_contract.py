@@ -104,6 +104,7 @@ CALLS: dict[tuple[str, str], Callable[[Client], object]] = {
     ("GET", "/v1/models"): lambda c: c.models(),
     ("GET", "/v1/models/{}"): lambda c: c.model("m"),
     ("GET", "/v1/models/{}/versions"): lambda c: c.model_versions("m"),
+    ("GET", "/v1/models/{}/versions/{}/package"): lambda c: c.pull("m", "3", to=f"{gettempdir()}/x.tar"),
     ("PUT", "/v1/models/{}/aliases/{}"): lambda c: c.set_alias("m", "a", "1"),
     ("POST", "/v1/models/{}/generate"): lambda c: c.generate("m@best", 4),
     ("POST", "/v1/models/{}/path"): lambda c: c.path("m/3", [1, 2]),

@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from properties import examples
 
 from service.errors import Unsatisfiable
+from service.ranges import span
 from service.runs import archive, checkpoints, keeping
 from service.runs.archive import PIECE, Archive, pack
-from service.runs.ranges import span
 
 
 @pytest.fixture
