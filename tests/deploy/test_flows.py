@@ -33,8 +33,9 @@ COMMON = (22, 53, 80, 443, 5432, 6379, 6443, 8080, RANDOM)
 """Tried at whoever isn't ours."""
 PARTS = ("autoscaling", "monitoring", "postgres", "valkey")
 """Components that bring policies."""
-ANYWHERE = STRANGERS[-2]
-"""What an address outside gets, everyone gets whom no policy names: rows tell only what goes beyond."""
+ANYWHERE, METADATA = STRANGERS[-2:]
+"""What an address outside gets, everyone gets whom no policy names: rows tell only what goes beyond. Of the clouds' metadata
+service they tell all."""
 
 
 def parties(items: tuple[dict[str, Any], ...]) -> list[Party]:
@@ -67,7 +68,7 @@ def flows(items: tuple[dict[str, Any], ...]) -> set[tuple[str, str, str]]:
                 continue
             tried = sorted({*target.ports.values(), RANDOM} if target.namespace == "agon" else {*COMMON})
             reached = [port for port in tried if reaches(policies, source, target, port)]
-            if target in STRANGERS and target is not ANYWHERE:
+            if target in STRANGERS and target not in (ANYWHERE, METADATA):
                 reached = [port for port in reached if not reaches(policies, source, ANYWHERE, port)]
             if reached:
                 found.add((source.name, target.name, "all" if reached == tried else ", ".join(map(str, reached))))
