@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import sqlite3
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -160,3 +162,19 @@ def test_secrets_that_somebody_must_make_are_in_the_document() -> None:
     accounts = named(rendered(EVERYTHING), "ServiceAccount").values()
     needed = {secret["name"] for item in accounts for secret in item["imagePullSecrets"]} | {"agon-metrics"}
     assert all(f"`{name}`" in text or f"generic {name} " in text for name in needed)
+
+
+@pytest.mark.long
+def test_mlflow_makes_its_schema_at_the_first_start_and_takes_it_as_it_is_at_the_next(tmp_path: Path) -> None:
+    """The init container's own command, on SQLite."""
+    template = named(rendered("prod"), "Deployment")["agon-mlflow"]["spec"]["template"]["spec"]
+    (upgrade,) = template["initContainers"]
+    assert upgrade["command"][0] == "python"
+    database = tmp_path / "mlflow.db"
+    environment = {**os.environ, "MLFLOW_BACKEND_STORE_URI": f"sqlite:///{database}"}
+    for _ in range(2):
+        command = [sys.executable, *upgrade["command"][1:]]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        with sqlite3.connect(database) as connection:
+            assert connection.execute("SELECT count(*) FROM alembic_version").fetchone() == (1,)

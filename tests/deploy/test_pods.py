@@ -7,17 +7,11 @@ import re
 from typing import Any
 
 import pytest
-from manifests import EVERYTHING, OVERLAYS, Pod, composed, named, pods, quantity, rendered, walk
-
-from service.settings import Settings
+from manifests import EVERYTHING, OVERLAYS, Pod, named, pods, quantity, rendered, walk
 
 each_variant = pytest.mark.parametrize("variant", [*OVERLAYS, EVERYTHING])
 VOLUMES = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}
 HOST = ("hostNetwork", "hostPID", "hostIPC")
-RAY_ITSELF, A_DRIVER = 1.5e9, 0.55e9
-"""Bytes on the head: for Ray, and for each job that runs there (measured: supervisor, driver, controller)."""
-END_SECONDS = 6.0
-"""For Ray to end on a node, after its trainings have left it: a grace period has room for both."""
 
 
 def breaches(pod: Pod) -> list[str]:
@@ -164,134 +158,6 @@ def test_no_budget_keeps_a_machine_from_being_drained(variant: str) -> None:
         assert all(
             rule["whenUnsatisfiable"] == "ScheduleAnyway" for rule in pod.spec.get("topologySpreadConstraints", ())
         )
-
-
-# -- Ray
-
-
-def ray(variant: str) -> dict[str, Any]:
-    """Spec of the RayCluster."""
-    return named(rendered(variant), "RayCluster")["agon-ray"]["spec"]
-
-
-@each_variant
-def test_ray_asks_for_the_token_and_everyone_uses_the_same(variant: str) -> None:
-    for pod in pods(rendered(variant)):
-        if not pod.name.startswith("agon-ray"):
-            continue
-        for container in pod.containers:
-            env = {item["name"]: item for item in container["env"]}
-            assert env["RAY_AUTH_MODE"]["value"] == "token", (pod.owner, container["name"])
-            assert env["RAY_AUTH_TOKEN"]["valueFrom"]["secretKeyRef"]["name"] == "agon-ray-token"
-
-
-@each_variant
-def test_the_head_trains_nothing_and_has_memory_for_drivers(variant: str) -> None:
-    head = ray(variant)["headGroupSpec"]
-    assert head["rayStartParams"]["num-cpus"] == "0"
-    memory = quantity(head["template"]["spec"]["containers"][0]["resources"]["limits"]["memory"])
-    jobs = (memory - RAY_ITSELF) / A_DRIVER
-    assert jobs >= (50 if variant == "prod" else 4)
-
-
-@each_variant
-def test_the_object_store_fits_into_shared_memory(variant: str) -> None:
-    """Else Ray puts it on the disk, with a warning that nobody reads."""
-    groups = [ray(variant)["headGroupSpec"], *ray(variant)["workerGroupSpecs"]]
-    for group in groups:
-        store = int(group["rayStartParams"]["object-store-memory"])
-        volumes = {item["name"]: item for item in group["template"]["spec"]["volumes"]}
-        assert store <= 0.9 * quantity(volumes["shm"]["emptyDir"]["sizeLimit"])
-
-
-@each_variant
-def test_ray_nodes_leave_within_the_time_that_they_are_given(variant: str) -> None:
-    for group in ray(variant)["workerGroupSpecs"]:
-        pod = group["template"]["spec"]
-        *command, seconds = pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
-        assert command == ["python", "-m", "trainer.launch.leave", "--seconds"]
-        grace = pod["terminationGracePeriodSeconds"]
-        assert float(seconds) + END_SECONDS <= grace
-        assert grace <= 30 or "preemptible" not in group["groupName"], "clouds give half a minute"
-
-
-@each_variant
-def test_nothing_is_changed_behind_the_autoscaler(variant: str) -> None:
-    """A number of replicas in the manifest would be set again at every `kubectl apply`."""
-    for group in ray(variant)["workerGroupSpecs"]:
-        assert "replicas" not in group
-        assert 0 <= group["minReplicas"] <= group["maxReplicas"]
-
-
-@pytest.mark.parametrize("variant", OVERLAYS)
-def test_the_queue_is_told_the_bounds_of_the_groups(variant: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for found in named(rendered(variant), "ConfigMap").values():
-        for key, value in found["data"].items():
-            if key.startswith("AGON_"):
-                monkeypatch.setenv(key, value)
-    bounds = {group["groupName"]: size(group) for group in ray(variant)["workerGroupSpecs"]}
-    scales = ray(variant).get("enableInTreeAutoscaling", False)
-    told = {found.name: (found.nodes, found.cpus, found.gpus, found.memory) for found in Settings().max_nodes}
-    assert told == (bounds if scales else {})
-    assert scales or all(group["minReplicas"] == group["maxReplicas"] for group in ray(variant)["workerGroupSpecs"])
-
-
-def size(group: dict[str, Any]) -> tuple[float, ...]:
-    """Upper bound of a group, and CPUs, GPUs and bytes of memory that KubeRay tells Ray of each of its pods."""
-    amounts = group["template"]["spec"]["containers"][0]["resources"]
-    cpus, memory = quantity(amounts["requests"]["cpu"]), quantity(amounts["limits"]["memory"])
-    return group["maxReplicas"], cpus, float(gpus(group)), memory
-
-
-def test_the_autoscaler_is_the_one_that_tells_what_is_free() -> None:
-    """The gateway reads each node's use from what autoscaler v1 writes; v2 writes nothing there (ray 2.60, reporter_agent.py)."""
-    assert ray("prod")["autoscalerOptions"]["version"] == "v1"
-
-
-def test_gpu_groups_come_from_none_with_room_to_match_and_land_on_machines_with_gpus() -> None:
-    groups = {group["groupName"]: group for group in ray(EVERYTHING)["workerGroupSpecs"]}
-    assert {name: gpus(group) for name, group in groups.items()} == {
-        "workers": 0, "gpu-1": 1, "gpu-4": 4, "gpu-8": 8, "gpu-1-preemptible": 1
-    }  # fmt: skip
-    for name, group in groups.items():
-        if not gpus(group):
-            continue
-        pod = group["template"]["spec"]
-        amounts = pod["containers"][0]["resources"]["requests"]
-        assert group["minReplicas"] == 0
-        assert quantity(amounts["cpu"]) >= 6 * gpus(group)
-        assert quantity(amounts["memory"]) >= 24 * 2**30 * gpus(group)
-        assert pod["nodeSelector"], name
-        assert {"nvidia.com/gpu"} <= {item["key"] for item in pod["tolerations"]}
-
-
-def gpus(group: dict[str, Any]) -> int:
-    """Of a pod of the group."""
-    return int(group["template"]["spec"]["containers"][0]["resources"]["limits"].get("nvidia.com/gpu", 0))
-
-
-def test_rdma_goes_to_the_group_with_eight_gpus_or_says_that_it_is_elsewhere() -> None:
-    with_rdma = [
-        group["groupName"]
-        for group in ray(EVERYTHING)["workerGroupSpecs"]
-        if any(key.startswith("rdma/") for key in group["template"]["spec"]["containers"][0]["resources"]["limits"])
-    ]
-    assert with_rdma == ["gpu-8"]
-    with pytest.raises(AssertionError, match="test operation does not apply"):
-        composed([], ["rdma"])
-
-
-def test_the_quota_has_room_for_what_the_cluster_may_become() -> None:
-    hard = named(rendered(EVERYTHING), "ResourceQuota")["agon"]["spec"]["hard"]
-    needed = {"requests.cpu": 0.0, "requests.memory": 0.0, "requests.nvidia.com/gpu": 0.0, "pods": 0.0}
-    counts = {f"agon-ray/{group['groupName']}": group["maxReplicas"] for group in ray("prod")["workerGroupSpecs"]}
-    for pod in pods(rendered("prod")):
-        count = counts.get(pod.owner, 2)
-        needed["pods"] += count
-        for container in pod.spec["containers"]:
-            for key, amount in container["resources"]["requests"].items():
-                needed[f"requests.{key}"] += count * quantity(amount)
-    assert all(needed[key] <= quantity(hard[key]) for key in needed), needed
 
 
 def test_pull_secrets_reach_every_pod_of_ours() -> None:
