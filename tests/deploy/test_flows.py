@@ -7,7 +7,10 @@ from typing import Any
 
 import pytest
 from flows import Party, reaches
+from hypothesis import given
+from hypothesis import strategies as st
 from manifests import EVERYTHING, K8S, Pod, named, pods, rendered
+from properties import examples
 
 DOCUMENT = K8S.parent / "docs" / "deploy.md"
 RANDOM = 41_234
@@ -178,3 +181,57 @@ def test_a_connection_needs_the_way_out_and_the_way_in() -> None:
     assert not reaches([DENY, out_of_a], A, B, 1)
     assert reaches([DENY, out_of_a, into_b({"podSelector": {"matchLabels": {"app": "a"}}})], A, B, 1)
     assert not reaches([DENY, out_of_a, into_b()], B, A, 1)
+
+
+LABELS = st.dictionaries(st.sampled_from(["app", "tier"]), st.sampled_from(["a", "b"]), max_size=2)
+ENDS = st.builds(
+    Party,
+    name=st.just("p"),
+    namespace=st.sampled_from(["agon", "else", ""]),
+    labels=LABELS,
+    ports=st.just({"http": 80}),
+    address=st.sampled_from(["10.0.0.1", "169.254.169.254", "192.0.2.1"]),
+)
+PEERS = st.one_of(
+    st.builds(lambda labels: {"podSelector": {"matchLabels": labels}}, LABELS),
+    st.just({"namespaceSelector": {}}),
+    st.just({"ipBlock": {"cidr": "0.0.0.0/0", "except": ["169.254.0.0/16"]}}),
+)
+PORTS = st.lists(st.sampled_from([{"port": 80}, {"port": "http"}, {"port": 1, "endPort": 100}]), max_size=2)
+
+
+@st.composite
+def some_policies(draw: st.DrawFn) -> list[dict[str, Any]]:
+    """Of both directions."""
+
+    def one(direction: str, peer: str) -> dict[str, Any]:
+        rules = [
+            {peer: draw(st.lists(PEERS, max_size=2)), "ports": draw(PORTS)} for _ in range(draw(st.integers(0, 2)))
+        ]
+        return policy(
+            {"podSelector": {"matchLabels": draw(LABELS)}, "policyTypes": [direction], direction.lower(): rules}
+        )
+
+    kinds = st.lists(st.sampled_from([("Ingress", "from"), ("Egress", "to")]), max_size=4)
+    return [one(*kind) for kind in draw(kinds)]
+
+
+@examples(50)
+@given(policies=some_policies(), further=some_policies(), source=ENDS, target=ENDS, port=st.sampled_from([22, 80]))
+def test_a_further_policy_opens_but_never_closes_where_one_stands_already(
+    policies, further, source, target, port
+) -> None:
+    standing = [DENY, *policies]
+    if reaches(standing, source, target, port):
+        assert reaches([*standing, *further], source, target, port)
+
+
+@examples(50)
+@given(policies=some_policies(), source=ENDS, target=ENDS, port=st.sampled_from([22, 80]))
+def test_policies_let_through_no_more_than_none_do_and_their_order_means_nothing(
+    policies, source, target, port
+) -> None:
+    assert reaches([], source, target, port)
+    assert reaches(policies, source, target, port) is reaches(policies[::-1], source, target, port)
+    if "agon" not in (source.namespace, target.namespace):
+        assert reaches(policies, source, target, port)

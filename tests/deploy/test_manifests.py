@@ -127,7 +127,7 @@ def test_secrets_configuration_claims_accounts_and_classes_that_pods_use_exist(v
     assert set(keys) >= {"agon-token", "agon-ray-token", "agon-database", "agon-valkey", "agon-s3"}
     for pod in pods(items):
         assert pod.spec["priorityClassName"] in named(items, "PriorityClass"), pod.owner
-        if pod.spec.get("automountServiceAccountToken") is not False:
+        if "serviceAccountName" in pod.spec:
             assert pod.spec["serviceAccountName"] in named(items, "ServiceAccount"), pod.owner
         volumes = {volume["name"] for volume in pod.spec.get("volumes", ())}
         for node in walk(pod.spec):

@@ -128,7 +128,7 @@ def test_only_the_autoscaler_has_a_token_of_the_kubernetes_api(variant: str) -> 
     items = rendered(variant)
     assert all(item["automountServiceAccountToken"] is False for item in named(items, "ServiceAccount").values())
     for pod in pods(items):
-        assert not pod.spec.get("automountServiceAccountToken")
+        assert pod.spec["automountServiceAccountToken"] is False, pod.owner
         tokens = {
             volume["name"]
             for volume in pod.spec.get("volumes", ())
