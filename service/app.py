@@ -7,6 +7,7 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import timedelta
+from functools import partial
 
 from fastapi import Depends, FastAPI
 from starlette.concurrency import run_in_threadpool
@@ -33,6 +34,7 @@ from service.gateway.ray_serve import HttpRayServe, RayServe
 from service.gateway.registry import HttpRegistry, Registry
 from service.http import Guard
 from service.logs import configure
+from service.mirror.loop import Mirror
 from service.models.packages import Downloads
 from service.monitoring.facts import Reader
 from service.plans.planner import Planner
@@ -56,6 +58,7 @@ from service.webhooks import addresses as webhook_addresses
 from service.webhooks.dispatcher import Dispatcher
 from service.webhooks.sending import HttpPost
 from trainer import spans
+from trainer.mirror.place import Place
 from trainer.serve.questions import QUESTIONS
 
 DESCRIPTION = """Agon trains generative adversarial networks as a service: post a job, follow it, pull the model.
@@ -171,6 +174,7 @@ def _lifespan(ctx: Context) -> Callable[[FastAPI], AbstractAsyncContextManager[N
         ]
         stops = [_start_reconciler(ctx)] if ctx.settings.reconciler else []
         stops += [await run_in_threadpool(_start_webhooks, ctx)] if ctx.settings.webhooks else []
+        stops += [_start_mirror(ctx)] if ctx.settings.mirror else []
         try:
             yield
         finally:
@@ -201,6 +205,11 @@ def _start_webhooks(ctx: Context) -> Callable[[], None]:
     post, keep = HttpPost(webhook_addresses.access(ctx.settings)), timedelta(days=ctx.settings.webhooks_keep_days)
     clock, proxied = SteadyClock(database_time(ctx.db)), bool(ctx.settings.sso_header)
     return Dispatcher(ctx.db, post, keep, clock, proxied=proxied).start()
+
+
+def _start_mirror(ctx: Context) -> Callable[[], None]:
+    """The same of what keeps the second copy."""
+    return Mirror(ctx.db, ctx.settings, partial(Place, ctx.settings.mirror)).start()
 
 
 def _start_reconciler(ctx: Context) -> Callable[[], None]:

@@ -15,6 +15,7 @@ from sqlalchemy import URL
 
 from trainer.access import Access, check_host
 from trainer.data.fetch import Patience
+from trainer.mirror.place import check_url
 from trainer.nodes import NodeShape
 from trainer.proxies import LOOPBACK
 
@@ -41,6 +42,8 @@ class Settings(BaseSettings):
     """Folder of the jobs' folders, on storage that the API and all nodes share."""
     cache_dir: Path = Path()
     """Shared folder for feature extractors and reference statistics."""
+    mirror: str = ""
+    """Where a second copy of the jobs' folders is kept: `s3://BUCKET/PREFIX`, `gs://BUCKET/PREFIX`, or a folder. "": nowhere."""
     data_roots: Annotated[tuple[str, ...], NoDecode] = ()
     """Local folders that datasets may lie in, separated by `:`. Default: `data` in `home`."""
     private_hosts: Annotated[tuple[str, ...], NoDecode] = ()
@@ -149,6 +152,11 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(default=4 * 1024 * 1024, ge=1024)
     """Largest request body."""
     log_level: str = "INFO"
+
+    @field_validator("mirror")
+    @classmethod
+    def _a_place(cls, url: str) -> str:
+        return check_url(url) if url else url
 
     @field_validator("max_nodes", mode="before")
     @classmethod

@@ -170,6 +170,10 @@ class RunFile(Frozen):
     mlflow_experiment: str = "agon"
     traceparent: str | None = None
     """W3C Trace Context: the trace of the request that submitted it, and this attempt's span in it; None: there is none."""
+    mirror: str | None = None
+    """Where the second copy of runs' folders lies, each below its id; None: there is none."""
+    told: int = Field(default=0, ge=0)
+    """The highest number of an event that the control plane has acknowledged."""
     noted: int = Field(default=0, ge=0)
     """How often name, labels or notes were edited before: MLflow's record keeps to the newest."""
 

@@ -25,6 +25,8 @@ from service.runs import accounts, checkpoints, files, numbers
 from service.runs.kinds import kind_of
 from service.runs.store import at_rest
 from service.settings import Settings
+from trainer.mirror import copying
+from trainer.mirror.place import MirrorError, Place
 from trainer.search.trial import TRIALS
 
 DELETED = ".deleted-"
@@ -87,7 +89,7 @@ def unfinished(session: Session, after: str = "", limit: int = 100) -> Sequence[
 
 def finish(db: Database, settings: Settings, registry: Registry | None, deletion: Deletion) -> list[str]:
     """Remove what is left of a deleted run; what can't be removed now, and why, for a person."""
-    left = [*_clear(settings, deletion.id), *_forget(registry, deletion)]
+    left = [*_clear(settings, deletion.id), *_forget(registry, deletion), *_from_mirror(settings, deletion.id)]
     if not left:
         with db.begin() as session:
             session.execute(delete(Deletion).where(Deletion.id == deletion.id))
@@ -113,6 +115,16 @@ def _clear(settings: Settings, run_id: str) -> list[str]:
         return [] if not here.exists() and not aside.exists() else [f"its folder {aside} is being removed"]
     except OSError as error:
         return [f"its folder can't be removed: {error}"]
+    return []
+
+
+def _from_mirror(settings: Settings, run_id: str) -> list[str]:
+    if not settings.mirror:
+        return []
+    try:
+        copying.forget(Place(settings.mirror), run_id)
+    except MirrorError as error:
+        return [f"its second copy: {error}"]
     return []
 
 

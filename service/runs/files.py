@@ -78,6 +78,8 @@ def run_file_draft(settings: Settings, job: Job, token: str) -> Iterator[Callabl
         "token": token,
         "mlflow_uri": settings.mlflow_uri,
         "noted": job.noted,
+        "mirror": settings.mirror or None,
+        "told": job.acked,
         "max_nodes": settings.max_nodes,
         "nodes_seconds": settings.nodes_seconds,
         "traceparent": _traceparent(job),

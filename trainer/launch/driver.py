@@ -22,6 +22,8 @@ from typing import NoReturn
 from trainer import spans, trace, tracking
 from trainer.errors import judge
 from trainer.launch import log, warm
+from trainer.launch.brought import bring
+from trainer.mirror.place import MirrorError
 from trainer.proxies import go_direct
 from trainer.sinks.report import Reporter
 from trainer.sinks.spool import SpoolReader
@@ -156,6 +158,11 @@ def main(arguments: list[str]) -> int:
     log.keep(job)
     trace.enter(job.traceparent)
     go_direct(*job.own_urls)
+    try:
+        bring(job)
+    except (MirrorError, OSError) as error:
+        log.say(f"its folder can't be brought back, and nothing is trained anew in its place: {error}", sys.stderr)
+        return 1
     with spans.attempt(job, "agon-driver") as span:
         with Reporter(job) as reporter:
             _connect()

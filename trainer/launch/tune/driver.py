@@ -18,10 +18,12 @@ from types import FrameType
 from trainer import spans, trace, tracking
 from trainer.errors import WorkerFailedError, classify
 from trainer.launch import log, warm
+from trainer.launch.brought import bring
 from trainer.launch.tune import track
 from trainer.launch.tune.found import Found
 from trainer.launch.tune.run import run
 from trainer.launch.tune.wishes import Wishes
+from trainer.mirror.place import MirrorError
 from trainer.proxies import go_direct
 from trainer.search import TrialRecord, TrialState
 from trainer.search.trial import read_trials
@@ -213,6 +215,11 @@ def main(arguments: list[str]) -> int:
     log.keep(file)
     trace.enter(file.traceparent)
     go_direct(*file.own_urls)
+    try:
+        bring(file)
+    except (MirrorError, OSError) as error:
+        log.say(f"its folder can't be brought back, and nothing is searched anew in its place: {error}", sys.stderr)
+        return 1
     with spans.attempt(file, "agon-search") as span, Reporter(file) as reporter:
         import ray
 
