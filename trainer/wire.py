@@ -7,12 +7,14 @@ far they arrived and what is wanted of the job.
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, TypeVar
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from trainer.access import ANY, Access
 from trainer.nodes import NodeShape
@@ -20,6 +22,8 @@ from trainer.schema import Frozen
 from trainer.search import SearchSpec
 from trainer.spec import JobSpec
 
+WIRE = 2
+"""The version of runs' files. It goes up with whatever an older trainer would not do, or not understand."""
 JOB_FILE = "job.json"
 SEARCH_FILE = "search.json"
 GRIDS = "samples"
@@ -151,6 +155,8 @@ class EventReply(Frozen):
 class RunFile(Frozen):
     """What the driver of anything that runs needs to know. Readable by its owner alone."""
 
+    wire: int = Field(default=WIRE, ge=1)
+    """The version of this file, `WIRE` of whoever wrote it."""
     job_id: str
     attempt: int = Field(ge=1)
     job_dir: str
@@ -191,6 +197,30 @@ class RunFile(Frozen):
     def access(self) -> Access:
         """What paths and URLs in the spec may lead to."""
         return Access(self.data_roots, self.private_hosts)
+
+
+F = TypeVar("F", bound=RunFile)
+
+
+def read_run_file(kind: type[F], path: Path) -> F:
+    """A run's file. Raises OSError; ValueError that says what to do if it was written by a newer control plane than this trainer, or
+    else which field is wrong."""
+    content = path.read_bytes()
+    try:
+        wire = json.loads(content).get("wire", 1)
+    except (ValueError, AttributeError) as error:
+        raise ValueError(f"{path} is no JSON object: {error}") from None
+    if isinstance(wire, int) and wire > WIRE:
+        raise ValueError(
+            f"{path} was written by a newer Agon (file version {wire}, this trainer knows {WIRE}): bring the Ray nodes to the image of the "
+            "control plane's version, or the control plane back to theirs"
+        )
+    try:
+        return kind.model_validate_json(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ValueError(f"{path} can't be read: {where}: {first['msg']}") from None
 
 
 class Fork(Frozen):

@@ -27,7 +27,7 @@ from trainer.mirror.place import MirrorError
 from trainer.proxies import go_direct
 from trainer.sinks.report import Reporter
 from trainer.sinks.spool import SpoolReader
-from trainer.wire import EventKind, FailureKind, JobFile
+from trainer.wire import EventKind, FailureKind, JobFile, read_run_file
 
 LOOK_SECONDS = 1.0
 PATIENCE_SECONDS = 2.0
@@ -151,9 +151,9 @@ def main(arguments: list[str]) -> int:
         print("usage: python -m trainer.launch.driver JOB_DIR/job.json", file=sys.stderr)  # noqa: T201
         return 2
     try:
-        job = JobFile.model_validate_json(Path(arguments[0]).read_bytes())
+        job = read_run_file(JobFile, Path(arguments[0]))
     except (OSError, ValueError) as error:
-        print(f"{arguments[0]} can't be read: {error}", file=sys.stderr)  # noqa: T201
+        print(error, file=sys.stderr)  # noqa: T201
         return 2
     log.keep(job)
     trace.enter(job.traceparent)

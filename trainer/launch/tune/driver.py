@@ -28,7 +28,7 @@ from trainer.proxies import go_direct
 from trainer.search import TrialRecord, TrialState
 from trainer.search.trial import read_trials
 from trainer.sinks.report import Reporter
-from trainer.wire import EventKind, FailureKind, SearchFile
+from trainer.wire import EventKind, FailureKind, SearchFile, read_run_file
 
 LOOK_SECONDS = 0.5
 TELL_SECONDS = 2.0
@@ -208,9 +208,9 @@ def main(arguments: list[str]) -> int:
         return 2
     path = Path(arguments[0]).absolute()
     try:
-        file = SearchFile.model_validate_json(path.read_bytes())
+        file = read_run_file(SearchFile, path)
     except (OSError, ValueError) as error:
-        print(f"{path} can't be read: {error}", file=sys.stderr)  # noqa: T201
+        print(error, file=sys.stderr)  # noqa: T201
         return 2
     log.keep(file)
     trace.enter(file.traceparent)
