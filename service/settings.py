@@ -109,6 +109,8 @@ class Settings(BaseSettings):
     16 CPUs, and two of 64 CPUs, 8 GPUs of the kind H100 and 512 GiB, whose group Ray calls gpu-8. Default: the cluster stays as it is."""
     nodes_seconds: float = Field(default=900.0, gt=0, le=1e7)
     """A run that waits for such nodes for longer keeps none of what is free from others, and no other is handed over to wait for them."""
+    driver_memory: int = Field(default=600 << 20, ge=0)
+    """Bytes that a run's driver takes on Ray's head, beside that of the others: who finds no room there waits. 0: that isn't counted."""
     metrics_port: int | None = Field(default=None, ge=1, le=65535)
     """Port on which a reconciler that runs apart answers Prometheus with what it counts; the API has `/metrics`. None: on none."""
     poll_seconds: float = Field(default=1.0, gt=0)

@@ -100,7 +100,7 @@ class FailureKind(StrEnum):
 class EventKind(StrEnum):
     """What an event reports; `WireEvent.data` by kind."""
 
-    WAITING = "waiting"  # {"reason": "needs 2 CPUs, 1 is free"}
+    WAITING = "waiting"  # {"reason": "needs 2 CPUs, 1 is free"}; empty: it has its place, and starts
     STARTED = "started"  # {"total_images", "resumed_from": step | None, "workers", "device"}
     TRACKED = "tracked"  # {"mlflow_run_id"}: the job's MLflow run is known (later than STARTED; once)
     PROGRESS = "progress"  # {"metrics": {name: float}, "images_per_second", "eta_seconds", "shares": {part: float}, "total_images"}

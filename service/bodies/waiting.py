@@ -19,6 +19,7 @@ class For(StrEnum):
     TURN = "turn"  # those ahead, who will take what is free
     CPU = "cpu"
     GPU = "gpu"
+    MEMORY = "memory"  # of Ray's head, for its driver
     PLACE = "place"  # enough is free, but not on the same nodes
     CAP = "cap"  # its owner may have no more at once
     TRY = "try"  # the pause after a lost attempt
@@ -79,9 +80,10 @@ class Waiting(Reply):
     model_config = ConfigDict(serialize_by_alias=True)
 
     for_: Annotated[For, or_new(For), Field(alias="for")]
-    """`cpu`, `gpu`: too little of it is free. `place`: enough is free, but not on the same nodes. `turn`: those ahead will take what is free. `room`:
-    others make room for it. `cap`: its owner may have no more at once. `try`: the pause after a lost attempt. `look`: the control
-    plane's next look. `nodes`: nodes that hold it, which the cluster hasn't. `cluster`: Ray, which doesn't answer."""
+    """`cpu`, `gpu`: too little of it is free. `memory`: too little for its driver, on Ray's head node. `place`: enough is free, but not on
+    the same nodes. `turn`: those ahead will take what is free. `room`: others make room for it. `cap`: its owner may have no more at
+    once. `try`: the pause after a lost attempt. `look`: the control plane's next look. `nodes`: nodes that hold it, which the cluster
+    hasn't. `cluster`: Ray, which doesn't answer."""
     needs: Needs
     free: Free | None
     """Null: it isn't known."""

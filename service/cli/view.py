@@ -107,7 +107,7 @@ class JobView:
     def _on_waiting(self, data: dict[str, Any]) -> list[str]:
         changed = data.get("reason") != self.reason
         self.reason = str(data.get("reason", ""))
-        return [f"waiting: {self.reason}"] if changed else []
+        return [f"waiting: {self.reason}"] if changed and self.reason else []
 
     def _on_started(self, data: dict[str, Any]) -> list[str]:
         self.reason = ""

@@ -85,6 +85,8 @@ class Node:
     """Whether it is Ray's head, where the drivers run."""
     state: NodeState = "there"
     """`spare`: an autoscaler may start it. `late`: so it may, but it was asked for long ago and hasn't come."""
+    grows: bool = False
+    """Whether its cluster is one that an autoscaler makes larger."""
 
     @property
     def resources(self) -> dict[str, float]:

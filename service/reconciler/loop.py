@@ -33,7 +33,7 @@ from service.reconciler.outage import OncePerRound
 from service.reconciler.queue import Queue
 from service.reconciler.serving import Serving, in_thread
 from service.repeats import store as repeats
-from service.runs import files, hours, tape
+from service.runs import files, head, hours, tape
 from service.runs.growth import grown
 from service.runs.lifecycle import IllegalTransitionError
 from service.runs.sight import Watch
@@ -110,7 +110,8 @@ class Reconciler:
         nodes = self._nodes() if waits or wanted else None
         if waits and nodes is not None:
             self.sight.see(nodes, datetime.now(UTC))
-            for admitted in self.queue.look(nodes, self._late()):
+            room = None if isinstance(nodes, str) else head.drivers(nodes, self.settings.driver_memory)
+            for admitted in self.queue.look(nodes, self._late(), room):
                 self._look_after(admitted)
         self.serving.look(nodes, self.queue.line if waits else [])
         due = store.due(self.db, self.clock(), self.lease, BATCH)

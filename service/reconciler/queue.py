@@ -19,7 +19,7 @@ from service.reconciler import rows
 from service.reconciler.displacing import Displacer
 from service.reconciler.rows import Waiting
 from service.runs.beside import Beside, Moves
-from service.runs.queue import Verdict
+from service.runs.queue import ANY_NUMBER, Head, Verdict
 from service.runs.room import Need
 from service.runs.standing import Standing
 
@@ -69,10 +69,11 @@ class Queue:
         """What those take that wait and that the cluster can hold, in order; None: that was not decided of."""
         return None if self._standing is None else [item.need for item in self._standing.waiting]
 
-    def look(self, nodes: Sequence[Node] | str, late: datetime | None = None) -> list[Job]:
+    def look(self, nodes: Sequence[Node] | str, late: datetime | None = None, drivers: int | None = None) -> list[Job]:
         """Have those leave that shall, start those that fit, say of the rest what they wait for. The started ones, owned.
 
         nodes: the cluster, or why nothing is known of it. late: runs that wait for nodes since before that keep nothing from others.
+        drivers: for how many Ray's head has memory; None: for any number.
         """
         gone = set(rows.leave(self.db))
         if gone and self._standing is not None:
@@ -91,7 +92,7 @@ class Queue:
                 standing, came, moves = self._within_caps(session, standing, pulse, came, gone, now)
         self._counted = now if count or not standing else self._counted
         self._turns = pulse.turns
-        started, fresh = self._decide(standing, nodes, pulse, came, moves, gone, now)
+        started, fresh = self._decide(standing, nodes, _head(drivers, pulse), pulse, came, moves, gone, now)
         displaced = () if started or self.unfinished else self._displace(nodes, pulse)
         for number in (*gone, *fresh, *displaced):
             self.changed(number)
@@ -101,6 +102,7 @@ class Queue:
         self,
         standing: Standing[Waiting] | None,
         nodes: Sequence[Node] | str,
+        head: Head,
         pulse: rows.Pulse,
         read: Sequence[Waiting],
         moves: Moves[Waiting],
@@ -118,7 +120,7 @@ class Queue:
         moved = [item for item in self._turned(standing, pulse) if item.number not in gone]
         turned = [item._replace(behind=not item.behind) for item in moved]
         left = {*gone, *moves.left, *(item.number for item in moved)}
-        decision = standing.decide(nodes, pulse.active, [*moves.came, *turned], left, MAX_STARTS, pulse.served)
+        decision = standing.decide(nodes, pulse.active, [*moves.came, *turned], left, MAX_STARTS, pulse.served, head)
         chosen, told = decision.chosen, [(item, _of_room(item, verdict, pulse)) for item, verdict in decision.told]
         told += [(item, Verdict(False, reason)) for item, reason in moves.held]
         started = rows.start(self.db, pulse.turns, chosen, self.owner, now, self.lease) if chosen else []
@@ -189,6 +191,11 @@ def _of_room(item: Waiting, verdict: Verdict, pulse: rows.Pulse) -> Verdict:
     return verdict._replace(
         reason=f"waits for {item.need.words}; {' and '.join(names)} {'makes' if len(names) == 1 else 'make'} room for it"
     )
+
+
+def _head(drivers: int | None, pulse: rows.Pulse) -> Head:
+    """Each run has one driver, a search, too."""
+    return ANY_NUMBER if drivers is None else Head(drivers, drivers - len(pulse.running))
 
 
 def _key(item: Waiting) -> tuple[int, int]:

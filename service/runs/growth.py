@@ -19,15 +19,18 @@ def grown(nodes: Sequence[Node], shapes: Sequence[NodeShape], late: Iterable[Nee
 
     late: what runs need that wait for nodes for too long.
     """
+    if not shapes:
+        return list(nodes)
     more = missing(shapes, [(node.group, node.cpus, node.gpus) for node in nodes])
     spare = [node for shape in more for node in _nodes_of(shape)]
     room = [[node.cpus, node.gpus] for node in spare]
     stalled = {spare[index].id for need in late for index, _ in put(room, need)}
-    return [*nodes, *(replace(node, state="late") if node.id in stalled else node for node in spare)]
+    there = (replace(node, grows=True) for node in nodes)
+    return [*there, *(replace(node, state="late") if node.id in stalled else node for node in spare)]
 
 
 def _nodes_of(shape: NodeShape) -> list[Node]:
     """All of one shape have one id: it is a kind that comes or doesn't."""
     name = f"another-{shape.name or f'{shape.cpus:g}-{shape.gpus:g}'}"
     one = Node(name, shape.cpus, shape.cpus, shape.gpus, shape.gpus, shape.memory, shape.memory, shape.gpu)
-    return [replace(one, group=shape.name, state="spare")] * shape.nodes
+    return [replace(one, group=shape.name, state="spare", grows=True)] * shape.nodes

@@ -10,6 +10,7 @@ of some size never can again in the same line, and is not looked at again: ten t
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from math import inf
 from typing import Literal, NamedTuple
 
 from service.gateway.ray_jobs import Node
@@ -19,8 +20,23 @@ NEAR = 10
 """So many are counted one by one; a job behind more of them waits for these, whatever is free at the moment."""
 NOT_COME = "nodes for it were asked for and haven't come; it starts once they have"
 STARTED = ", those of nodes that may still be started included"
-Lack = Literal["", "cpu", "gpu", "any"]
+Lack = Literal["", "cpu", "gpu", "any", "memory"]
 """Of which resource too little is free; empty: it isn't that which it waits for. Far behind in the line: the scarcer one that it takes."""
+
+
+class Head(NamedTuple):
+    """The drivers that Ray's head has memory for (`service.runs.head`)."""
+
+    room: float
+    left: float
+
+    @property
+    def words(self) -> str:
+        """For a person: why one waits that would fit otherwise."""
+        return f"waits for memory on Ray's head node, which has room for {counted(self.room, 'run')}"
+
+
+ANY_NUMBER = Head(inf, inf)
 
 
 class Verdict(NamedTuple):
@@ -48,10 +64,16 @@ class Line:
     """The same, job by job: what one takes, or what is kept for it, the next ones don't find."""
 
     def __init__(
-        self, nodes: Sequence[Node], active: Iterable[Need], coming: Iterable[Need] = (), served: Sequence[Need] = ()
+        self,
+        nodes: Sequence[Node],
+        active: Iterable[Need],
+        coming: Iterable[Need] = (),
+        served: Sequence[Need] = (),
+        head: Head = ANY_NUMBER,
     ) -> None:
         """coming: what counts as free although others have it, because they are about to leave. served: what is kept for what answers
-        questions to models, beside the active ones."""
+        questions to models, beside the active ones. head: for how many drivers it has memory."""
+        self._head, self._drivers = head, head.left
         self._served, self._all = served, nodes
         self._ever = Room((node.cpus, node.gpus) for node in nodes)
         nodes = [node for node in nodes if node.state != "late"]
@@ -77,8 +99,9 @@ class Line:
         if (never := self.never(mine)) is not None:
             return never  # nothing is kept for it
         left = self.left
-        spent = left.spent(mine)
+        spent = self._drivers <= 0 or left.spent(mine)
         if not spent and left.holds(mine):
+            self._drivers -= 1
             left.take(mine)
             self.free.take(mine)
             self.front = max(self.front, self.waiting)
@@ -87,6 +110,7 @@ class Line:
         verdict = self._told.get(mine)
         if verdict is None:
             verdict = self._told[mine] = self._waits(mine)
+        self._drivers -= not self.waiting  # the first that waits has a place on the head, too, when the rest is free
         self.waiting += 1
         if not spent:
             left.reserve(mine)
@@ -103,7 +127,7 @@ class Line:
 
     def nothing_for(self, mine: Need) -> bool:
         """Whether nothing at all is left of what such a job takes: then it makes no difference to those behind it."""
-        return self.left.spent(mine)
+        return self._drivers <= 0 or self.left.spent(mine)
 
     def far(self, mine: Need, ahead: int) -> Verdict:
         """What `next` says of one that nothing is left for, behind so many others, which are more than `NEAR`."""
@@ -128,13 +152,15 @@ class Line:
     def _waits(self, mine: Need) -> Verdict:
         if self.waiting > NEAR:
             return _far(mine, self._ahead)
+        if self._drivers <= 0 and self.left.holds(mine):
+            return Verdict(False, self._head.words, "memory")
         if self.waiting and self.free.holds(mine):
             return Verdict(False, _first(mine, self._ahead), "any")
         lacks = _lack(self.free, mine)
         kept = _kept(self._served, lacks)
         shown = (
             _shown(self._empty, self.free, mine)
-            + (STARTED if _grows(self._all) else "")
+            + (STARTED if any(node.state == "spare" for node in self._all) else "")
             + (f", {kept}" if kept else "")
         )
         return Verdict(False, f"waits for {mine.words}; {shown}", lacks)
@@ -164,7 +190,7 @@ def why_never(nodes: Sequence[Node], mine: Need) -> str | None:
 
 def _grows(nodes: Sequence[Node]) -> bool:
     """Whether an autoscaler may start more."""
-    return any(node.state != "there" for node in nodes)
+    return any(node.grows for node in nodes)
 
 
 def _why_never(empty: Room, mine: Need, *, grows: bool) -> str | None:

@@ -36,7 +36,7 @@ class Watch:
     def see(self, nodes: Sequence[Node] | str, now: datetime) -> None:
         """The cluster is so now, or nothing is known of it for that reason. now: the machine's time."""
         facts = [
-            [node.id, node.cpus, node.cpus_free, node.gpus, node.gpus_free, node.state, node.group]
+            [node.id, node.cpus, node.cpus_free, node.gpus, node.gpus_free, node.state, node.group, node.grows]
             for node in nodes
             if not isinstance(node, str)
         ]
@@ -69,10 +69,17 @@ def told(content: dict[str, Any] | None, seen_at: datetime, now: datetime) -> li
 
 
 def _node(
-    name: str, cpus: float, cpus_free: float, gpus: float, gpus_free: float, state: str = "there", group: str = ""
+    name: str,
+    cpus: float,
+    cpus_free: float,
+    gpus: float,
+    gpus_free: float,
+    state: str = "there",
+    group: str = "",
+    grows: bool = False,
 ) -> Node:
     """One that was written; an older version wrote no more than what it has."""
-    return Node(name, cpus, cpus_free, gpus, gpus_free, state=cast(NodeState, state), group=group)
+    return Node(name, cpus, cpus_free, gpus, gpus_free, state=cast(NodeState, state), group=group, grows=grows)
 
 
 def size(content: dict[str, Any] | None) -> tuple[float, float] | None:

@@ -12,7 +12,7 @@ from heapq import merge
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from service.gateway.ray_jobs import Node
-from service.runs.queue import Line, Verdict
+from service.runs.queue import ANY_NUMBER, Head, Line, Verdict
 from service.runs.room import Need
 
 STEPS = (1, 2, 5)
@@ -81,11 +81,12 @@ class Standing(Generic[T]):
         gone: Collection[int],
         most: int,
         served: Sequence[Need] = (),
+        memory: Head = ANY_NUMBER,
     ) -> Decision[T]:
         """Of all of them, when some came and some have gone. At most so many start.
 
         nodes: the cluster, or why nothing is known of it. active: the runs that take place there, in an order of its own. served: what
-        is kept there for what answers questions to models.
+        is kept there for what answers questions to models. memory: for how many drivers Ray's head has it.
         """
         new, before = sorted(came), (len(self._head), len(self._tail))
         head, tail, aside = (_without(items, gone) for items in (self._head, self._tail, self._aside))
@@ -94,15 +95,16 @@ class Standing(Generic[T]):
         last = tail[0] if tail else head[-1] if head else None
         split = 0 if last is None else bisect_left(new, last)
         early, late = new[:split], new[split:]
-        kept = not early and len(head) == before[0] and self._facts == _facts(nodes, active, served)
+        kept = not early and len(head) == before[0] and self._facts == _facts(nodes, active, served, memory)
         self._head, self._tail, self._aside, self._sizes = head, tail, aside, sizes
         turn = _Turn[T](most)
         if not kept:
-            self._line = _Closed(nodes) if isinstance(nodes, str) else Line(nodes, active, served=served)
+            self._line = _Closed(nodes) if isinstance(nodes, str) else Line(nodes, active, served=served, head=memory)
             late = self._begin(turn, list(merge(head, early)), late)
         self._line.stand_behind(len(self._head) + len(self._tail))
         self._come_in(turn, late)
-        self._facts = _facts(nodes, [*active, *(item.need for item in turn.chosen)], served)
+        fewer = memory._replace(left=memory.left - len(turn.chosen))
+        self._facts = _facts(nodes, [*active, *(item.need for item in turn.chosen)], served, fewer)
         moved = abs(len(self._head) - before[0]) + len(new) + len(gone)
         self._tell_others(turn, moved)
         self._split()
@@ -234,12 +236,12 @@ def _kind(need: Need) -> tuple[bool, bool]:
 
 
 def _sizes(nodes: Sequence[Node] | str) -> object:
-    return nodes if isinstance(nodes, str) else [(node.cpus, node.gpus, node.state) for node in nodes]
+    return nodes if isinstance(nodes, str) else [(node.cpus, node.gpus, node.state, node.grows) for node in nodes]
 
 
-def _facts(nodes: Sequence[Node] | str, active: Sequence[Need], served: Sequence[Need]) -> object:
+def _facts(nodes: Sequence[Node] | str, active: Sequence[Need], served: Sequence[Need], head: Head) -> object:
     """What of the cluster decides: its free memory changes all the time, and doesn't."""
     if isinstance(nodes, str):
         return nodes
     used = [(node.id, node.state, node.cpus, node.cpus_free, node.gpus, node.gpus_free) for node in nodes]
-    return used, sorted(active), served
+    return used, sorted(active), served, head

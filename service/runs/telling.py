@@ -127,7 +127,7 @@ class Teller:
         queue, ledger = self._line(nodes), self._ledger()
         if queue.never(self.need) is not None:
             return For.NODES
-        if known in (For.TRY, For.ROOM):
+        if known in (For.TRY, For.ROOM, For.MEMORY):
             return known
         for row in self.around.ahead:
             need = need_of_row(row)

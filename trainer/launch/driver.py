@@ -136,10 +136,10 @@ class Launch:
         except Exception as error:  # Ray's answer was late or malformed: only this word is lost, never the job
             log.say(f"can't say what the job waits for: {type(error).__name__}: {error}")
             return
-        if reason and reason != self._waiting:
+        if reason != self._waiting:
             self._waiting = reason
-            self._reporter.say(EventKind.WAITING, reason=reason)
-            log.say(f"waiting: {reason}")
+            self._reporter.say(EventKind.WAITING, reason=reason or "")
+            log.say(f"waiting: {reason}" if reason else "waiting no more: its place is there")
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._stop_signal = f"the driver got {signal.Signals(number).name}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from service.reconciler.loop import Reconciler
 from service.runs.growth import grown
 from service.runs.room import Need
 from service.settings import Settings
-from trainer.nodes import NodeShape
+from trainer.nodes import GIB, NodeShape
 
 
 def sizes(nodes: list[Node]) -> list[tuple[float, float, str]]:
@@ -22,9 +23,11 @@ def sizes(nodes: list[Node]) -> list[tuple[float, float, str]]:
 def test_nodes_that_are_there_are_not_counted_twice() -> None:
     nodes = [Node("head", 2, 2), Node("a", 16, 0, 1, 0)]
     found = grown(nodes, [NodeShape(3, 16, 1), NodeShape(1, 64, 8)])
-    assert found[:2] == nodes
+    assert found[:2] == [replace(node, grows=True) for node in nodes]
     assert sizes(found[2:]) == [(16, 1, "spare"), (16, 1, "spare"), (64, 8, "spare")]
-    assert grown([*nodes, *[Node("b", 16, 16, 1, 1)] * 5], [NodeShape(3, 16, 1)])[2:] == [Node("b", 16, 16, 1, 1)] * 5
+    more = [*nodes, *[Node("b", 16, 16, 1, 1)] * 5]
+    assert len(grown(more, [NodeShape(3, 16, 1)])) == len(more)
+    assert grown(more, []) == more
 
 
 def test_nodes_of_a_kind_that_a_run_has_waited_for_too_long_are_late_and_the_others_are_not() -> None:
@@ -148,3 +151,22 @@ def test_the_time_in_which_nodes_start_counts_for_no_limit(growing: Growing) -> 
     growing.rounds()
     growing.rounds(seconds=3000)
     assert growing.states(job) == ["starting"]
+
+
+def test_runs_beyond_the_memory_of_the_head_wait_until_another_has_ended(world: Any) -> None:
+    worker = Node("worker", 64, 64)
+    world.ray.cluster = [Node("head", 0, 0, memory=3 * GIB, head=True), worker]
+    first, second, third = (world.submit() for _ in range(3))
+    reconciler = world.reconciler()
+    for _ in range(2):
+        reconciler.round()
+    assert [world.job(job)["state"] for job in (first, second, third)] == ["starting", "starting", "queued"]
+    waits = world.job(third)
+    assert waits["reason"] == "waits for memory on Ray's head node, which has room for 2 runs"
+    assert (waits["waiting"]["for"], waits["waiting"]["position"]) == ("memory", 1)
+    world.tell(first, "finished", outcome="completed")
+    world.ray.move(f"agon-{first}-1", RayStatus.SUCCEEDED)
+    for _ in range(2):
+        world.clock.forward(2)
+        reconciler.round()
+    assert world.job(third)["state"] == "starting"

@@ -14,7 +14,7 @@ from service.runs.room import Need, Room
 
 def node(cpus: float, gpus: float = 0, state: NodeState = "there") -> Node:
     """Nobody uses any of it."""
-    return Node(f"{cpus}-{gpus}-{state}", cpus, cpus, gpus, gpus, state=state)
+    return Node(f"{cpus}-{gpus}-{state}", cpus, cpus, gpus, gpus, state=state, grows=True)
 
 
 GPUS = node(64, 8, "spare")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import inf
 from typing import NamedTuple
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from properties import examples
 
 from service.gateway.ray_jobs import Node, NodeState
-from service.runs.queue import NEAR, Verdict, admit
+from service.runs.queue import NEAR, Head, Line, Verdict
 from service.runs.room import Need, Room
 from service.runs.standing import Standing
 
@@ -48,16 +49,18 @@ steps = st.lists(
 )
 
 
-def expected(cluster: list[Node] | str, active: list[Need], line: list[Item]) -> list[Verdict]:
+def expected(cluster: list[Node] | str, active: list[Need], line: list[Item], head: Head) -> list[Verdict]:
     if isinstance(cluster, str):
         return [Verdict(False, cluster)] * len(line)
-    return admit(cluster, active, [item.need for item in line])
+    whole = Line(cluster, active, head=head)
+    return [whole.next(item.need) for item in line]
 
 
-@given(steps)
+@given(steps, st.sampled_from([inf, inf, 1, 3, 8]))
 @examples(120)
 def test_what_is_told_is_what_going_through_the_whole_line_would_say(
     story: list[tuple[list[Node] | str | None, list[tuple[int, Need]], list[int], int]],
+    drivers: float,
 ) -> None:
     standing: Standing[Item] = Standing()
     cluster: list[Node] | str = [node(8, 0, 2, 0)]
@@ -73,8 +76,9 @@ def test_what_is_told_is_what_going_through_the_whole_line_would_say(
         number += len(fresh)
         gone = {item.number for index, item in enumerate(line) if index in left}
         line = sorted([item for item in line if item.number not in gone] + fresh)
-        decision = standing.decide(cluster, sorted(active), fresh, gone, most)
-        wanted = expected(cluster, sorted(active), line)
+        head = Head(drivers, drivers - len(active))
+        decision = standing.decide(cluster, sorted(active), fresh, gone, most, memory=head)
+        wanted = expected(cluster, sorted(active), line, head)
         starting = [item for item, verdict in zip(line, wanted, strict=True) if verdict.starts]
         assert decision.chosen == starting[:most]
         assert decision.whole == (len(starting) < most)

@@ -65,9 +65,9 @@ def test_a_failure_that_cannot_be_written_down_still_ends_with_its_exit_code(
 def test_a_cluster_that_cannot_say_what_a_job_waits_for_does_not_end_it(
     job: JobFile, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def late(resources: Resources) -> str:
+    def late(resources: Resources, *_: object) -> str:
         raise TimeoutError("the head did not answer")
 
     monkeypatch.setattr("trainer.launch.capacity.shortage", late)
-    Launch(job, Reporter(job))._say_waiting()
+    Launch(job, Reporter(job))._say_waiting(3.0)
     assert "can't say what the job waits for: TimeoutError: the head did not answer" in capsys.readouterr().out
