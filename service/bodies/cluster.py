@@ -19,6 +19,18 @@ class Kept(Reply):
     gpus: float = 0.0
 
 
+class Spare(Reply):
+    """Nodes of one kind that an autoscaler may still start."""
+
+    group: str = ""
+    """Ray's name of their group; empty: they are known by their size."""
+    nodes: int
+    cpus: float
+    """Of one."""
+    gpus: float
+    """Of one."""
+
+
 class Cluster(Reply):
     """Capacity as Ray reports it; what is free may be some seconds old."""
 
@@ -30,5 +42,7 @@ class Cluster(Reply):
     gpus: Amount = Amount()
     memory: Amount = Amount()
     """Bytes that jobs may reserve, as Ray counts them; it does not measure what processes use."""
+    spare: tuple[Spare, ...] = ()
+    """What the cluster may grow by, as the server was told (`AGON_MAX_NODES`)."""
     serving: Kept = Kept()
     """Of the CPUs and GPUs, kept for what answers questions to models, whether or not it uses them now."""

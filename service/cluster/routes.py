@@ -8,18 +8,19 @@ from fastapi import APIRouter, Depends
 from starlette.concurrency import run_in_threadpool
 
 from service.access.callers import Away, user
-from service.bodies.cluster import Amount, Cluster, Kept
+from service.bodies.cluster import Amount, Cluster, Kept, Spare
 from service.context import Context, Ctx
 from service.errors import Unavailable
 from service.gateway.ray_jobs import RayUnreachableError
 from service.runs import served
+from service.runs.growth import grown, kinds
 
 router = APIRouter(prefix="/v1/cluster", tags=["cluster"], dependencies=[Depends(user)])
 
 
 @router.get("")
 async def show(ctx: Ctx, errand: Away) -> Cluster:
-    """Nodes, CPUs, GPUs and memory."""
+    """Nodes, CPUs, GPUs and memory, and what may be added to them."""
     try:
         nodes = await ctx.elsewhere.ray.run(ctx.ray.nodes, errand=errand)
     except (RayUnreachableError, Unavailable) as error:
@@ -30,6 +31,10 @@ async def show(ctx: Ctx, errand: Away) -> Cluster:
         cpus=_sum((node.cpus, node.cpus_free) for node in nodes),
         gpus=_sum((node.gpus, node.gpus_free) for node in nodes),
         memory=_sum((node.memory, node.memory_free) for node in nodes),
+        spare=tuple(
+            Spare(group=shape.name, nodes=shape.nodes, cpus=shape.cpus, gpus=shape.gpus)
+            for shape, _ in kinds(grown(nodes, ctx.settings.max_nodes))
+        ),
         serving=await run_in_threadpool(_kept, ctx),
     )
 

@@ -6,6 +6,7 @@ on asking; but nodes such as theirs count no more until some come.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
@@ -34,3 +35,12 @@ def _nodes_of(shape: NodeShape) -> list[Node]:
     name = f"another-{shape.name or f'{shape.cpus:g}-{shape.gpus:g}'}"
     one = Node(name, shape.cpus, shape.cpus, shape.gpus, shape.gpus, shape.memory, shape.memory, shape.gpu)
     return [replace(one, group=shape.name, state="spare", grows=True)] * shape.nodes
+
+
+def kinds(nodes: Sequence[Node]) -> list[tuple[NodeShape, bool]]:
+    """What of these may still be started, by kind, and whether it is late."""
+    counts = Counter(node for node in nodes if node.state != "there")
+    return [
+        (NodeShape(count, node.cpus, node.gpus, node.memory, node.gpu, node.group), node.state == "late")
+        for node, count in counts.items()
+    ]

@@ -17,6 +17,7 @@ from service.elsewhere import Errand
 from service.errors import Unavailable
 from service.gateway.ray_jobs import Node, RayUnreachableError
 from service.runs import served
+from service.runs.growth import kinds
 from service.serving.asker import Asker
 from service.serving.states import shown as served_state
 from service.web import frame
@@ -43,12 +44,14 @@ async def show(
     shown = (on, waits) if seen else None
     line, places = await asyncio.gather(run_in_threadpool(_read, ctx, begin, shown), run_in_threadpool(_served, ctx))
     nodes = line.nodes if line.nodes is not None else await _nodes(ctx, errand)
+    more = [] if isinstance(nodes, str) else kinds(nodes)
+    nodes = nodes if isinstance(nodes, str) else [node for node in nodes if node.state == "there"]
     runs, waiting = line.ids if shown is None else shown
     view = View(
         title="Queue", section="/queue", events="states=true", look=_look(begin, runs, waiting), pause=5, scripts=()
     )
     return frame.page(
-        request, caller, "queue/page.html", view, line=line, nodes=nodes, served=places, enabled=ctx.settings.serve,
+        request, caller, "queue/page.html", view, line=line, nodes=nodes, more=more, served=places, enabled=ctx.settings.serve,
         changed=shown is not None and line.ids != (tuple(on), tuple(waits)), sure=SURE, page=PAGE, most_nodes=lineup.NODES,
         told_to=lineup.TOLD, change_words=lineup.change_words, uses=served.WORDS,
     )  # fmt: skip

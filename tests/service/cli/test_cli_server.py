@@ -13,6 +13,7 @@ from PIL import Image
 
 from service.cli.groups import spelled
 from trainer.data.pack import pack
+from trainer.nodes import NodeShape
 
 Agon = Callable[..., Any]
 
@@ -156,7 +157,9 @@ def test_a_registry_that_is_away_is_said(agon: Agon, world: Any) -> None:
 # -- cluster
 
 
-def test_what_the_cluster_has_and_what_is_free(agon: Agon, world: Any) -> None:
+def test_what_the_cluster_has_what_is_free_and_by_what_it_may_grow(
+    agon: Agon, world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world.ray.cluster = [
         replace(world.ray.cluster[0], cpus=8, cpus_free=2.5, memory=4e9, memory_free=1e9),
         replace(world.ray.cluster[0], cpus=8, cpus_free=8, gpus=4, gpus_free=1),
@@ -167,6 +170,10 @@ def test_what_the_cluster_has_and_what_is_free(agon: Agon, world: Any) -> None:
     assert cells(found.out)[4][0] == "disk"
     told = json.loads(agon("cluster", "--json").out)
     assert told["gpus"] == {"total": 4.0, "free": 1.0}
+    shapes = (NodeShape(3, 8), NodeShape(4, 64, 8, name="gpu-8"))
+    monkeypatch.setitem(vars(world.settings), "max_nodes", shapes)
+    grows = ["2 nodes, and up to 2 more with 8 CPUs each, and up to 4 more with 64 CPUs and 8 GPUs each (gpu-8)"]
+    assert agon("cluster").out.splitlines()[:1] == grows
     world.ray.unreachable = True
     away = agon("cluster")
     assert (away.code, away.out, "can't be reached" in away.err) == (1, "", True)

@@ -12,9 +12,13 @@ from looks import DARK, PHONE, check_accessible
 from sqlalchemy import delete, insert
 
 from service.db.tables import Job, ServedApplication
+from service.gateway.ray_jobs import Node
+from service.runs.growth import grown
+from service.runs.room import Need
 from service.web.queue import lineup
 from service.web.queue.lineup import PAGE, change_words
 from tests import rows
+from trainer.nodes import NodeShape
 
 
 def fill(house):
@@ -92,6 +96,18 @@ def test_nodes_say_what_is_used_of_them(crowded):
         "CPUs 7 of 8 used",
         "GPUs 0 of 2 used",
         "CPUs 7 of 8 used",
+    ]
+
+
+def test_nodes_that_may_be_started_are_told_apart_from_those_that_are_there(own_read, monkeypatch):
+    shapes = (NodeShape(4, 64, 8, name="gpu-8"), NodeShape(1, 16))
+    nodes = grown([Node("n", 4, 4)], shapes, [Need(1, 1, 1)])
+    monkeypatch.setattr("service.web.queue.lineup.sight.cluster", lambda *_: nodes)
+    page = own_read("/queue")
+    assert [words(gauge) for gauge in page.select("#cluster .gauge")] == ["CPUs 0 of 4 used"]
+    assert [words(item) for item in page.select("#cluster .more li")] == [
+        "Up to 4 more may be started: gpu-8, 64 CPUs and 8 GPUs each – asked for, and haven't come",
+        "Up to 1 more may be started: 16 CPUs each",
     ]
 
 
