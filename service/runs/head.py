@@ -1,8 +1,9 @@
 """How many runs Ray's head has memory for: pure.
 
-A run's driver, the supervisor that Ray's Jobs API gives it and the controller of Ray Train take no CPU but memory, all on the head: about
-0.55 GB a run. Who is killed when that is used up is anyone: the GCS, and with it the whole cluster, or the driver of another run.
-Drivers on the workers would be no remedy: with the worker's node its run's driver would die, and a run that loses a node goes on today.
+A run's driver (131 MB), the supervisor that Ray's Jobs API gives it (74), Ray Train's controller (123) and two actors of that (113, 110)
+take no CPU but memory, all on the head: 0.55 GB a run, measured as proportional set sizes in ray 2.60. Who is killed when that is used up
+is anyone: the GCS, and with it the whole cluster, or the driver of another run. Drivers on the workers would be no remedy: with the
+worker's node its run's driver would die, and a run that loses a node goes on today.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Sequence
 from service.gateway.ray_jobs import Node
 
 OWN = 3 << 29
-"""Bytes that the head's own processes take: GCS, dashboard, agents, autoscaler, and what they grow by."""
+"""Bytes for the head's own processes, 1.5 GiB: GCS, dashboard, agents and autoscaler take half of it at first, and grow."""
 
 
 def drivers(nodes: Sequence[Node], each: int) -> int | None:
