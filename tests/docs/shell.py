@@ -26,7 +26,7 @@ MADE = frozenset({"mlp-digits"})
 """A recipe that the reader of adding-a-family.md makes."""
 STAND_INS = ("dcgan-digits", "dcgan-64")
 """Whose specs stand for a file of the reader's: one whose data are known, one whose data are not."""
-INSTALLED = frozenset({"base64", "cat", "cmp", "export", "helm", "jq", "kind", "source"})
+INSTALLED = frozenset({"base64", "cat", "cmp", "export", "helm", "jq", "kind", "source", "tar"})
 """Programs and words of the shell that are there, and whose arguments are the reader's own."""
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
 
