@@ -115,6 +115,12 @@ def test_the_document_names_every_overlay_and_component() -> None:
     assert [name for name in (*OVERLAYS, *COMPONENTS) if f"`{name}`" not in text] == []
 
 
+def test_the_document_names_the_versions_that_are_checked() -> None:
+    text = (K8S.parent / "docs" / "deploy.md").read_text()
+    assert f"| Kubernetes | {KUBERNETES[0]} to {KUBERNETES[1]} |" in text
+    assert "| {}.{} or {}.{} |".format(*kuberay.OLDEST, *kuberay.NEWEST) in text
+
+
 @each_variant
 def test_names_of_resources_are_there_once(variant: str) -> None:
     names = [(item["kind"], item["metadata"]["name"]) for item in rendered(variant)]
