@@ -29,7 +29,8 @@ from service.db.times import database_time
 from service.disk.gauge import Gauge
 from service.disk.watch import watch as watch_disk
 from service.events.broadcast import Broadcast
-from service.gateway.ray_jobs import HttpRayJobs, RayJobs
+from service.gateway.chosen import ray_of
+from service.gateway.ray_jobs import RayJobs
 from service.gateway.ray_serve import HttpRayServe, RayServe
 from service.gateway.registry import HttpRegistry, Registry
 from service.http import Guard
@@ -96,7 +97,7 @@ def create_app(
     db = Database(settings.database_url)
     registry = registry or (HttpRegistry(settings.mlflow_uri) if settings.mlflow_uri else None)
     planner = planner or Planner(settings.plan_seconds)
-    ray = ray or HttpRayJobs(settings.ray_address, settings.ray_token_file)
+    ray = ray or ray_of(settings)
     serve = serve or HttpRayServe(settings.ray_address, settings.ray_token_file, settings.serve_url)
     uses = Uses(db)
     door = Entry(db, settings, uses)

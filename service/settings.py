@@ -55,6 +55,16 @@ class Settings(BaseSettings):
     """URL of the Ray dashboard."""
     ray_token_file: Path = Path()
     """Token of the Ray cluster; a file that doesn't exist means that the cluster asks for none."""
+    ray_jobs: Literal["cluster", "rayjob"] = "cluster"
+    """Where runs train: on the one Ray cluster, or each attempt in a RayJob of KubeRay's with a cluster of its own."""
+    rayjob_pattern: str = Field(default="agon-ray", pattern=r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$")
+    """The RayCluster, in the API's namespace, after which these clusters are made."""
+    rayjob_queue: str = Field(default="", pattern=r"^([a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?)?$")
+    """Kueue's LocalQueue that admits them. "": no Kueue."""
+    rayjob_keep_seconds: float = Field(default=300.0, ge=0, le=1e6)
+    """So long after its end an attempt's RayJob and cluster are there."""
+    kubernetes_url: str = "https://kubernetes.default.svc"
+    """The API server of Kubernetes."""
     mlflow_uri: str | None = None
     """Tracking and registry URI; None: jobs aren't tracked and nothing can be published."""
     mlflow_experiment: str = "agon"

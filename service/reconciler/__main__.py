@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, start_http_server
 from service import tallies
 from service.db.migrate import upgrade
 from service.db.session import Database
-from service.gateway.ray_jobs import HttpRayJobs
+from service.gateway.chosen import ray_of
 from service.gateway.ray_serve import HttpRayServe
 from service.logs import configure
 from service.reconciler.loop import Reconciler
@@ -24,7 +24,7 @@ def main() -> None:
     settings = Settings()
     configure(settings.log_level)
     spans.configure("agon-reconciler")
-    db, ray = Database(settings.database_url), HttpRayJobs(settings.ray_address, settings.ray_token_file)
+    db, ray = Database(settings.database_url), ray_of(settings)
     serve = HttpRayServe(settings.ray_address, settings.ray_token_file, settings.serve_url)
     upgrade(db)
     if settings.metrics_port is not None:

@@ -40,7 +40,7 @@ from service.reconciler.meter import Meter
 from service.reconciler.views import view_of
 from service.runs import files, ingest, limits
 from service.runs import store as jobs
-from service.runs.kinds import kind_of
+from service.runs.kinds import kind_of, need_of
 from service.runs.lifecycle import Trigger
 from service.settings import Settings
 from trainer import spans
@@ -173,9 +173,7 @@ class Keeper:
         try:
             if self._lingers(job):
                 return Wait("the attempt before this one is still ending")
-            self.ray.submit(
-                name, command, {"agon_job": job.id, "agon_attempt": str(job.attempt), "agon_name": job.name}
-            )
+            self.ray.submit(name, command, _facts(job))
         except RayUnreachableError as error:
             return Wait(f"{error}; the job will be handed over as soon as it answers")
         except RayFailedError as error:
@@ -259,6 +257,13 @@ class Keeper:
             row.stop_at = now + (action.grace or timedelta())
             return AT_ONCE
         return now + action.delay if action.trigger in (Trigger.RETRY, Trigger.YIELD) else None
+
+
+def _facts(job: Job) -> dict[str, str]:
+    """What whoever takes the attempt may know of it."""
+    need = need_of(job)
+    size = {"agon_workers": str(need.workers), "agon_cpus": f"{need.cpus:g}", "agon_gpus": f"{need.gpus:g}"}
+    return {"agon_job": job.id, "agon_attempt": str(job.attempt), "agon_name": job.name, **size}
 
 
 def _failure(move: Move) -> dict[str, Any] | None:
