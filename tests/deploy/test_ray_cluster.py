@@ -9,11 +9,10 @@ from typing import Any
 import pytest
 from manifests import EVERYTHING, K8S, OVERLAYS, composed, named, pods, quantity, rendered
 
+from service.runs.head import OWN
 from service.settings import Settings
 
 each_variant = pytest.mark.parametrize("variant", [*OVERLAYS, EVERYTHING])
-RAY_ITSELF, A_DRIVER = 1.5e9, 0.55e9
-"""Bytes on the head: for Ray, and for each job that runs there (measured: supervisor, driver, controller)."""
 END_SECONDS = 6.0
 """For Ray to end on a node, after its trainings have left it: a grace period has room for both."""
 
@@ -39,8 +38,10 @@ def test_the_head_trains_nothing_and_has_memory_for_drivers(variant: str) -> Non
     head = ray(variant)["headGroupSpec"]
     assert head["rayStartParams"]["num-cpus"] == "0"
     memory = quantity(head["template"]["spec"]["containers"][0]["resources"]["limits"]["memory"])
-    jobs = (memory - RAY_ITSELF) / A_DRIVER
-    assert jobs >= (50 if variant == "prod" else 4)
+    room = int((memory - OWN) // Settings.model_fields["driver_memory"].default)
+    told = re.search(rf"for (\d+) in `{variant}`", (K8S.parent / "docs" / "deploy.md").read_text())
+    assert room >= 4
+    assert variant == EVERYTHING or int(told[1]) == room
 
 
 @each_variant
