@@ -66,6 +66,14 @@ def test_ray_nodes_leave_within_the_time_that_they_are_given(variant: str) -> No
 
 
 @each_variant
+def test_the_head_stays_while_the_nodes_that_go_with_it_write_their_checkpoints(variant: str) -> None:
+    pod = ray(variant)["headGroupSpec"]["template"]["spec"]
+    stays = pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert stays >= 30, "Python and Ray start on the nodes, a step ends, a checkpoint is written"
+    assert stays + END_SECONDS <= pod["terminationGracePeriodSeconds"]
+
+
+@each_variant
 def test_nothing_is_changed_behind_the_autoscaler(variant: str) -> None:
     """A number of replicas in the manifest would be set again at every `kubectl apply`."""
     for group in ray(variant)["workerGroupSpecs"]:
