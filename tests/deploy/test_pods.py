@@ -124,8 +124,9 @@ def test_no_secret_is_an_argument(variant: str) -> None:
 
 
 @each_variant
-def test_only_the_autoscaler_has_a_token_of_the_kubernetes_api(variant: str) -> None:
+def test_only_who_asks_the_kubernetes_api_has_a_token_of_it(variant: str) -> None:
     items = rendered(variant)
+    asking = {"autoscaler"} | ({"api"} if "agon-rayjobs" in named(items, "Role") else set())
     assert all(item["automountServiceAccountToken"] is False for item in named(items, "ServiceAccount").values())
     for pod in pods(items):
         assert pod.spec["automountServiceAccountToken"] is False, pod.owner
@@ -141,7 +142,21 @@ def test_only_the_autoscaler_has_a_token_of_the_kubernetes_api(variant: str) -> 
             for mount in container.get("volumeMounts", ())
             if mount["name"] in tokens
         }
-        assert holders <= {"autoscaler"}, pod.owner
+        assert holders <= asking, pod.owner
+
+
+@each_variant
+def test_the_api_may_do_with_rayjobs_what_its_gateway_does_and_nothing_else(variant: str) -> None:
+    roles = named(rendered(variant), "Role")
+    if "agon-rayjobs" not in roles:
+        assert roles == {}, "nobody has rights"
+        return
+    rules = {
+        rule["resources"][0]: (set(rule["verbs"]), rule.get("resourceNames")) for rule in roles["agon-rayjobs"]["rules"]
+    }
+    assert rules == {"rayjobs": ({"create", "get", "list", "delete"}, None), "rayclusters": ({"get"}, ["agon-ray"])}
+    (binding,) = named(rendered(variant), "RoleBinding").values()
+    assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "agon-api", "namespace": "agon"}]
 
 
 @each_variant
