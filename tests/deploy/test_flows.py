@@ -34,7 +34,9 @@ STRANGERS = [
 ]
 COMMON = (22, 53, 80, 443, 5432, 6379, 6443, 8080, RANDOM)
 """Tried at whoever isn't ours."""
-PARTS = ("autoscaling", "monitoring", "postgres", "valkey")
+PARTS = sorted(
+    {path.parent.name for path in K8S.glob("components/*/*.yaml") if "\nkind: NetworkPolicy\n" in path.read_text()}
+)
 """Components that bring policies."""
 ANYWHERE, METADATA = STRANGERS[-2:]
 """What an address outside gets, everyone gets whom no policy names: rows tell only what goes beyond. Of the clouds' metadata
