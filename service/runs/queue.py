@@ -184,8 +184,12 @@ def _never_fix(mine: Need) -> str:
 
 def why_never(nodes: Sequence[Node], mine: Need) -> str | None:
     """Why these nodes can't hold it even when nothing else runs; None if they can."""
-    there = [node for node in nodes if node.state != "late"]
-    return _why_never(Room((node.cpus, node.gpus) for node in there), mine, grows=_grows(nodes))
+    if Room((node.cpus, node.gpus) for node in nodes if node.state != "late").holds(mine):
+        return None
+    ever = Room((node.cpus, node.gpus) for node in nodes)
+    if ever.holds(mine):
+        return f"needs {mine.words}: {NOT_COME}"
+    return _why_never(ever, mine, grows=_grows(nodes))
 
 
 def _grows(nodes: Sequence[Node]) -> bool:

@@ -206,3 +206,11 @@ def test_whatever_happens_it_is_idle_in_the_end_and_never_within_its_time(steps:
 )
 def test_a_failure_is_told_in_its_last_words(message: str, words: str) -> None:
     assert served_rules.failure(AppState("DEPLOY_FAILED", message)) == words
+
+
+def test_a_replica_may_have_a_node_that_is_to_be_started_for_it_unless_runs_wait_for_it() -> None:
+    head, spare = Node("head", 0, 0, head=True), Node("another", 4, 4, state="spare", grows=True)
+    assert grant(Room([head, spare], [], [], []), Need(1, 1), 2).replicas == 2
+    assert grant(Room([head, spare], [Need(4, 1)], [], []), Need(1, 1), 2).replicas == 0
+    late = Node("another", 4, 4, state="late", grows=True)
+    assert grant(Room([head, late], [], [], []), Need(1, 1), 2).replicas == 0, "such nodes don't come at present"

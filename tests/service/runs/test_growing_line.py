@@ -32,6 +32,10 @@ def test_one_that_waits_for_nodes_leaves_the_cpus_that_are_there_to_others() -> 
     assert last([node(16), GPUS], [waits], Need(1, 57)) is not None, "56 are left of those that come"
 
 
+def test_one_that_was_just_handed_over_has_its_place_where_nodes_are_and_not_on_those_that_may_come() -> None:
+    assert last([node(16), GPUS], [Need(16, 1)], Need(8, 8, 1)) is None
+
+
 def test_what_runs_where_nodes_are_is_not_taken_off_those_that_may_come() -> None:
     busy = Node("busy", 16, 0)
     assert last([busy, GPUS], [Need(16, 1)], Need(8, 8, 1)) is None
@@ -46,7 +50,7 @@ def test_words_tell_what_may_still_come_and_what_never_will() -> None:
     said = "needs 1 CPU and 1 GPU: nodes for it were asked for and haven't come; it starts once they have"
     assert last([node(2), late], [], Need(1, 1, 1)) == said
     assert last([late], [], Need(1, 1, 1)) == said
-    assert why_never([node(2), late], Need(1, 1, 1)) is not None
+    assert why_never([node(2), late], Need(1, 1, 1)) == said
     assert why_never([node(2), GPUS], Need(1, 1, 1)) is None
 
 

@@ -58,6 +58,7 @@ def test_the_first_that_waits_finds_a_place_on_the_head_when_the_rest_is_free() 
     nodes = [Node("worker", 8, 4)]
     assert [verdict.starts for verdict in told([Need(1, 6), Need(1, 1)], 1, nodes)] == [False, False]
     busy = [Node("worker", 8, 8, 1, 0)]
+    assert [verdict.starts for verdict in told([Need(1, 1, 1), Need(1, 1)], 1, busy)] == [False, False]
     assert [verdict.starts for verdict in told([Need(1, 1, 1), Need(1, 1, 1), Need(1, 1)], 2, busy)] == [
         False,
         False,

@@ -14,6 +14,7 @@ from trainer.families.table import recipes
 from trainer.launch import capacity, elastic
 from trainer.launch.capacity import explain, places, shortage
 from trainer.launch.elastic import LanePolicy, scaling
+from trainer.nodes import NodeShape
 from trainer.spec import JobSpec, Resources, with_overrides
 
 
@@ -92,11 +93,37 @@ def test_nodes_that_are_too_small_for_the_smallest_group_are_waited_for(monkeypa
     assert shortage(large) == "needs 2 × 4 CPUs, each on one node; enough is free, but not together"
 
 
+SMALL = NodeShape(4, 4, name="small")
+PENDING = {"a07": {"state": "PENDING", "bundles": {0: {}, 1: {}, 2: {}}}}
+
+
+@pytest.mark.parametrize(
+    ("resources", "groups", "waited", "words"),
+    [
+        (Resources(workers=3, cpus_per_worker=3), PENDING, 5.0, "waits for 2 nodes that are being started (small)"),
+        (Resources(workers=8, min_workers=2, cpus_per_worker=3), {}, 5.0, "waits for 1 node that is being started (small)"),
+        (
+            Resources(workers=8, min_workers=2, cpus_per_worker=3), {}, 61.0,
+            "waits for 1 node (small), asked for over 1 minute ago: nothing has started it yet",
+        ),
+        (Resources(workers=3, cpus_per_worker=5), PENDING, 5.0, "needs 15 CPUs; the cluster has 4 in all"),
+    ],
+)  # fmt: skip
+def test_a_job_says_for_which_nodes_it_waits_that_an_autoscaler_starts(
+    monkeypatch: pytest.MonkeyPatch, resources: Resources, groups: dict[str, Any], waited: float, words: str
+) -> None:
+    """Of the one that is there all is free; an elastic job asks for no placement group, and waits for its smallest one."""
+    cluster(monkeypatch, 4, groups, nodes=[4])
+    free = SimpleNamespace(get_draining_nodes=dict, available_resources_per_node=lambda: {"n0": {"CPU": 4.0}})
+    monkeypatch.setattr(ray._private.state, "state", free)
+    assert shortage(resources, [SMALL], waited, patience=60.0) == words
+
+
 def cluster(monkeypatch: pytest.MonkeyPatch, free: int, groups: dict[str, Any], nodes: list[int]) -> None:
     """What Ray tells the driver of job 07."""
     monkeypatch.setattr(ray, "get_runtime_context", lambda: SimpleNamespace(get_job_id=lambda: "07"))
     monkeypatch.setattr(capacity, "placement_group_table", lambda: groups)
     monkeypatch.setattr(ray, "available_resources", lambda: {"CPU": float(free)})
     monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": float(sum(nodes))})
-    alive = [{"Alive": True, "Resources": {"CPU": float(cpus)}} for cpus in nodes]
+    alive = [{"NodeID": f"n{at}", "Alive": True, "Resources": {"CPU": float(cpus)}} for at, cpus in enumerate(nodes)]
     monkeypatch.setattr(ray, "nodes", lambda: [*alive, {"Alive": False, "Resources": {"CPU": 64.0}}])

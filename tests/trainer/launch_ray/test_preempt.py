@@ -142,5 +142,6 @@ def test_the_first_sigterm_is_a_notice_and_the_second_ends_the_process(monkeypat
 def test_places_on_dead_and_leaving_nodes_are_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     nodes = [{"NodeID": name, "Alive": name != "dead"} for name in ("kept", "dead", "leaving")]
     monkeypatch.setattr(ray, "nodes", lambda: nodes)
-    monkeypatch.setattr(ray._private.state, "state", SimpleNamespace(get_draining_nodes=lambda: {"leaving": 0}))
+    state = SimpleNamespace(get_draining_nodes=lambda: {"leaving": 0}, available_resources_per_node=dict)
+    monkeypatch.setattr(ray._private.state, "state", state)
     assert _still_there({name: {"CPU": 1.0} for name in ("kept", "dead", "leaving", "gone")}) == {"kept": {"CPU": 1.0}}
