@@ -44,6 +44,8 @@ class Settings(BaseSettings):
     """Shared folder for feature extractors and reference statistics."""
     mirror: str = ""
     """Where a second copy of the jobs' folders is kept: `s3://BUCKET/PREFIX`, `gs://BUCKET/PREFIX`, or a folder. "": nowhere."""
+    shard_cache_dir: Path | None = None
+    """Folder of each node's own disk for shards that come from afar. None: in `cache_dir`."""
     data_roots: Annotated[tuple[str, ...], NoDecode] = ()
     """Local folders that datasets may lie in, separated by `:`. Default: `data` in `home`."""
     private_hosts: Annotated[tuple[str, ...], NoDecode] = ()

@@ -163,6 +163,8 @@ class RunFile(Frozen):
     """Folder on storage that all nodes share: checkpoints, events.jsonl, samples/, model/."""
     cache_dir: str
     """Shared folder for feature extractors and reference statistics, by dataset digest."""
+    shard_cache_dir: str | None = None
+    """Folder of each node's own disk for shards that come from afar, by content; None: in `cache_dir`."""
     data_roots: tuple[str, ...] = ()
     """Local folders that file paths in the spec may lie in; empty: any."""
     private_hosts: tuple[str, ...] = (ANY,)

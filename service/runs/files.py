@@ -72,6 +72,7 @@ def run_file_draft(settings: Settings, job: Job, token: str) -> Iterator[Callabl
         "attempt": job.attempt,
         "job_dir": str(folder),
         "cache_dir": str(settings.cache_dir),
+        "shard_cache_dir": str(settings.shard_cache_dir) if settings.shard_cache_dir else None,
         "data_roots": settings.data_roots,
         "private_hosts": settings.private_hosts,
         "api_url": settings.api_url,

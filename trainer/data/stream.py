@@ -168,10 +168,13 @@ def _allowed(url: str, access: Access) -> Location:
         raise BadDataError(f"{error}; then let this job go on with `agon retry JOB`") from None
 
 
-def open_dataset(spec: JobSpec, *, cache_dir: Path, access: Access = ANYWHERE) -> Dataset:
+def open_dataset(
+    spec: JobSpec, *, cache_dir: Path, access: Access = ANYWHERE, shard_cache: Path | None = None
+) -> Dataset:
     """The spec's dataset, checked against the spec. `builtin:digits` is packed into `cache_dir` on first use.
 
-    access: what its URL may lead to.
+    access: what its URL may lead to. shard_cache: where shards that must be fetched are kept, on this machine; None: in
+    `cache_dir`. Shards that lie in a folder need no copy, and what was found out of them serves all who see that folder.
     Raises BadDataError if the manifest can't be read or has another digest than `data.digest`, DataAwayError if it can't be
     reached, BadSpecError if the arch doesn't fit it. Shards are read, and proven, when a batch first needs them.
     """
@@ -186,4 +189,5 @@ def open_dataset(spec: JobSpec, *, cache_dir: Path, access: Access = ANYWHERE) -
     if wrong:
         lines = "; ".join(error.line() for error in wrong)
         raise (BadDataError if wrong[-1].path == "data.digest" else BadSpecError)(f"{spec.data.url}: {lines}")
-    return Dataset(location, manifest, spec, cache_dir)
+    fetched = location.path is None
+    return Dataset(location, manifest, spec, shard_cache if fetched and shard_cache is not None else cache_dir)

@@ -37,7 +37,8 @@ def train(job: JobFile, distributed: Distributed, extra: Sequence[Listener] = ()
     spec = job.spec
     check(job)
     with distributed.main_first():
-        dataset = open_dataset(spec, cache_dir=Path(job.cache_dir), access=job.access)
+        shards = Path(job.shard_cache_dir) if job.shard_cache_dir is not None else None
+        dataset = open_dataset(spec, cache_dir=Path(job.cache_dir), access=job.access, shard_cache=shards)
     lasting = sinks.for_job(job, distributed)
     try:
         with closing([*lasting, *extra]):

@@ -350,3 +350,19 @@ def test_shards_that_are_links_out_of_the_roots_are_refused(copy: Path, make_spe
     with pytest.raises(BadDataError, match="outside the allowed folders"):
         dataset.images([0])
     assert locate(str(copy), Access(roots=(str(tmp_path),))).local("shard-000000.tar") == target
+
+
+def test_shards_from_afar_are_kept_on_the_nodes_own_disk_where_it_has_a_folder_for_them(
+    digits: Path, make_spec: MakeSpec, tmp_path: Path, serve: Callable[[Path], Faulty]
+) -> None:
+    """What others share stays free of them; of a folder that they read in place nothing moves."""
+    shared, own = tmp_path / "shared", tmp_path / "own"
+    expected = epoch(open_dataset(make_spec(digits), cache_dir=shared, shard_cache=own))
+    assert list((shared / "index").iterdir())
+    assert not own.exists()
+    before = sorted(shared.rglob("*"))
+    assert torch.equal(
+        epoch(open_dataset(make_spec(serve(digits).url), cache_dir=shared, shard_cache=own)), expected
+    )
+    assert len(list((own / "shards").glob("*.tar"))) == len(list(digits.glob("*.tar")))
+    assert sorted(shared.rglob("*")) == before
