@@ -38,6 +38,9 @@ test: setup  ## lint, types, import rules and the tests that fit in ten minutes 
 test-long: setup  ## what takes longer: kills, elastic groups, lost nodes, learning, PostgreSQL throughout, many more examples
 	@$(TEST_ENV) BIN="$(BIN)" .ci/check.sh long
 
+images-check: setup  ## build the images with buildah, as root, and run each; takes a quarter of an hour (ARGS='--keep DIR control')
+	@$(BIN)/python tests/deploy/images $(ARGS)
+
 lint: setup  ## ruff, mypy and import rules alone
 	@BIN="$(BIN)" .ci/check.sh lint
 
