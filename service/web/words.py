@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 from markupsafe import Markup
 
@@ -87,3 +88,9 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "value": shown,
     "percent": percent,
 }
+
+
+def without_password(url: str) -> str:
+    """The URL as everybody may see it."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from urllib.parse import urlsplit, urlunsplit
 
+from service.web.words import without_password
 from trainer.abilities import Abilities
 
 
@@ -20,7 +20,7 @@ class Snippet:
 def snippets(name: str, can: Abilities | None, mlflow_uri: str | None, here: str) -> list[Snippet]:
     """Of a model's champion. here: where this server is reached."""
     labels = ', "labels": "balanced"' if can and can.classes else ""
-    tracking = _without_password(mlflow_uri) if mlflow_uri else "http://127.0.0.1:8701"
+    tracking = without_password(mlflow_uri) if mlflow_uri else "http://127.0.0.1:8701"
     size = f"{can.resolution}, {can.resolution}, {can.channels}" if can else "height, width, channels"
     called = "net(z, labels)  # labels int64 [n]" if can and can.classes else "net(z)"
     pyfunc = f"""import mlflow
@@ -43,8 +43,3 @@ images = {called}  # z float32 [n, Z]"""
         Snippet("The program alone", program, "of a pulled folder; needs torch and safetensors"),
         Snippet("Ask it, by curl", curl, "the cluster draws"),
     ]
-
-
-def _without_password(uri: str) -> str:
-    parts = urlsplit(uri)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))

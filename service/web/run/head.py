@@ -20,6 +20,7 @@ from service.runs import checkpoints as kept
 from service.runs import files, keeping, limits, output, store, waiting, wishes
 from service.runs.kinds import JOB
 from service.runs.limits import limits_of
+from service.web.words import without_password
 from trainer.spec.limits import period
 
 NO = {
@@ -142,4 +143,4 @@ def _record(ctx: Context, row: tables.Job) -> str | None:
     uri = ctx.settings.mlflow_uri or ""
     if row.mlflow_run_id is None or not uri.startswith(("http://", "https://")):
         return None
-    return f"{uri.rstrip('/')}/#/runs/{row.mlflow_run_id}"
+    return f"{without_password(uri).rstrip('/')}/#/runs/{row.mlflow_run_id}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from looks import DARK, LIGHT, PHONE, check_accessible
 from sqlalchemy import delete
 
 from service.db.tables import Job, JobEvent
-from service.web.run import tabs
+from service.web.run import head, tabs
 from tests import rows
 from trainer.images import GridFacts, grid, save_png
 
@@ -470,3 +471,9 @@ def test_a_forks_curves_go_on_from_its_parents(own_served, own_read, browse):
     page.click("text=With what was before")
     page.wait_for_selector("#curve-losses .u-wrap")
     assert page.locator("[data-none]").is_hidden()
+
+
+def test_the_link_to_mlflow_tells_nobody_the_password_that_this_server_has() -> None:
+    ctx = SimpleNamespace(settings=SimpleNamespace(mlflow_uri="http://agon:secret@mlflow:5000/"))
+    row = SimpleNamespace(mlflow_run_id="7")
+    assert head._record(ctx, row) == "http://mlflow:5000/#/runs/7"

@@ -361,8 +361,6 @@ def test_shards_from_afar_are_kept_on_the_nodes_own_disk_where_it_has_a_folder_f
     assert list((shared / "index").iterdir())
     assert not own.exists()
     before = sorted(shared.rglob("*"))
-    assert torch.equal(
-        epoch(open_dataset(make_spec(serve(digits).url), cache_dir=shared, shard_cache=own)), expected
-    )
+    assert torch.equal(epoch(open_dataset(make_spec(serve(digits).url), cache_dir=shared, shard_cache=own)), expected)
     assert len(list((own / "shards").glob("*.tar"))) == len(list(digits.glob("*.tar")))
     assert sorted(shared.rglob("*")) == before
