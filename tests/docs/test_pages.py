@@ -17,7 +17,10 @@ each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 PATH = re.compile(r"(?<![\w./$}-])(?:trainer|service|tests|benchmarks|docs|docker|k8s|\.ci)/[\w./-]*\w")
 MODULE = re.compile(r"(?<![\w./-])(?:trainer|service|benchmarks)(?:\.(?!md\b)\w+)+")
 FILE = re.compile(r"(?<![\w./<>*-])(?:\w+/)*\w+\.py\b")
-MADE = frozenset({"docker/secrets/token", "trainer.families.mlp.arch"})
+MADE = frozenset(
+    {"docker/.env", *(f"docker/secrets/{name}" for name in ("token", "mlflow-password", "aws-credentials"))}
+    | {"trainer.families.mlp.arch"}
+)
 """What commands of the documents, or the reader who follows the example, make."""
 LOADED = frozenset({"generator.py", "nets.py", "draws.py", "parameters.py", "loader.py", "train.py", "converter.py"})
 """Files of a published package, and of the authors' code of BigGAN."""
