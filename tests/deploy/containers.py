@@ -139,7 +139,11 @@ class Containers:
             if not any(held.iterdir()):
                 os.chown(held, *map(int, user.split(":")))  # as the image's folder, which a new volume begins as
             mounts += ["bind", str(held), place]
-        for needed in (ROOT, Path(sys.prefix), Path(sys.base_prefix)):  # they may lie in a folder that is put into memory here
+        for needed in (
+            ROOT,
+            Path(sys.prefix),
+            Path(sys.base_prefix),
+        ):  # they may lie in a folder that is put into memory here
             mounts += ["bind", str(needed), str(needed)]
         env = {
             "PATH": f"{BIN}:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
