@@ -74,6 +74,20 @@ def test_the_head_stays_while_the_nodes_that_go_with_it_write_their_checkpoints(
 
 
 @each_variant
+def test_shards_are_kept_on_a_disk_of_each_nodes_own_that_tells_how_full_it_is(variant: str) -> None:
+    """No emptyDir: its limit is no file system's, so what is kept would grow until Kubernetes ends the pod."""
+    maps = named(rendered(variant), "ConfigMap").values()
+    (folder,) = (found["data"]["AGON_SHARD_CACHE_DIR"] for found in maps if "AGON_SHARD_CACHE_DIR" in found["data"])
+    for group in ray(variant)["workerGroupSpecs"]:
+        pod = group["template"]["spec"]
+        (name,) = (
+            item["name"] for item in pod["containers"][0]["volumeMounts"] if folder.startswith(f"{item['mountPath']}/")
+        )
+        (volume,) = (item for item in pod["volumes"] if item["name"] == name)
+        assert "ephemeral" in volume, group["groupName"]
+
+
+@each_variant
 def test_nothing_is_changed_behind_the_autoscaler(variant: str) -> None:
     """A number of replicas in the manifest would be set again at every `kubectl apply`."""
     for group in ray(variant)["workerGroupSpecs"]:
@@ -141,11 +155,17 @@ def test_rdma_goes_to_the_group_with_eight_gpus_or_says_that_it_is_elsewhere() -
 
 def test_the_quota_has_room_for_what_the_cluster_may_become() -> None:
     hard = named(rendered(EVERYTHING), "ResourceQuota")["agon"]["spec"]["hard"]
-    needed = {"requests.cpu": 0.0, "requests.memory": 0.0, "requests.nvidia.com/gpu": 0.0, "pods": 0.0}
+    needed = dict.fromkeys(("requests.cpu", "requests.memory", "requests.nvidia.com/gpu", "pods"), 0.0)
+    needed |= {"persistentvolumeclaims": 4.0, "requests.storage": quantity("1100Gi")}  # what pods share, and databases
     counts = {f"agon-ray/{group['groupName']}": group["maxReplicas"] for group in ray("prod")["workerGroupSpecs"]}
     for pod in pods(rendered("prod")):
         count = counts.get(pod.owner, 2)
         needed["pods"] += count
+        for volume in pod.spec.get("volumes", ()):
+            if "ephemeral" in volume:
+                needed["persistentvolumeclaims"] += count
+                asked = volume["ephemeral"]["volumeClaimTemplate"]["spec"]["resources"]["requests"]["storage"]
+                needed["requests.storage"] += count * quantity(asked)
         for container in pod.spec["containers"]:
             for key, amount in container["resources"]["requests"].items():
                 needed[f"requests.{key}"] += count * quantity(amount)
