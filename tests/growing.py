@@ -72,8 +72,8 @@ class GrowingCluster:
     def stop(self) -> None:
         """All of it, and what it has started."""
         for part in reversed(self._parts):
-            below = psutil.Process(part.pid).children(recursive=True) if part.poll() is None else []
-            for process in (part, *below):
+            root = [psutil.Process(part.pid)] if part.poll() is None else []
+            for process in [*root, *(child for one in root for child in one.children(recursive=True))]:
                 with suppress(psutil.NoSuchProcess):
                     process.kill()
             part.wait(30)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from hypothesis import given
 from hypothesis import strategies as st
 from plain_admission import starting
@@ -59,19 +61,22 @@ def test_one_that_waits_for_late_nodes_keeps_nobody_waiting() -> None:
     assert [verdict.starts for verdict in verdicts] == [False, True]
 
 
-class Waiter(tuple[int, int, int, int, Need]):
-    number, place, arrived, priority = (property(lambda self, at=at: self[at]) for at in range(4))
-    need = property(lambda self: self[4])
+class Waiter(NamedTuple):
+    number: int
+    place: int
+    arrived: int
+    priority: int
+    need: Need
 
 
 def test_nobody_is_paused_for_one_whose_nodes_may_come_nor_one_that_has_none_itself() -> None:
     running = Running(1, 0, 0, Need(2, 1, 1), preemptible=True, began=0)
-    waiter = Waiter((2, 0, 10, 90, Need(2, 1, 1)))
+    waiter = Waiter(2, 0, 10, 90, Need(2, 1, 1))
     there = Node("there", 8, 6, 2, 0)
-    assert plan([there, GPUS], [running], [], [waiter], 10**12) == []  # type: ignore[type-var]
-    assert [found.waiter for found in plan([there], [running], [], [waiter], 10**12)] == [2]  # type: ignore[type-var]
+    assert plan([there, GPUS], [running], [], [waiter], 10**12) == []
+    assert [found.waiter for found in plan([there], [running], [], [waiter], 10**12)] == [2]
     idle = Node("there", 8, 8, 1, 1)
-    assert plan([idle], [running._replace(late=True)], [], [waiter], 10**12) == []  # type: ignore[type-var]
+    assert plan([idle], [running._replace(late=True)], [], [waiter], 10**12) == []
 
 
 states = st.sampled_from(["there", "spare", "spare", "late"])
@@ -88,15 +93,31 @@ def test_nodes_that_may_come_count_as_if_they_were_there_and_late_ones_as_if_the
     assert [verdict.starts for verdict in admit(cluster, [], line)] == starting(there, [], line)
 
 
-@given(clusters, lines, st.integers(0, 3))
-def test_the_places_of_those_that_wait_for_nodes_are_given_to_nobody(
-    cluster: list[Node], line: list[Need], least: int
-) -> None:
-    """Ray reports nothing of them; all that were handed over fit together, however many rounds there were."""
-    if not any(item.state == "spare" for item in cluster):
-        cluster = [*cluster, GPUS]
+def handed_over(cluster: list[Node], line: list[Need]) -> list[Need]:
+    """Those of the line that start, each in a round of its own; Ray reports nothing of them, since their nodes are yet to start."""
     active: list[Need] = []
-    for begin in range(0, len(line), least + 1):
-        active += [need for need in line[begin:] if need not in active and last(cluster, active, need) is None][:1]
+    for need in line:
+        if last(cluster, active, need) is None:
+            active.append(need)
+    return active
+
+
+@given(clusters, lines)
+def test_however_many_rounds_there_were_no_more_is_handed_over_than_the_cluster_may_have(
+    cluster: list[Node], line: list[Need]
+) -> None:
+    cluster = [*cluster, GPUS]
+    active = handed_over(cluster, line)
+    there = [item for item in cluster if item.state != "late"]
+    assert sum(need.total_cpus for need in active) <= sum(item.cpus for item in there)
+    assert sum(need.total_gpus for need in active) <= sum(item.gpus for item in there)
+
+
+@given(clusters, st.lists(st.integers(1, 6), max_size=12), st.sampled_from([(1.0, 0.0), (2.0, 1.0), (0.5, 1.0)]))
+def test_workers_of_one_size_all_have_a_place_of_their_own(
+    cluster: list[Node], line: list[int], size: tuple[float, float]
+) -> None:
+    cluster = [*cluster, GPUS]
+    active = handed_over(cluster, [Need(workers, *size) for workers in line])
     room = Room((item.cpus, item.gpus) for item in cluster if item.state != "late")
-    assert all(room.take(need) == 0 for need in sorted(active, key=lambda need: (-need.gpus, -need.cpus)))
+    assert all(room.take(need) == 0 for need in active)
