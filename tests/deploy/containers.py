@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -103,9 +104,12 @@ class Containers:
 
     def close(self) -> None:
         """Kill what runs, and take the networks down."""
-        for process in self._processes.values():
-            process.kill()  # its namespaces' processes go with it
-        for process in self._processes.values():
+        for name, process in self._processes.items():
+            with suppress(RuntimeError, ProcessLookupError):
+                os.kill(
+                    self._first(name), 9
+                )  # its namespaces' processes go with it; as another user it wouldn't go with its parent
+            process.kill()
             process.wait()
         for name in [*self.addresses, "switch"]:
             subprocess.run(["ip", "netns", "delete", f"{self._prefix}-{name}"], capture_output=True)

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,11 @@ class Box:
 
     def __exit__(self, *_: object) -> None:
         if self._process is not None and self._process.poll() is None:
-            self._process.kill()  # the namespaces' processes go with the first one
+            with suppress(RuntimeError, ProcessLookupError):
+                os.kill(
+                    self._first(), 9
+                )  # the namespaces' processes go with the first one; as another user it outlives its parent
+            self._process.kill()
             self._process.wait()
         self._store.run("umount", self._name)
         self._store.run("rm", self._name)
