@@ -105,7 +105,7 @@ class Containers:
     def close(self) -> None:
         """Kill what runs, and take the networks down."""
         for name, process in self._processes.items():
-            with suppress(RuntimeError, ProcessLookupError):
+            with suppress(RuntimeError, OSError):  # OSError: it has ended before
                 os.kill(
                     self._first(name), 9
                 )  # its namespaces' processes go with it; as another user it wouldn't go with its parent

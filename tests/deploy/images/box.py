@@ -65,7 +65,7 @@ class Box:
 
     def __exit__(self, *_: object) -> None:
         if self._process is not None and self._process.poll() is None:
-            with suppress(RuntimeError, ProcessLookupError):
+            with suppress(RuntimeError, OSError):  # OSError: it has ended before
                 os.kill(
                     self._first(), 9
                 )  # the namespaces' processes go with the first one; as another user it outlives its parent
