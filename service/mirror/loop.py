@@ -8,12 +8,14 @@ the next pass goes on: what the copy has is written down beside each folder.
 from __future__ import annotations
 
 import fcntl
+import itertools
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from queue import SimpleQueue
+from queue import PriorityQueue
 from typing import IO
 
 from sqlalchemy import select
@@ -23,15 +25,18 @@ from service.db.session import Database
 from service.db.tables import Job
 from service.runs import files
 from service.settings import Settings
-from trainer.mirror.copying import copy
+from trainer.mirror.copying import copy, forget
 from trainer.mirror.place import MirrorError, Place
 
 LOCK = ".mirror.lock"
 PAUSE_SECONDS = 30.0
+ALL = 1 << 62
 WIDTH = 4
 """Folders that are copied at once."""
 SLICE = 200
-"""Runs at rest that one look takes up."""
+"""Runs at rest that wait to be copied at most, before more are looked for."""
+ROUND_SECONDS = 6 * 3600.0
+"""How often all runs at rest are looked at: what `agon gc` took leaves the copy, what came later is copied."""
 STOP_SECONDS = 1.5
 logger = logging.getLogger("agon.mirror")
 
@@ -45,7 +50,11 @@ class Mirror:
         self._db, self._settings, self._make, self._pause = db, settings, place, pause
         self._place: Place | None = None
         self._stopping = threading.Event()
-        self._queue: SimpleQueue[tuple[str, bool]] = SimpleQueue()
+        self._queue: PriorityQueue[tuple[bool, int, str]] = PriorityQueue()
+        """Those on the cluster first."""
+        self._count = itertools.count()
+        self._checked: set[str] = set()
+        """Those of which the store was asked what it has."""
         self._under_way: set[str] = set()
         """Those that are copied, or about to be."""
         self._active: set[str] = set()
@@ -53,6 +62,7 @@ class Mirror:
         """Those that have left the cluster, or failed, and are to be copied once more."""
         self._before: int | None = None
         """Runs at rest of lower numbers haven't been looked at; None: all were."""
+        self._round = time.monotonic()
 
     def start(self) -> Callable[[], None]:
         """Begin, in a thread. Returns what stops it: what is being copied is left, and goes on with the next start."""
@@ -69,11 +79,14 @@ class Mirror:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            with suppress(OSError), self._alone() as mine:  # the storage's trouble: the next look tries again
-                self._before = 1 << 62 if mine else None
-                while mine and not self._stopping.is_set():
-                    self._look_safely()
-                    self._stopping.wait(self._pause)
+            try:
+                with self._alone() as mine:
+                    self._before = ALL if mine else None
+                    while mine and not self._stopping.is_set():
+                        self._look_safely()
+                        self._stopping.wait(self._pause)
+            except OSError as error:  # the storage's trouble, or one that has no locks
+                logger.warning("nobody copies runs: the lock can't be had; trying again", extra={"reason": str(error)})
             self._stopping.wait(self._pause)
 
     def _look_safely(self) -> None:
@@ -91,14 +104,16 @@ class Mirror:
             if run not in self._under_way:
                 self._owed.discard(run)
                 self._under_way.add(run)
-                self._queue.put((run, run not in active))
+                self._queue.put((run not in active, next(self._count), run))
 
     def _due(self) -> tuple[set[str], set[str]]:
         """Those on the cluster, and the next ones that are not."""
         on_cluster = [state for state in State if state.on_ray]
         with self._db.read() as session:
             active = set(session.scalars(select(Job.id).where(Job.state.in_(on_cluster))))
-            if self._before is None or len(self._owed) > SLICE:
+            if self._before is None and time.monotonic() - self._round > ROUND_SECONDS:
+                self._before, self._round = ALL, time.monotonic()
+            if self._before is None or len(self._owed | self._under_way) > SLICE:
                 return active, set()
             asked = select(Job.number, Job.id).where(Job.number < self._before).order_by(Job.number.desc()).limit(SLICE)
             rows = session.execute(asked).all()
@@ -107,10 +122,13 @@ class Mirror:
 
     def _work(self) -> None:
         while True:
-            run, rests = self._queue.get()
+            rests, _, run = self._queue.get()
             try:
                 if not self._stopping.is_set():
                     self.copy(run, rests=rests)
+            except Exception:  # of one run: no other waits for it
+                self._owed.add(run)
+                logger.warning("a run can't be copied now; trying again", extra={"run": run}, exc_info=True)
             finally:
                 self._under_way.discard(run)
 
@@ -121,7 +139,10 @@ class Mirror:
             return
         try:
             self._place = self._place or self._make()
-            done = copy(folder, self._place, run, rests=rests, stop=self._stopping.is_set)
+            check = run not in self._checked
+            done = copy(folder, self._place, run, rests=rests, check=check, stop=self._stopping.is_set)
+            self._checked.add(run)
+            self._forget_if_deleted(run)
         except (MirrorError, OSError) as error:
             self._owed.add(run)
             logger.warning("a run can't be copied now; trying again", extra={"run": run, "reason": str(error)})
@@ -131,6 +152,12 @@ class Mirror:
         if done.copied or done.removed:
             facts = {"run": run, "files": done.copied, "bytes": done.bytes, "removed": done.removed}
             logger.info("copied", extra=facts)
+
+    def _forget_if_deleted(self, run: str) -> None:
+        """What was sent while the run was being deleted came after its copy had gone."""
+        with self._db.read() as session:
+            if session.scalar(select(Job.number).where(Job.id == run)) is None and self._place is not None:
+                forget(self._place, run)
 
     @contextmanager
     def _alone(self) -> Iterator[bool]:

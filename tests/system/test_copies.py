@@ -23,6 +23,7 @@ SET = {
 @pytest.fixture
 def mirrored(tmp_path: Path) -> Iterator[Stack]:
     own = Stack(tmp_path / "home")
+    (tmp_path / "copies").mkdir()
     own.env["AGON_MIRROR"] = str(tmp_path / "copies")
     own.start()
     yield own

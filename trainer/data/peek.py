@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from trainer.data.locate import Location
 from trainer.data.manifest import DatasetManifest, Shard
 from trainer.errors import BadDataError
 
+T = TypeVar("T")
 SHARDS = 8
 """So many are opened at most, spread over the dataset: one that is sorted has few classes in each."""
 HEAD = 1 << 20
@@ -23,9 +25,15 @@ LARGEST, MOST = 16 << 20, 64 << 20
 
 
 def peek(
-    location: Location, manifest: DatasetManifest, each: int, rows: int, patience: Patience
-) -> list[list[NDArray[np.uint8]]]:
-    """Of each of the first `rows` classes up to `each` images, uint8 [channels, resolution, resolution]; those that are met.
+    location: Location,
+    manifest: DatasetManifest,
+    each: int,
+    rows: int,
+    patience: Patience,
+    make: Callable[[NDArray[np.uint8]], T],
+) -> list[list[T]]:
+    """Of each of the first `rows` classes up to `each` images, those that are met, as `make` makes them of uint8 [channels, resolution,
+    resolution]: one at a time, for a small file may hold a large image.
 
     Without classes: one list of up to `each` images. At most `SHARDS` heads of `MOST` bytes together are read, fewer once every class
     has its images.
@@ -33,7 +41,7 @@ def peek(
     """
     classes = len(manifest.classes)
     wanted = [each] * min(rows, classes) if classes else [each]
-    found: list[list[NDArray[np.uint8]]] = [[] for _ in wanted]
+    found: list[list[T]] = [[] for _ in wanted]
     head = min(LARGEST, max(HEAD, 8 * manifest.resolution**2 * manifest.channels))
     for shard in _spread(manifest.shards, min(SHARDS, MOST // head)):
         content = _head(location, shard, min(head, shard.size), patience)
@@ -41,7 +49,7 @@ def peek(
             for offset, size, label in index_head(content, classes):
                 if label < len(found) and len(found[label]) < each:
                     image = decode(content[offset : offset + size], manifest.resolution, manifest.channels)
-                    found[label].append(image)
+                    found[label].append(make(image))
         except (BadShardError, BadImageError) as error:
             raise BadDataError(f"{location.describe(shard.name)}: {error}") from None
         if all(len(some) == each for some in found):

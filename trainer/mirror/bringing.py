@@ -44,7 +44,7 @@ def bring_back(folder: Path, place: Place, prefix: str) -> list[str]:
             damaged += found
             for one in found:
                 shutil.rmtree(aside / one, ignore_errors=True)
-        _install(aside, folder, files.wanted(paths, damaged))
+        _install(aside, folder, files.wanted(paths, damaged), place.url)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     said = [f"its folder was brought back from {place.url}/{prefix}"]
@@ -59,11 +59,11 @@ def _is_whole(checkpoint: Path) -> bool:
     return True
 
 
-def _install(aside: Path, folder: Path, paths: list[str]) -> None:
+def _install(aside: Path, folder: Path, paths: list[str], url: str) -> None:
     """What is in the folder already stays."""
     for path in sorted(paths, key=lambda path: (path == MARK, path.rpartition("/")[2] in files.PROOFS, path)):
         if not (folder / path).exists():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (aside / path).rename(folder / path)
     there = files.there(folder)
-    remember(folder, {path: there[path] for path in paths if path in there})
+    remember(folder, url, {path: there[path] for path in paths if path in there})

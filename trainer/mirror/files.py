@@ -14,7 +14,7 @@ LEDGER = ".mirror.json"
 PROOFS = ("manifest.json", "checksums.json")
 """Of a folder, what proves the other files: written last."""
 SECRET = (JOB_FILE, SEARCH_FILE)
-"""They hold a token."""
+"""They hold a token, and MLflow's address with whatever password is in it; trials' and the best one's do, too."""
 LARGE, GROWN = 8 << 20, 1.25
 """A file that is longer, and grows, is copied again once it is so many times as long, or its run rests."""
 _PASSING = re.compile(r"^(?:\..*|(?:stop|grow)-\d+|damaged-.*|.*\.tmp)$")
@@ -37,14 +37,22 @@ Known = Mapping[str, Facts]
 
 
 def there(folder: Path) -> dict[str, Facts]:
-    """What is to be copied of it as it is now. Links are not followed; a checkpoint that isn't complete is not there."""
+    """What is to be copied of it as it is now. Links are not followed; a checkpoint that isn't complete is not there.
+
+    Raises OSError if a folder can't be listed: what isn't seen is not gone.
+    """
     found: dict[str, Facts] = {}
-    for here, folders, names in os.walk(folder):
+
+    def refuse(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError) or error.filename == str(folder):
+            raise error
+
+    for here, folders, names in os.walk(folder, onerror=refuse):
         folders[:] = sorted(name for name in folders if not _PASSING.match(name))
         below = Path(here).relative_to(folder).as_posix()
         for name in names:
             file = Path(here) / name
-            if _PASSING.match(name) or (name in SECRET and below == ".") or file.is_symlink():
+            if _PASSING.match(name) or name in SECRET or file.is_symlink():
                 continue
             try:
                 facts = file.stat()
@@ -59,6 +67,11 @@ def due(now: Known, copied: Known, *, rests: bool) -> list[str]:
     """What is to be copied: checkpoints first, the newest first, and of each folder its proof last."""
     paths = [path for path, facts in now.items() if _is_due(path, facts, copied.get(path), rests)]
     return sorted(paths, key=_turn)
+
+
+def is_safe(path: str) -> bool:
+    """Whether a path of the store leads nowhere but into a run's folder."""
+    return bool(path) and all(part not in ("", ".", "..") for part in path.split("/")) and "\0" not in path
 
 
 def gone(now: Known, copied: Known) -> list[str]:

@@ -9,15 +9,22 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from trainer.data.fetch import EXTRAS
+from trainer.mirror.files import is_safe
 
 T = TypeVar("T")
 PIECE = 8 << 20
 """Bytes that are read at once."""
+OPTIONS: dict[str, dict[str, Any]] = {"s3": {"config_kwargs": {"connect_timeout": 10, "read_timeout": 60}}}
+"""Of the clients: none waits for ever for a store that hangs."""
 _URL = re.compile(r"^(?:(?:s3|gs)://[A-Za-z0-9][A-Za-z0-9._-]{1,220}(?:/[A-Za-z0-9._=-]+)*|(?:file://)?/.+)$")
 
 
 class MirrorError(Exception):
     """The store didn't take or give it; what it said."""
+
+
+class MissingError(MirrorError):
+    """The store answered, and has no such file."""
 
 
 def check_url(url: str) -> str:
@@ -42,7 +49,9 @@ class Place:
 
         try:
             # No listing is remembered: others write there, too.
-            self._store: Any = fsspec.filesystem(scheme, use_listings_cache=False, skip_instance_cache=True)
+            self._store: Any = fsspec.filesystem(
+                scheme, use_listings_cache=False, skip_instance_cache=True, **OPTIONS.get(scheme, {})
+            )
         except ImportError as error:
             extra = EXTRAS.get(scheme, scheme)
             raise MirrorError(
@@ -81,9 +90,13 @@ class Place:
             try:
                 found = self._store.find(root, detail=True)
             except FileNotFoundError:
-                return {}
+                found = {}
+            if not found:
+                self._store.ls(
+                    self._root.partition("/")[0] if self._is_bucket else self._root
+                )  # it is there, and empty
             cut = len(self._store._strip_protocol(root)) + 1
-            return {name[cut:]: int(facts["size"]) for name, facts in found.items()}
+            return {name[cut:]: int(facts["size"]) for name, facts in found.items() if is_safe(name[cut:])}
 
         return self._ask(f"{prefix} can't be listed", read)
 
@@ -99,8 +112,14 @@ class Place:
         for key in keys:
             self._ask(f"{key} can't be removed", one, key)
 
+    @property
+    def _is_bucket(self) -> bool:
+        return not self.url.startswith(("/", "file:"))
+
     def _put(self, source: str, target: str) -> None:
-        if self.url.startswith(("/", "file:")):
+        if not self._is_bucket:
+            if not Path(self._root).is_dir():  # a disk that isn't mounted
+                raise FileNotFoundError(f"there is no folder {self._root}; make it, or mount what belongs there")
             Path(target).parent.mkdir(parents=True, exist_ok=True)
         self._store.put_file(source, target)
 
@@ -109,4 +128,5 @@ class Place:
             return call(*args)
         except Exception as error:  # clients raise their own types (botocore's, gcsfs's, aiohttp's), and OSError
             reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-            raise MirrorError(f"{self.url}/{what}: {reason:.300}") from error
+            kind = MissingError if isinstance(error, FileNotFoundError) else MirrorError
+            raise kind(f"{self.url}/{what}: {reason:.300}") from error

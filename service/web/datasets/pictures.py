@@ -6,6 +6,7 @@ import io
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -53,7 +54,7 @@ class Pictures:
 
     def __init__(self) -> None:
         self._kept: OrderedDict[tuple[str, str], bytes] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock, self._drawing = threading.Lock(), threading.Lock()
 
     def draw(self, url: str, facts: Mapping[str, Any], access: Access, patience: Patience) -> bytes:
         """As WebP. Raises BadDataError, DataAwayError."""
@@ -62,7 +63,11 @@ class Pictures:
             if (known := self._kept.get(key)) is not None:
                 self._kept.move_to_end(key)
                 return known
-        drawn = _draw(url, facts, access, patience)
+        with self._drawing:  # one at a time: each holds a head and an image
+            with self._lock:
+                if (known := self._kept.get(key)) is not None:  # drawn meanwhile
+                    return known
+            drawn = _draw(url, facts, access, patience)
         with self._lock:
             self._kept[key] = drawn
             while len(self._kept) > KEPT:
@@ -78,16 +83,16 @@ def _draw(url: str, facts: Mapping[str, Any], access: Access, patience: Patience
     place = sheet(facts)
     each = EACH if manifest.classes else ALL
     picture = Image.new("RGBA", (place.across * place.side, place.down * place.side))
-    for row, images in enumerate(peek(location, manifest, each, ROWS, patience)):
+    for row, images in enumerate(peek(location, manifest, each, ROWS, patience, partial(_small, place.side))):
         for index, image in enumerate(images):
             down, across = divmod(index, place.across)
-            picture.paste(_small(image, place.side), (across * place.side, (row + down) * place.side))
+            picture.paste(image, (across * place.side, (row + down) * place.side))
     found = io.BytesIO()
     picture.save(found, format="WEBP", lossless=place.side < SIDE, quality=80, method=2)
     return found.getvalue()
 
 
-def _small(image: np.ndarray[Any, np.dtype[np.uint8]], side: int) -> Image.Image:
+def _small(side: int, image: np.ndarray[Any, np.dtype[np.uint8]]) -> Image.Image:
     """Small ones as they are: the browser enlarges them pixel by pixel."""
     found = Image.fromarray(image[0] if len(image) == 1 else np.ascontiguousarray(image.transpose(1, 2, 0)))
     return found if found.height == side else found.resize((side, side), Image.Resampling.LANCZOS)

@@ -60,7 +60,7 @@ async def images(name: Name, ctx: Ctx, caller: User, errand: Away, if_none_match
         return Response(status_code=304, headers=headers)
     try:
         draw, settings = ctx.of(Pictures).draw, ctx.settings
-        picture = await ctx.elsewhere.data.run(
+        picture = await ctx.elsewhere.pictures.run(
             draw, row.url, row.manifest, settings.access, settings.patience, errand=errand
         )
     except (BadDataError, DataAwayError) as error:

@@ -20,6 +20,7 @@ from trainer.mirror.place import MirrorError, Place
 
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
+    (tmp_path / "store").mkdir()
     return tmp_path / "store"
 
 
@@ -89,6 +90,36 @@ def test_a_store_that_is_away_is_asked_again(db: Database, mirrored: Settings, s
 
     start(place)
     until(lambda: whole(store, run))
+
+
+def test_one_run_that_can_not_be_copied_keeps_no_other_from_it(
+    db: Database, mirrored: Settings, store: Path, start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd, good = rows.run(db), rows.run(db)
+    for run in (odd, good):
+        written(mirrored, run)
+    real = Mirror.copy
+
+    def copy(self: Mirror, run: str, *, rests: bool) -> None:
+        if run == odd:
+            raise ValueError("a bug")
+        real(self, run, rests=rests)
+
+    monkeypatch.setattr(Mirror, "copy", copy)
+    start()
+    until(lambda: whole(store, good))
+    for step in range(200, 900, 100):  # more often than there are threads
+        written(mirrored, good, step)
+        until(lambda step=step: whole(store, good, step))  # type: ignore[misc]
+
+
+def test_what_is_sent_while_its_run_is_deleted_goes_too(db: Database, mirrored: Settings, store: Path) -> None:
+    run = rows.run(db)
+    written(mirrored, run)
+    with db.begin() as session:
+        session.query(rows.Job).filter(rows.Job.id == run).delete()
+    Mirror(db, mirrored, lambda: Place(mirrored.mirror)).copy(run, rests=True)
+    assert not list(store.rglob("*.json"))
 
 
 def test_one_process_copies_and_another_takes_over(db: Database, mirrored: Settings, store: Path) -> None:

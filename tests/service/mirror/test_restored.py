@@ -61,6 +61,7 @@ def plain(url: str) -> str:
 def test_a_backup_and_the_second_copy_are_enough(world: Any, tmp_path: Path) -> None:
     mirrored = world.settings.model_copy(update={"mirror": str(tmp_path / "copies")})
     world.settings = mirrored
+    (tmp_path / "copies").mkdir()
     person = world.client.post("/v1/tokens", json={"name": "laptop", "owner": "ada"}).json()["token"]
     job = world.running()
     folder = mirrored.jobs_root / job

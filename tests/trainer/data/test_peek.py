@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from trainer.errors import BadDataError, DataAwayError
 
 def _peek(url: str | Path, each: int = 3, rows: int = 200) -> list[list[np.ndarray]]:
     location = locate(str(url), Access())
-    return peek.peek(location, read_manifest(str(url)), each, rows, PATIENT)
+    return peek.peek(location, read_manifest(str(url)), each, rows, PATIENT, lambda image: image)
 
 
 def test_each_class_has_its_own_images(digits: Path) -> None:
@@ -91,4 +92,18 @@ def test_damaged_data_and_a_server_that_is_away_are_told_apart(digits: Path, tmp
         _peek(bad)
     location = locate("http://127.0.0.1:1/x", Access(hosts=("127.0.0.1",)))
     with pytest.raises(DataAwayError):
-        peek.peek(location, read_manifest(str(digits)), 1, 1, PATIENT)
+        peek.peek(location, read_manifest(str(digits)), 1, 1, PATIENT, len)
+
+
+def test_images_are_made_small_one_by_one(digits: Path) -> None:
+    """Else a shard of some kilobytes could hold more pixels than there is memory."""
+    alive: list[weakref.ref[np.ndarray]] = []
+
+    def make(image: np.ndarray) -> int:
+        assert sum(one() is not None for one in alive) == 0, "none of those before is kept"
+        alive.append(weakref.ref(image))
+        return 1
+
+    location = locate(str(digits), Access())
+    found = peek.peek(location, read_manifest(str(digits)), 5, 10, PATIENT, make)
+    assert sum(map(sum, found)) == 50

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
 from collections.abc import Iterator
@@ -57,6 +58,7 @@ class Counting(Place):
 
 @pytest.fixture
 def place(tmp_path: Path) -> Counting:
+    (tmp_path / "store").mkdir()
     return Counting(str(tmp_path / "store"))
 
 
@@ -68,6 +70,8 @@ def test_all_is_copied_but_secrets_and_what_passes_and_a_second_pass_copies_what
     folder: Path, place: Counting, tmp_path: Path
 ) -> None:
     (folder / "stop-1").write_text("now")
+    (folder / "best").mkdir()
+    (folder / "best" / "job.json").write_text('{"mlflow_uri": "http://agon:PASSWORD@mlflow"}')
     (folder / ".writing-step-000000400-7").mkdir()
     (folder / ".writing-step-000000400-7" / "state.safetensors").write_bytes(b"half")
     (folder / "checkpoints" / "step-000000400").mkdir()
@@ -101,6 +105,8 @@ def test_wherever_a_pass_dies_what_is_there_is_whole_and_the_next_ends_as_an_und
     for step in (100, 200):
         save(root / RUN, step)
     (root / RUN / "a.png").write_bytes(b"a")
+    for name in ("store", "quiet"):
+        (root / name).mkdir()
     place, quiet = Counting(str(root / "store")), Counting(str(root / "quiet"))
     place.fails_after = fails_after
     with suppress(MirrorError):
@@ -288,3 +294,78 @@ def test_the_same_on_s3(folder: Path, tmp_path: Path, monkeypatch: pytest.Monkey
             Place("s3://agon-none").put(folder / "events.jsonl", "x")
     finally:
         server.stop()
+
+
+def test_a_folder_that_cannot_be_listed_takes_nothing_from_the_copy(
+    folder: Path, place: Counting, monkeypatch: Any
+) -> None:
+    copy(folder, place, RUN, rests=False)
+    before, real = place.sizes(RUN), os.scandir
+
+    def failing(path: Any) -> Any:
+        if str(path).endswith("checkpoints"):
+            raise OSError(5, "Input/output error", str(path))
+        return real(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", failing)
+        with pytest.raises(OSError, match="Input/output"):
+            copy(folder, place, RUN, rests=False)
+    with monkeypatch.context() as patch:  # a stale cache of the folder: it isn't listed, and is there
+        patch.setattr(files, "there", lambda _: {})
+        assert copy(folder, place, RUN, rests=False).removed == 0
+    assert place.sizes(RUN) == before
+
+
+def test_another_place_and_one_that_was_emptied_get_all_of_it(folder: Path, place: Counting, tmp_path: Path) -> None:
+    first = copy(folder, place, RUN, rests=True).copied
+    (tmp_path / "other").mkdir()
+    assert copy(folder, Place(str(tmp_path / "other")), RUN, rests=True).copied == first
+    assert copy(folder, place, RUN, rests=True).copied == first, "the ledger is of one place"
+    shutil.rmtree(tmp_path / "store" / RUN / "samples")
+    assert copy(folder, place, RUN, rests=True).copied == 0
+    assert copy(folder, place, RUN, rests=True, check=True).copied == 1
+
+
+@pytest.mark.parametrize(
+    "proof",
+    [
+        "",
+        "{",
+        "[]",
+        '{"files": 3}',
+        '{"files": {"../../other": {"sha256": "x"}}}',
+        '{"files": {"gone": {"sha256": "x"}}}',
+    ],
+)
+def test_a_proof_that_proves_nothing_is_told_once_and_all_else_is_copied(
+    folder: Path, place: Counting, proof: str
+) -> None:
+    (folder / "checkpoints" / "step-000000300" / "manifest.json").write_text(proof)
+    done = copy(folder, place, RUN, rests=False)
+    assert len(done.wrong) == 1 and done.whole
+    assert [*files.proved(sorted(place.sizes(RUN)))] == ["checkpoints/step-000000100", "checkpoints/step-000000200"]
+    assert "events.jsonl" in place.sizes(RUN)
+    assert copy(folder, place, RUN, rests=False) == (0, 0, 0, True, ()), "until it is another one"
+
+
+def test_a_place_that_is_not_mounted_is_away_and_not_empty(folder: Path, tmp_path: Path) -> None:
+    place = Place(str(tmp_path / "nowhere"))
+    with pytest.raises(MirrorError, match="there is no folder"):
+        copy(folder, place, RUN, rests=False)
+    with pytest.raises(MirrorError, match="can't be listed"):
+        place.sizes(RUN)
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_keys_that_lead_out_of_the_folder_are_nobodys(place: Counting, tmp_path: Path, monkeypatch: Any) -> None:
+    for path, safe in {
+        "a/b.png": True,
+        "../x": False,
+        "a/../../x": False,
+        "/x": False,
+        "a//b": False,
+        "": False,
+        ".": False,
+    }.items():
+        assert files.is_safe(path) is safe
