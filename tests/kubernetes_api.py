@@ -31,6 +31,8 @@ class Kubernetes:
         self.objects: dict[tuple[str, str], dict[str, Any]] = {}
         self.answers: list[tuple[int, str]] = []
         self.calls: list[str] = []
+        self.lingers = False
+        """Whether what is deleted is there until `gone`, as long as its pods are."""
         self._versions = itertools.count(1)
         self._lock = threading.RLock()
         outer = self
@@ -68,6 +70,11 @@ class Kubernetes:
         """An object that others have made."""
         body = {"apiVersion": "ray.io/v1", "kind": kind, "metadata": {"name": name}, "spec": spec}
         self._store(kind, name, body)
+
+    def gone(self, name: str) -> None:
+        """The pods of a RayJob that was deleted have ended."""
+        with self._lock:
+            del self.objects["RayJob", name]
 
     def operate(self, name: str, **status: Any) -> None:
         """What the operator writes down of a RayJob."""
@@ -135,7 +142,13 @@ class Kubernetes:
         for field, value in ((body or {}).get("preconditions") or {}).items():
             if found["metadata"][field] != value:
                 return 409, _status(409, f"the {field} in the precondition ({value}) does not match", "Conflict")
-        del self.objects[kind, name]
+        if self.lingers:
+            found["metadata"] |= {
+                "deletionTimestamp": "2026-12-01T00:00:00Z",
+                "resourceVersion": str(next(self._versions)),
+            }
+        else:
+            del self.objects[kind, name]
         return 200, _status(200, "")
 
 

@@ -87,7 +87,7 @@ def _unpack(incoming: _Incoming, folder: Path | None, path: str, kind: Kind) -> 
         with tarfile.open(fileobj=incoming, mode="r|", bufsize=PIECE) as archive:
             for member in archive:
                 name, file = member.name.partition("/")[2], archive.extractfile(member)
-                if not member.isreg() or file is None or not kind.file.match(name) or name in found:
+                if not member.isreg() or file is None or not kind.file.fullmatch(name) or name in found:
                     raise UnreadableReply(f"{path} has {member.name!r}, which is no file of a {kind.what}")
                 content = _written(file, folder / name if folder is not None else None, whole=name == kind.manifest)
                 found[name] = content[0]

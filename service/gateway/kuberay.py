@@ -13,11 +13,13 @@ from typing import Any
 from service.gateway.dashboard import RayUnreachableError
 from service.gateway.kubernetes import Kubernetes, message
 from service.gateway.ray_jobs import HttpRayJobs, Node, RayFailedError, RayJob, RayRefusedError, RayStatus
-from service.gateway.shapes import Wanted, choose, groups, own_cluster
+from service.gateway.shapes import Group, Wanted, choose, groups, own_cluster
 
 API = "/apis/ray.io/v1/namespaces"
 LABEL = "agon.dev/run"
 OURS = "app.kubernetes.io/managed-by"
+GROUP, PODS = "agon.dev/group", "agon.dev/pods"
+"""Which pods it takes, and how many: clusters are not shared, so a pod is a whole run's."""
 QUEUE = "kueue.x-k8s.io/queue-name"
 MANAGER = "agon"
 UNLIKELY = "Failed"
@@ -45,15 +47,25 @@ class KubeRayJobs:
 
     def submit(self, submission_id: str, entrypoint: str, metadata: dict[str, str]) -> None:
         """See RayJobs. The name is the submission's, so Kubernetes itself refuses a second one."""
-        spec = self._spec_of_pattern()
+        spec, known = self._pattern_now()
         wanted = Wanted(int(metadata["agon_workers"]), float(metadata["agon_cpus"]), float(metadata["agon_gpus"]))
-        chosen = choose(groups(spec), wanted)
+        chosen = choose(known, wanted)
         if chosen is None:
             raise RayRefusedError(
                 f"no group of RayCluster {self._pattern} holds {wanted.workers} workers with {wanted.cpus:g} CPUs and {wanted.gpus:g} GPUs "
                 "each; add one, or raise its maxReplicas"
             )
+        group, pods = chosen
+        if not self._queue:  # else Kueue's quotas count
+            others = [one for one in self._alive() if _in(one, group.name) and _name(one) != submission_id]
+            taken = sum(int(one["metadata"]["labels"].get(PODS, 0)) for one in others)
+            if taken + pods > group.most:
+                raise RayUnreachableError(
+                    f"group {group.name} of RayCluster {self._pattern} has {taken} of {group.most} pods in use, and this run takes {pods}"
+                )
         labels = {
+            GROUP: group.name,
+            PODS: str(pods),
             OURS: MANAGER,
             LABEL: metadata.get("agon_job", submission_id),
             **({QUEUE: self._queue} if self._queue else {}),
@@ -75,21 +87,30 @@ class KubeRayJobs:
             },
         }
         response = self._kubernetes.create(self._jobs(), body)
-        if response.is_success or response.status_code == 409:  # it is there already
+        if response.is_success:
             return
-        if response.status_code in (400, 422):
+        if response.status_code == 409:  # it is there already, or still
+            found = self._kubernetes.get(self._job(submission_id))
+            if found is None or _going(found):
+                raise RayUnreachableError(f"the RayJob {submission_id} of before is still being removed")
+            return
+        if response.status_code in (400, 422) or "denied the request" in message(response):
             raise RayRefusedError(f"Kubernetes refused the RayJob: {message(response)}")
         raise RayFailedError(f"Kubernetes answered {response.status_code}: {message(response)}")
 
     def status(self, submission_id: str) -> RayJob | None:
         """See RayJobs."""
         found = self._kubernetes.get(self._job(submission_id))
-        return None if found is None or "deletionTimestamp" in found["metadata"] else read(found)
+        if found is None:
+            return None
+        if gave_up(found) and not _going(found):  # its driver may still run: what follows it must not
+            self._kubernetes.delete(self._job(submission_id), found)
+        return read(found)
 
     def stop(self, submission_id: str) -> None:
         """See RayJobs. Ray gives a driver that runs its signals; what has no cluster yet, or one that doesn't answer, is deleted."""
         found = self._kubernetes.get(self._job(submission_id))
-        if found is None or read(found).status.ended:
+        if found is None or _going(found) or read(found).status.ended:
             return
         cluster = found.get("status", {}).get("rayClusterName")
         if cluster and found["status"].get("jobStatus") in ("PENDING", "RUNNING"):
@@ -110,24 +131,38 @@ class KubeRayJobs:
 
     def submissions(self) -> list[RayJob]:
         """See RayJobs."""
-        found = self._kubernetes.list(self._jobs(), f"{OURS}={MANAGER}")
-        return [read(one) for one in found if "deletionTimestamp" not in one["metadata"]]
+        return [read(one) for one in self._all()]
 
     def nodes(self) -> list[Node]:
         """What may be started after the pattern, all of it free: who runs there is known from the control plane's own runs."""
         return [
             Node(f"{group.name}/{number}", group.cpus, group.cpus, group.gpus, group.gpus, group.memory, group.memory)
-            for group in groups(self._spec_of_pattern())
+            for group in self._pattern_now()[1]
             for number in range(group.most)
         ]
 
     def ping(self) -> None:
         """See RayJobs."""
-        self._spec_of_pattern()
+        self._pattern_now()
 
     def close(self) -> None:
         """See RayJobs."""
         self._kubernetes.close()
+
+    def _all(self) -> list[dict[str, Any]]:
+        return self._kubernetes.list(self._jobs(), f"{OURS}={MANAGER}")
+
+    def _alive(self) -> list[dict[str, Any]]:
+        """Those whose pods are there, or to come."""
+        return [one for one in self._all() if not read(one).status.ended]
+
+    def _pattern_now(self) -> tuple[dict[str, Any], list[Group]]:
+        """Its spec and its groups. Raises RayUnreachableError."""
+        spec = self._spec_of_pattern()
+        try:
+            return spec, groups(spec)
+        except (ValueError, LookupError, TypeError) as error:
+            raise RayUnreachableError(f"the groups of RayCluster {self._pattern} can't be read: {error}") from error
 
     def _spec_of_pattern(self) -> dict[str, Any]:
         found = self._kubernetes.get(f"{API}/{self._kubernetes.namespace}/rayclusters/{self._pattern}")
@@ -144,6 +179,25 @@ class KubeRayJobs:
         return f"{self._jobs()}/{name}"
 
 
+def _name(found: dict[str, Any]) -> str:
+    return str(found["metadata"]["name"])
+
+
+def _in(found: dict[str, Any], group: str) -> bool:
+    return bool(found["metadata"].get("labels", {}).get(GROUP) == group)
+
+
+def _going(found: dict[str, Any]) -> bool:
+    """Whether it is being deleted: until it is gone, its driver may run."""
+    return "deletionTimestamp" in found["metadata"]
+
+
+def gave_up(found: dict[str, Any]) -> bool:
+    """Whether KubeRay has ended a RayJob whose driver ran: the cluster is there for some time yet."""
+    status = found.get("status") or {}
+    return status.get("jobDeploymentStatus") == UNLIKELY and status.get("jobStatus") in ("PENDING", "RUNNING")
+
+
 def read(found: dict[str, Any]) -> RayJob:
     """A RayJob as the reconciler sees it: what Ray says of its driver, and before that what KubeRay says."""
     status = found.get("status") or {}
@@ -151,7 +205,7 @@ def read(found: dict[str, Any]) -> RayJob:
     name, words = found["metadata"]["name"], str(status.get("message") or "")
     if told in RayStatus.__members__ and RayStatus(told).ended:
         return RayJob(name, RayStatus(told), words)
-    if deployed == UNLIKELY:
+    if deployed == UNLIKELY and not _going(found) and not gave_up(found):
         reason = str(status.get("reason") or "Failed")
         return RayJob(name, RayStatus.FAILED, f"KubeRay: {reason}{f': {words}' if words else ''}")
     return RayJob(name, RayStatus.RUNNING if told == "RUNNING" else RayStatus.PENDING, words)

@@ -70,7 +70,7 @@ class Kubernetes:
         """Delete that object; one that is gone, or another by now, stays as it is."""
         facts = found["metadata"]
         body = {
-            "propagationPolicy": "Background",
+            "propagationPolicy": "Foreground",  # it is there until all that belongs to it is gone
             "preconditions": {"uid": facts["uid"], "resourceVersion": facts["resourceVersion"]},
         }
         response = self._call("DELETE", path, json=body)
@@ -84,7 +84,7 @@ class Kubernetes:
         except httpx.HTTPError as error:
             reason = f"Kubernetes at {self.url} can't be reached ({str(error) or type(error).__name__})"
             raise RayAwayError(reason, nobody=isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)) from error
-        if response.status_code in (401, 403):
+        if response.status_code in (401, 403) and not _of_this_one(method, response):
             raise RayUnreachableError(f"Kubernetes refuses the API's service account: {_message(response)}")
         if response.status_code == 429 or response.status_code >= 500:
             raise RayUnreachableError(f"Kubernetes answered {response.status_code}: {_message(response)}")
@@ -115,6 +115,16 @@ def _message(response: httpx.Response) -> str:
         return str(response.json()["message"])[:500]
     except (ValueError, LookupError, TypeError):
         return response.text[:200]
+
+
+def _of_this_one(method: str, response: httpx.Response) -> bool:
+    """Whether it is this object that is refused, by a quota or an admission webhook, and not our rights."""
+    words = _message(response)
+    return (
+        method == "POST"
+        and response.status_code == 403
+        and ("exceeded quota" in words or "denied the request" in words)
+    )
 
 
 def message(response: httpx.Response) -> str:

@@ -188,7 +188,7 @@ class HttpRegistry:
 
     def files(self, version: Version) -> list[File]:
         """See Registry."""
-        found, folders, root = list[File](), [_folder(version)], _folder(version)
+        found, folders, root, seen = list[File](), [_folder(version)], _folder(version), 0
         while folders:
             for page in self._pages("GET", "artifacts/list", {"run_id": version.run_id, "path": folders.pop()}):
                 for item in page.get("files", []):
@@ -196,7 +196,8 @@ class HttpRegistry:
                         folders.append(item["path"])
                     else:
                         found.append(File(item["path"][len(root) + 1 :], int(item.get("file_size", 0))))
-            if len(found) + len(folders) > MANY:
+            seen += 1
+            if len(found) + len(folders) + seen > MANY:
                 raise RegistryRefusedError(f"the version has more than {MANY} files: it is no package")
         return sorted(found, key=lambda file: file.path)
 

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 GPU = "nvidia.com/gpu"
 TOLD = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN")
 """What KubeRay says to each container by `authOptions`."""
-_QUANTITY = re.compile(r"^(\d+(?:\.\d+)?)(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$")
-_UNITS = {"": 1.0, "m": 1e-3, **{unit: 1e3 ** (1 + at) for at, unit in enumerate("kMGTP")}} | {
-    f"{unit}i": 1024.0 ** (1 + at) for at, unit in enumerate("KMGTP")
+_QUANTITY = re.compile(r"(\d+\.?\d*|\.\d+)(?:([numkMGTPE]|[KMGTPE]i)|[eE]([+-]?\d{1,3}))?", re.ASCII)
+_UNITS = {"": 1.0, "n": 1e-9, "u": 1e-6, "m": 1e-3, **{unit: 1e3 ** (1 + at) for at, unit in enumerate("kMGTPE")}} | {
+    f"{unit}i": 1024.0 ** (1 + at) for at, unit in enumerate("KMGTPE")
 }
 
 
@@ -46,11 +46,11 @@ class Wanted(NamedTuple):
 
 
 def quantity(text: object) -> float:
-    """A Kubernetes quantity: `500m`, `2`, `8Gi`. Raises ValueError."""
-    found = _QUANTITY.match(str(text))
+    """A Kubernetes quantity that is no less than 0: `500m`, `2`, `8Gi`, `1e3`. Raises ValueError."""
+    found = _QUANTITY.fullmatch(str(text))
     if found is None:
         raise ValueError(f"{text!r} is no quantity")
-    return float(found[1]) * _UNITS[found[2] or ""]
+    return float(found[1]) * (10.0 ** int(found[3]) if found[3] else _UNITS[found[2] or ""])
 
 
 def groups(spec: Mapping[str, Any]) -> list[Group]:

@@ -5,13 +5,16 @@ Whoever pulls so needs a token of this API, and neither a way to MLflow nor a ke
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import logging
 import re
 import tarfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any, NamedTuple
 
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
@@ -24,7 +27,10 @@ BLOCK = tarfile.BLOCKSIZE
 END = b"\0" * 2 * BLOCK
 MOST, MOST_OF_ONE = 8, 3
 """Downloads at once: all, and one caller's. Each holds a thread while MLflow sends."""
-_PART = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9._-]*$")
+LEAST_SECONDS, LEAST_RATE = 60.0, 64e3
+"""How long one may take at most: so many seconds, and as long as its bytes take at so many a second."""
+logger = logging.getLogger("agon.models")
+_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 
 
 class Part(NamedTuple):
@@ -48,7 +54,7 @@ class Package(NamedTuple):
         """Bytes of the archive."""
         return sum(part.size for part in self.parts)
 
-    def pieces(self, registry: Registry, begin: int, end: int) -> Iterator[bytes]:
+    def pieces(self, registry: Registry, begin: int, end: int) -> Generator[bytes, None, None]:
         """The bytes from `begin` up to `end`. Raises what the registry raises, also where a file is not as long as it was."""
         left = end - begin
         for part in self.parts:
@@ -69,7 +75,7 @@ def pack(name: str, version: Version, files: Sequence[File]) -> Package:
         raise Invalid([FieldError(path="version", message=message, fix="pull it from MLflow itself")])
     parts: list[Part] = []
     for file in sorted(files, key=lambda file: (file.path == CHECKSUMS, file.path)):
-        if not all(_PART.match(part) for part in file.path.split("/")):
+        if file.size < 0 or not all(_PART.fullmatch(part) for part in file.path.split("/")):
             raise Invalid([FieldError(path="version", message=f"has a file {file.path!r:.100}, which no package has")])
         member = tarfile.TarInfo(f"{name}-{version.version}/{file.path}")
         member.size, member.mode, member.mtime = file.size, 0o644, version.created // 1000
@@ -120,13 +126,19 @@ class Downloads:
 class Download(StreamingResponse):
     """An archive that is sent, and counted until it is, or isn't any more."""
 
-    def __init__(self, downloads: Downloads, caller: str, pieces: Iterator[bytes], **options: Any) -> None:
-        self._downloads, self._caller, self._pieces = downloads, caller, pieces
+    def __init__(
+        self, downloads: Downloads, caller: str, pieces: Generator[bytes, None, None], size: int, **options: Any
+    ) -> None:
+        self._downloads, self._caller, self._pieces, self._size = downloads, caller, pieces, size
         super().__init__(pieces, **options)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See StreamingResponse."""
         try:
-            await super().__call__(scope, receive, send)
+            async with asyncio.timeout(LEAST_SECONDS + self._size / LEAST_RATE):
+                await super().__call__(scope, receive, send)
+        except TimeoutError:  # who reads nothing holds no place for ever; the rest comes by Range
+            logger.info("a download was given up: its client is too slow")
         finally:
             self._downloads.leave(self._caller)
+            await run_in_threadpool(self._pieces.close)

@@ -62,7 +62,9 @@ async def package(
     status, begin, end, headers = attached(f"{name}-{version}.tar", found.tag, found.size, range_, if_range)
     downloads.enter(caller.owner)
     pieces = found.pieces(registry, begin, end)
-    return packages.Download(downloads, caller.owner, pieces, status_code=status, headers=headers, media_type=TAR)
+    return packages.Download(
+        downloads, caller.owner, pieces, end - begin, status_code=status, headers=headers, media_type=TAR
+    )
 
 
 def _packed(registry: Registry, name: str, number: str) -> packages.Package:

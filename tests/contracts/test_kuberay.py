@@ -17,7 +17,7 @@ from servers import status as answer
 
 from service.gateway.kuberay import KubeRayJobs
 from service.gateway.kubernetes import Kubernetes
-from service.gateway.ray_jobs import RayRefusedError, RayStatus, RayUnreachableError
+from service.gateway.ray_jobs import RayFailedError, RayRefusedError, RayStatus, RayUnreachableError
 from service.gateway.shapes import Group, Wanted, choose, groups, own_cluster, quantity
 from tests.properties import examples
 
@@ -57,7 +57,9 @@ def test_a_run_gets_a_cluster_after_the_one_that_is_there_with_as_many_pods_as_h
     ray = gateway(server, tmp_path)
     ray.submit(NAME, "python -m trainer.launch.driver /shared/jobs/j/job.json", FACTS)
     body = made(server)
-    assert body["metadata"]["labels"] == {"app.kubernetes.io/managed-by": "agon", "agon.dev/run": "j-0123456789ab"}
+    assert body["metadata"]["labels"] == {
+        "app.kubernetes.io/managed-by": "agon", "agon.dev/run": "j-0123456789ab", "agon.dev/group": "workers", "agon.dev/pods": "2",
+    }  # fmt: skip
     spec = body["spec"]
     assert (spec["jobId"], spec["submissionMode"], spec["backoffLimit"], spec["suspend"]) == (
         NAME,
@@ -131,7 +133,6 @@ def test_what_no_group_holds_and_what_kubernetes_refuses_is_told_and_an_outage_i
         ({"jobDeploymentStatus": "Complete", "jobStatus": "STOPPED"}, RayStatus.STOPPED, ""),
         ({"jobDeploymentStatus": "Failed", "reason": "SubmissionFailed", "message": "no head"}, RayStatus.FAILED,
          "KubeRay: SubmissionFailed: no head"),
-        ({"jobDeploymentStatus": "Failed", "jobStatus": "RUNNING", "reason": "DeadlineExceeded"}, RayStatus.FAILED, "KubeRay: DeadlineExceeded"),
         ({"jobDeploymentStatus": "Something new", "jobStatus": "SOMETHING"}, RayStatus.PENDING, ""),
     ],
 )  # fmt: skip
@@ -188,7 +189,66 @@ def test_only_ours_are_counted_however_many_there_are(
     server.put("RayJob", "somebody-elses", {})
     for number in range(5):
         ray.submit(f"agon-j-{number:012x}-1", "x", FACTS)
+        server.operate(f"agon-j-{number:012x}-1", jobDeploymentStatus="Complete", jobStatus="SUCCEEDED")
     assert len(ray.submissions()) == 5
+
+
+def test_no_attempt_follows_while_the_driver_before_it_may_run(server: Server, tmp_path: Path) -> None:
+    ray = gateway(server, tmp_path, dashboard="http://127.0.0.1:1")
+    server.lingers = True
+    ray.submit(NAME, "x", FACTS)
+    server.operate(NAME, jobDeploymentStatus="Running", jobStatus="RUNNING", rayClusterName="agon-x")
+    ray.stop(NAME)  # its head doesn't answer, so it is deleted; its pods have a grace period
+    for _ in range(2):
+        found = ray.status(NAME)
+        assert found is not None and not found.status.ended
+        ray.stop(NAME)
+    with pytest.raises(RayUnreachableError, match="still being removed"):
+        ray.submit(NAME, "x", FACTS)
+    server.gone(NAME)
+    assert ray.status(NAME) is None
+    ray.submit(NAME, "x", FACTS)
+    server.operate(NAME, jobDeploymentStatus="Failed", jobStatus="RUNNING", reason="DeadlineExceeded")
+    found = ray.status(NAME)
+    assert found is not None and not found.status.ended, "KubeRay gave it up, and its cluster is there yet"
+    assert "deletionTimestamp" in made(server)["metadata"]
+    server.gone(NAME)
+    assert ray.status(NAME) is None
+
+
+def test_a_group_is_never_asked_for_more_pods_than_it_has(server: Server, tmp_path: Path) -> None:
+    ray = gateway(server, tmp_path)
+    one = {**FACTS, "agon_workers": "1", "agon_cpus": "1"}
+    for number in range(4):
+        ray.submit(f"agon-j-{number:012x}-1", "x", one)
+    with pytest.raises(RayUnreachableError, match="has 4 of 4 pods in use, and this run takes 1"):
+        ray.submit(NAME, "x", one)
+    server.operate("agon-j-000000000002-1", jobDeploymentStatus="Complete", jobStatus="SUCCEEDED")
+    ray.submit(NAME, "x", one)
+
+
+def test_a_quota_or_a_webhook_refuses_this_one_and_not_our_rights(server: Server, tmp_path: Path) -> None:
+    ray = gateway(server, tmp_path)
+    real = ray._kubernetes.create
+    for words, error in (
+        ('rayjobs.ray.io "x" is forbidden: exceeded quota: agon', RayFailedError),
+        ('admission webhook "policy" denied the request: no', RayRefusedError),
+    ):
+
+        def refused(path: str, body: dict[str, Any], words: str = words) -> Any:
+            server.answers = [(403, words)]
+            return real(path, body)
+
+        ray._kubernetes.create = refused  # type: ignore[method-assign]
+        with pytest.raises(error):
+            ray.submit(NAME, "x", FACTS)
+
+
+def test_a_pattern_that_can_not_be_read_is_told_and_no_round_ends_by_it(server: Server, tmp_path: Path) -> None:
+    odd = {**GPUS, "rayStartParams": {"num-cpus": "many"}}
+    server.put("RayCluster", "agon-ray", {**PATTERN, "workerGroupSpecs": [odd]})
+    with pytest.raises(RayUnreachableError, match="'many' is no quantity"):
+        gateway(server, tmp_path).nodes()
 
 
 def test_the_cluster_is_what_may_be_started(server: Server, tmp_path: Path) -> None:
@@ -198,7 +258,19 @@ def test_the_cluster_is_what_may_be_started(server: Server, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("text", "value"), [("500m", 0.5), ("2", 2.0), (8, 8.0), ("8Gi", 8 * 2.0**30), ("1.5k", 1500.0), ("3G", 3e9)]
+    ("text", "value"),
+    [
+        ("500m", 0.5),
+        ("2", 2.0),
+        (8, 8.0),
+        ("8Gi", 8 * 2.0**30),
+        ("1.5k", 1500.0),
+        ("3G", 3e9),
+        ("2e3", 2000.0),
+        (".5", 0.5),
+        ("1Ei", 2.0**60),
+        ("100u", 1e-4),
+    ],
 )
 def test_quantities_are_read_as_kubernetes_writes_them(text: object, value: float) -> None:
     assert quantity(text) == pytest.approx(value)

@@ -65,7 +65,9 @@ def test_each_attempt_is_a_rayjob_of_its_own_and_a_lost_one_is_followed_by_the_n
     assert spec["entrypoint"].endswith(f"{job}/job.json") and spec["metadata"]["agon_workers"] == "2"
     cluster.server.operate(first, jobDeploymentStatus="Running", jobStatus="RUNNING", rayClusterName="agon-x")
     cluster.job(job)
-    cluster.server.operate(first, jobDeploymentStatus="Failed", reason="AppFailed", message="the head was lost")
+    cluster.server.operate(
+        first, jobDeploymentStatus="Failed", jobStatus="FAILED", reason="AppFailed", message="the head was lost"
+    )
     for _ in range(4):
         shown = cluster.job(job)
     assert "the head was lost" in shown["reason"] and shown["state"] in ("queued", "starting")

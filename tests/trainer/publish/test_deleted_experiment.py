@@ -154,7 +154,7 @@ def test_a_job_that_would_publish_fails_before_it_trains_and_says_how_to_restore
 )
 def test_whatever_else_mlflow_says_the_job_trains(job, monkeypatch, status, body):
     monkeypatch.setattr("trainer.launch.ray_train.run", lambda job: "completed")
-    monkeypatch.setattr(preflight, "refused", lambda spec: None)
+    monkeypatch.setattr(preflight, "refused", lambda spec, shapes: None)
     with answering(status, body) as (uri, _):
         made = job(mlflow_uri=uri)
         launch = Launch(made, Reporter(made))
@@ -164,7 +164,7 @@ def test_whatever_else_mlflow_says_the_job_trains(job, monkeypatch, status, body
 
 def test_a_job_that_publishes_nothing_trains_without_a_look_at_the_experiment(job, monkeypatch):
     monkeypatch.setattr("trainer.launch.ray_train.run", lambda job: "completed")
-    monkeypatch.setattr(preflight, "refused", lambda spec: None)
+    monkeypatch.setattr(preflight, "refused", lambda spec, shapes: None)
     with answering(200, experiment_is("deleted")) as (uri, asked):
         made = job(mlflow_uri=uri)
         made = made.model_copy(update={"spec": made.spec.replace(publish=None)})
