@@ -121,7 +121,7 @@ def test_a_clock_that_is_set_is_set_for_all_its_processes(tmp_path: Path) -> Non
     assert other.ahead == -40.0
 
 
-@pytest.mark.parametrize("rough", [0.0, 1.0])
+@pytest.mark.parametrize("rough", [0.0, pytest.param(1.0, marks=pytest.mark.long)])
 def test_the_proxy_passes_all_on_until_it_is_made_rough(rough: float) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         proxy = Proxy([server.getsockname()[1]], seed=0)

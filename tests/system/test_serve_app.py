@@ -154,6 +154,7 @@ def test_refusals_come_through_as_they_are(served: Served) -> None:
     assert (stranger.status_code, Refusal.model_validate_json(stranger.content).reason) == (401, Reason.STRANGER)
 
 
+@pytest.mark.long
 def test_plans_are_made_by_an_application_of_their_own(served: Served) -> None:
     question = PlanQuestion(spec=recipes()["gan-digits"](), world=1, device=cpu())
     headers = {TOKEN_HEADER: f"Bearer {TOKEN}", "content-type": "application/json"}
@@ -170,6 +171,7 @@ def test_who_leaves_makes_room_for_who_stays(served: Served) -> None:
     assert served.right(served.ask({"n": 2}, "plain"), {"n": 2}, "plain")
 
 
+@pytest.mark.long
 def test_a_killed_replica_is_an_error_at_worst_and_comes_back_by_itself(served: Served) -> None:
     assert served.ask({}, "plain").status_code == 200
     (before,) = served.replicas()
@@ -202,6 +204,7 @@ def test_a_killed_replica_is_an_error_at_worst_and_comes_back_by_itself(served: 
     assert served.right(served.ask({"n": 3, "labels": 7}, "classes"), {"n": 3, "labels": 7}, "classes")
 
 
+@pytest.mark.long
 def test_without_questions_nothing_is_kept_and_the_next_one_is_answered(served: Served) -> None:
     question = {"n": 4, "seed": 11, "labels": 3}
     before = served.ask(question, "classes")

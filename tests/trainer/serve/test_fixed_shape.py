@@ -100,6 +100,7 @@ def test_sizes_are_those_that_give_the_same_bits_as_the_one_by_the_nets_cost(mon
     assert work.chunks(generator, generator.forward) == expected
 
 
+@pytest.mark.long
 def test_a_net_that_costs_more_has_smaller_chunks(packaged):
     narrow, wide = (model_of(packaged("biggan-digits", {"g_width": width, "d_width": 8})) for width in (8, 48))
     assert wide.chunks[-1] < narrow.chunks[-1]
