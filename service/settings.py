@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from datetime import datetime, timedelta
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -242,6 +243,10 @@ class Settings(BaseSettings):
             if url.startswith(prefix):
                 return "postgresql+psycopg://" + url.removeprefix(prefix)
         return url
+
+    def late(self, now: datetime) -> datetime | None:
+        """Runs that wait for nodes since before that have waited for too long; None: no nodes are ever started."""
+        return now - timedelta(seconds=self.nodes_seconds) if self.max_nodes else None
 
     @property
     def access(self) -> Access:

@@ -176,7 +176,9 @@ async def events(job_id: JobId, ctx: Ctx, caller: User, last_event_id: LastEvent
 def report(job_id: JobId, body: EventBatch, ctx: Ctx, caller: OwnJob) -> EventReply:
     """For the job or search itself: store events. At-least-once; `acked` says up to which all are stored."""
     with ctx.db.begin() as session:
-        answer, urgent, number = ingest.accept(session, caller, job_id, body.events)
+        answer, urgent, number = ingest.accept(
+            session, caller, job_id, body.events, ctx.settings.late(datetime.now(UTC))
+        )
     if urgent:
         ctx.ring(number)
     else:
@@ -188,7 +190,8 @@ def report(job_id: JobId, body: EventBatch, ctx: Ctx, caller: OwnJob) -> EventRe
 def desired(job_id: JobId, ctx: Ctx, caller: OwnJob) -> EventReply:
     """For the job or search itself: what is wanted of it."""
     with ctx.db.read() as session:
-        return ingest.reply(session, store.get(session, job_id, None), caller.attempt)
+        job = store.get(session, job_id, None)
+        return ingest.reply(session, job, caller.attempt, ctx.settings.late(datetime.now(UTC)))
 
 
 @router.get("/v1/jobs/{job_id}/report", response_class=FileResponse, responses={200: {"content": {"text/html": {}}}})

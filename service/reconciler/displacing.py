@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, Protocol
 
-from sqlalchemy import ColumnElement, and_, false, select, text
+from sqlalchemy import and_, select, text
 from sqlalchemy.orm import Session
 
 from service.bodies.states import State
@@ -16,7 +16,7 @@ from service.db.session import Database
 from service.db.tables import AT_ONCE, Job, JobChange
 from service.gateway.ray_jobs import Node
 from service.reconciler import turns
-from service.runs import preemption
+from service.runs import preemption, store
 from service.runs.order import SECOND
 from service.runs.preemption import Running
 from service.runs.room import Need
@@ -62,7 +62,7 @@ def on_cluster(session: Session, before: datetime | None = None) -> tuple[OnClus
     columns = (
         *(Job.number, Job.place, Job.priority, Job.workers, Job.worker_cpus, Job.worker_gpus, Job.preemptible),
         *(Job.submitted_at, Job.yields, Job.state, Job.desired, Job.yields_to, Job.id, Job.attempt),
-        *(Job.outcome, Job.owner, _late(before).label("late")),
+        *(Job.outcome, Job.owner, store.late(before).label("late")),
     )
     asked = select(*columns).where(text("watched"), Job.state.in_(ON_RAY))
     return tuple(sorted(_on_cluster(row) for row in session.execute(asked)))  # the numbers differ
@@ -70,16 +70,8 @@ def on_cluster(session: Session, before: datetime | None = None) -> tuple[OnClus
 
 def late(session: Session, before: datetime) -> list[Need]:
     """What those need that Ray took before that, and that still wait for what they need."""
-    asked = select(Job.workers, Job.worker_cpus, Job.worker_gpus).where(text("watched"), _late(before))
+    asked = select(Job.workers, Job.worker_cpus, Job.worker_gpus).where(text("watched"), store.late(before))
     return [Need(*row) for row in session.execute(asked.order_by(Job.number))]
-
-
-def _late(before: datetime | None) -> ColumnElement[bool]:
-    if before is None:
-        return false()
-    return and_(
-        Job.state == State.STARTING, Job.waiting != "", Job.submitted_at.is_not(None), Job.submitted_at < before
-    )
 
 
 def departed(session: Session, now: datetime) -> list[Need]:

@@ -111,7 +111,7 @@ class Reconciler:
         if waits and nodes is not None:
             self.sight.see(nodes, datetime.now(UTC))
             room = None if isinstance(nodes, str) else head.drivers(nodes, self.settings.driver_memory)
-            for admitted in self.queue.look(nodes, self._late(), room):
+            for admitted in self.queue.look(nodes, self.settings.late(self.clock()), room):
                 self._look_after(admitted)
         self.serving.look(nodes, self.queue.line if waits else [])
         due = store.due(self.db, self.clock(), self.lease, BATCH)
@@ -160,14 +160,10 @@ class Reconciler:
             nodes = self.ray.nodes()
         except RayUnreachableError as error:
             return str(error)
-        if (before := self._late()) is None:
+        if (before := self.settings.late(self.clock())) is None:
             return nodes
         with self.db.read() as session:
             return grown(nodes, self.settings.max_nodes, displacing.late(session, before))
-
-    def _late(self) -> datetime | None:
-        """Runs that wait for nodes since before that have waited for too long; None: no nodes are ever started."""
-        return self.clock() - timedelta(seconds=self.settings.nodes_seconds) if self.settings.max_nodes else None
 
     # -- leftovers
 

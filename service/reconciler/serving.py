@@ -113,8 +113,7 @@ class Serving:
         one, most = served_rules.one_of(place.name, self.settings)
         with self.db.read() as session:
             taken = turns.count(session)
-            late = now - timedelta(seconds=self.settings.nodes_seconds)
-            runs = displacing.on_cluster(session, late if self.settings.max_nodes else None)
+            runs = displacing.on_cluster(session, self.settings.late(now))
             kept = served.needs(session)
         room = Room(
             nodes, [item.run.need for item in runs if not item.run.late], kept, line, [item.id for item in runs]

@@ -7,7 +7,7 @@ overwrite what a newer one said, and applying twice is impossible. A gap fills: 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from sqlalchemy import bindparam, select
@@ -30,27 +30,28 @@ WINDOW = 500
 
 
 def accept(
-    session: Session, caller: Principal, job_id: str, events: Sequence[WireEvent]
+    session: Session, caller: Principal, job_id: str, events: Sequence[WireEvent], late: datetime | None = None
 ) -> tuple[EventReply, bool, int]:
     """Store a batch from the job's own token: the reply, whether the reconciler should look, and the job's number.
 
-    An attempt that a newer one has replaced is told to stop, and what it says is not stored. Raises Invalid.
+    An attempt that a newer one has replaced is told to stop, and what it says is not stored. late: runs that wait for nodes since before
+    that keep no search's trials waiting. Raises Invalid.
     """
     job = store.get(session, job_id, None, lock=True)
     if caller.attempt < job.attempt:
-        return reply(session, job, caller.attempt), False, job.number
+        return reply(session, job, caller.attempt, late), False, job.number
     _check(job, events)
     urgent = take(session, job, events)
-    return reply(session, job, caller.attempt), urgent, job.number
+    return reply(session, job, caller.attempt, late), urgent, job.number
 
 
-def reply(session: Session, job: Job, attempt: int) -> EventReply:
+def reply(session: Session, job: Job, attempt: int, late: datetime | None = None) -> EventReply:
     """What is wanted of that attempt. It hears of a pause as of a stop."""
     stop = job.desired != "run" or job.yields_to is not None or State(job.state).ended or attempt < job.attempt
     wanted: Literal["stop", "run"] = "stop" if stop else "run"
     if not kind_of(job).has_trials:
         return EventReply(acked=job.acked, desired=wanted)
-    stopped, hold = trials.to_stop(session, job), store.others_wait(session, job)
+    stopped, hold = trials.to_stop(session, job), store.others_wait(session, job, late)
     return EventReply(acked=job.acked, desired=wanted, stop_trials=tuple(stopped), hold=hold)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import and_, bindparam, or_, select, text
+from sqlalchemy import ColumnElement, and_, bindparam, false, not_, or_, select, text
 from sqlalchemy.orm import Session
 
 from service.bodies.states import State
@@ -36,10 +36,20 @@ def want(job: Job, desired: str) -> None:
     job.desired, job.revision, job.due_at = desired, job.revision + 1, AT_ONCE
 
 
-def others_wait(session: Session, job: Job) -> bool:
+def late(before: datetime | None) -> ColumnElement[bool]:
+    """Whether Ray took it before that, and it still waits for nodes; None: no nodes are ever started."""
+    if before is None:
+        return false()
+    return and_(
+        Job.state == State.STARTING, Job.waiting != "", Job.submitted_at.is_not(None), Job.submitted_at < before
+    )
+
+
+def others_wait(session: Session, job: Job, before: datetime | None = None) -> bool:
     """Whether another run waits for what this one would take next, or was admitted and hasn't taken its place yet.
 
-    One that no cluster of this size can hold doesn't count. Searches ask often, however many wait: nothing is read but a yes.
+    One that no cluster of this size can hold doesn't count, nor one that has waited for nodes since before that. Searches ask often,
+    however many wait: nothing is read but a yes.
     """
     mine = need_of(job)
     lacking = ["any", *(["cpu"] if mine.cpus else []), *(["gpu"] if mine.gpus else [])]
@@ -47,7 +57,7 @@ def others_wait(session: Session, job: Job) -> bool:
     began = select(Trial.id).where(Trial.job_number == Job.number, Trial.state != TrialState.PENDING).exists()
     # A search runs before its first trial does.
     fresh = and_(Job.state == State.RUNNING, Job.kind == SEARCH.name, ~began)
-    placing = and_(text("watched"), or_(Job.state == State.STARTING, fresh))
+    placing = and_(text("watched"), or_(and_(Job.state == State.STARTING, not_(late(before))), fresh))
     other = select(Job.number).where(Job.number != job.number, Job.desired == "run")
     return any(session.scalar(other.where(how).limit(1)) is not None for how in (waits, placing))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -11,12 +11,13 @@ from checkpoints import save
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from properties import examples
-from sqlalchemy import delete
+from sqlalchemy import delete, update
 
 from service.db.session import Database
 from service.db.tables import Job, Trial
 from service.gateway.ray_jobs import Node, RayStatus
 from service.runs import ingest
+from trainer.nodes import NodeShape
 from trainer.wire import EventKind, WireEvent
 
 WHEN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -167,6 +168,22 @@ def test_a_search_starts_no_further_trial_while_another_run_waits_for_what_it_wo
     world.round()
     assert world.job(gpu)["reason"] == "waits for 1 CPU and 1 GPU; 0 of 1 GPUs free"
     assert "hold" not in searches.trial(search, 1, score=2.0), "it waits for a GPU, which no trial of this search takes"
+
+
+def test_a_run_whose_nodes_are_late_holds_back_no_trial(searches: Any, world: Any, monkeypatch: Any) -> None:
+    search = searches.running()
+    waits = world.submit()
+    world.round()
+    world.tell(waits, "waiting", reason="waits for 2 nodes that are being started")
+    assert searches.trial(search, 0)["hold"] is True
+    monkeypatch.setitem(world.settings.__dict__, "max_nodes", (NodeShape(2, 64),))
+    assert searches.trial(search, 0)["hold"] is True, "they may come yet"
+    with world.db.begin() as session:
+        before = datetime.now(UTC) - timedelta(seconds=world.settings.nodes_seconds + 60)
+        session.execute(update(Job).where(Job.id == waits).values(submitted_at=before))
+    headers = {"Authorization": f"Bearer {world.token(search)}"}
+    assert "hold" not in searches.trial(search, 0)
+    assert "hold" not in world.client.get(f"/v1/jobs/{search}/desired", headers=headers).json()
 
 
 def test_a_search_waits_until_the_first_trial_of_another_one_has_its_place(searches: Any, world: Any) -> None:
