@@ -128,15 +128,16 @@ class Displacer:
         running: Sequence[OnCluster],
         line: Sequence[Waiter],
         served: Sequence[Need] = (),
+        drivers: int | None = None,
     ) -> Displaced:
         """Begin to make room where that lets one start that waits and can't start now.
 
         taken: so many turns had been taken when it was decided who starts. line: those that wait, in order. served: what is kept for
-        what answers questions to models.
+        what answers questions to models. drivers: for how many runs Ray's head has memory; None: for any number.
         """
         able = any(item.run.preemptible and not item.run.leaving for item in running)
         seen = (
-            ([(node.id, node.state, node.cpus_free, node.gpus_free) for node in nodes], running, line, served)
+            ([(node.id, node.state, node.cpus_free, node.gpus_free) for node in nodes], running, line, served, drivers)
             if able
             else None
         )
@@ -146,7 +147,7 @@ class Displacer:
         with self.db.read() as session:
             coming = departed(session, now)
         plan = preemption.plan(
-            nodes, [item.run for item in running], coming, line, int(now.timestamp() * SECOND), served
+            nodes, [item.run for item in running], coming, line, int(now.timestamp() * SECOND), served, drivers
         )
         by_number, waiting = {item.run.number: item for item in running}, {item.number: item for item in line}
         numbers: list[int] = []

@@ -109,8 +109,8 @@ class Reconciler:
         waits, wanted = rows.anyone_waits(self.db), self.serving.wants()
         nodes = self._nodes() if waits or wanted else None
         if waits and nodes is not None:
-            self.sight.see(nodes, datetime.now(UTC))
             room = None if isinstance(nodes, str) else head.drivers(nodes, self.settings.driver_memory)
+            self.sight.see(nodes, datetime.now(UTC), room)
             for admitted in self.queue.look(nodes, self.settings.late(self.clock()), room):
                 self._look_after(admitted)
         self.serving.look(nodes, self.queue.line if waits else [])

@@ -19,7 +19,7 @@ from service.reconciler import rows
 from service.reconciler.displacing import Displacer
 from service.reconciler.rows import Waiting
 from service.runs.beside import Beside, Moves
-from service.runs.queue import ANY_NUMBER, Head, Verdict
+from service.runs.queue import Head, Verdict, head_of
 from service.runs.room import Need
 from service.runs.standing import Standing
 
@@ -92,8 +92,9 @@ class Queue:
                 standing, came, moves = self._within_caps(session, standing, pulse, came, gone, now)
         self._counted = now if count or not standing else self._counted
         self._turns = pulse.turns
-        started, fresh = self._decide(standing, nodes, _head(drivers, pulse), pulse, came, moves, gone, now)
-        displaced = () if started or self.unfinished else self._displace(nodes, pulse)
+        room = head_of(drivers, len(pulse.running))
+        started, fresh = self._decide(standing, nodes, room, pulse, came, moves, gone, now)
+        displaced = () if started or self.unfinished else self._displace(nodes, pulse, drivers)
         for number in (*gone, *fresh, *displaced):
             self.changed(number)
         return started
@@ -172,12 +173,12 @@ class Queue:
             return []
         return [item for item in standing if item.behind == (item.number in pulse.promised)]
 
-    def _displace(self, nodes: Sequence[Node] | str, pulse: rows.Pulse) -> Sequence[int]:
+    def _displace(self, nodes: Sequence[Node] | str, pulse: rows.Pulse, drivers: int | None) -> Sequence[int]:
         """The numbers of those that make room for others from now on."""
         if isinstance(nodes, str) or self._standing is None:
             return ()
         self._turns, numbers = self._displacer.look(
-            self._turns, nodes, pulse.running, self._standing.waiting, pulse.served
+            self._turns, nodes, pulse.running, self._standing.waiting, pulse.served, drivers
         )
         self.unfinished = bool(numbers)
         return numbers
@@ -191,11 +192,6 @@ def _of_room(item: Waiting, verdict: Verdict, pulse: rows.Pulse) -> Verdict:
     return verdict._replace(
         reason=f"waits for {item.need.words}; {' and '.join(names)} {'makes' if len(names) == 1 else 'make'} room for it"
     )
-
-
-def _head(drivers: int | None, pulse: rows.Pulse) -> Head:
-    """Each run has one driver, a search, too."""
-    return ANY_NUMBER if drivers is None else Head(drivers, drivers - len(pulse.running))
 
 
 def _key(item: Waiting) -> tuple[int, int]:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from service.bodies.owners import Caps
 from service.gateway.ray_jobs import Node
 from service.runs.caps import Ledger
-from service.runs.queue import Line
+from service.runs.queue import Line, head_of
 from service.runs.room import Need, minus_unseen, put
 
 MOST_ENDS = 400
@@ -61,6 +61,8 @@ class Busy(NamedTuple):
     left: Span
     back: Queued | None = None
     """As it will wait again when it has left; None: it won't."""
+    driver: bool = True
+    """Whether it has one on Ray's head; what answers questions to models has none."""
 
 
 class Start(NamedTuple):
@@ -78,25 +80,21 @@ def forecast(
     line: Sequence[Queued],
     caps: Mapping[str, Caps] | None = None,
     likely: Iterable[Queued] = (),
+    drivers: int | None = None,
 ) -> Start:
-    """Of the last in line, which is in order. likely: those that may come yet and would be ahead of it."""
-    early, one = _run(nodes, busy, line, line[-1], caps or {}, late=False)
+    """Of the last in line, which is in order. likely: those that may come yet and would be ahead of it.
+
+    drivers: for how many runs Ray's head has memory; None: for any number.
+    """
+    early, one = _run(_World(nodes, busy, drivers, late=False), line, line[-1], caps or {})
     whole = sorted([*line, *likely], key=_turn)
-    late, other = _run(nodes, busy, whole, line[-1], caps or {}, late=True)
+    late, other = _run(_World(nodes, busy, drivers, late=True), whole, line[-1], caps or {})
     return Start(min(early, late), max(early, late), one or other)
 
 
-def _run(
-    nodes: Sequence[Node],
-    busy: Sequence[Busy],
-    line: Sequence[Queued],
-    mine: Queued,
-    caps: Mapping[str, Caps],
-    *,
-    late: bool,
-) -> tuple[float, bool]:
+def _run(world: _World, line: Sequence[Queued], mine: Queued, caps: Mapping[str, Caps]) -> tuple[float, bool]:
     """When that one of the line starts, and whether that is a guess."""
-    world, now, guess, ends = _World(nodes, busy, late=late), 0.0, False, 0
+    now, guess, ends = 0.0, False, 0
     waiting = [item for item in line if item.after <= 0]
     later = deque(sorted((item for item in line if item.after > 0), key=lambda item: item.after))
     while ends < MOST_ENDS:
@@ -116,7 +114,7 @@ def _run(
             guess, ends = guess or run.guess, ends + 1
             if run.back is not None:
                 insort(waiting, run.back, key=_turn)
-    return (math.inf if late else now), True
+    return (math.inf if world.late else now), True
 
 
 def _turn(item: Queued) -> Turn:
@@ -134,21 +132,23 @@ class _Run(NamedTuple):
     """So many workers on which node."""
     guess: bool
     back: Queued | None = None
+    driver: bool = True
 
 
 class _World:
     """The cluster as time passes."""
 
-    def __init__(self, nodes: Sequence[Node], busy: Sequence[Busy], *, late: bool) -> None:
+    def __init__(self, nodes: Sequence[Node], busy: Sequence[Busy], drivers: int | None, *, late: bool) -> None:
+        """late: every run takes as long as it may."""
         nodes = [node for node in nodes if node.state != "late"]
         free = minus_unseen(nodes, [item.need for item in busy])
         used = [[node.cpus - cpus, node.gpus - gpus] for node, (cpus, gpus) in zip(nodes, free, strict=True)]
-        self._nodes, self._late, self._count = nodes, late, 0
+        self._nodes, self.late, self._drivers, self._count = nodes, late, drivers, 0
         self._free = [list(node) for node in free]
         self._runs: list[_Run] = []
         # The widest first: whose worker is on which node isn't known, and these have the fewest places where they can be.
         for item in sorted(busy, key=lambda item: (-item.need.gpus, -item.need.cpus)):
-            self._add(item, put(used, item.need), item.left, 0.0, item.back)
+            self._add(item, put(used, item.need), item.left, 0.0, item.back, driver=item.driver)
 
     def starting(self, waiting: Sequence[Queued], ledger: Ledger | None) -> list[Queued]:
         """Those of the line that start now."""
@@ -158,6 +158,7 @@ class _World:
                 for node, (cpus, gpus) in zip(self._nodes, self._free, strict=True)
             ],
             (),
+            head=head_of(self._drivers, sum(run.driver for run in self._runs)),
         )
         found = []
         for item in waiting:
@@ -201,7 +202,9 @@ class _World:
         lasts: Span,
         now: float,
         back: Queued | None = None,
+        *,
+        driver: bool = True,
     ) -> None:
-        ends = now + (lasts.late if self._late else lasts.early)
+        ends = now + (lasts.late if self.late else lasts.early)
         self._count += 1
-        heapq.heappush(self._runs, _Run(ends, self._count, item.owner, item.need, held, lasts.guess, back))
+        heapq.heappush(self._runs, _Run(ends, self._count, item.owner, item.need, held, lasts.guess, back, driver))

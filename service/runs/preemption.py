@@ -19,7 +19,7 @@ from datetime import timedelta
 from typing import NamedTuple, Protocol, TypeVar
 
 from service.gateway.ray_jobs import Node
-from service.runs.queue import Line
+from service.runs.queue import Line, head_of
 from service.runs.room import Need, fit
 from trainer.spec.queue import MOST_PRIORITY
 
@@ -71,7 +71,7 @@ class Running(NamedTuple):
     leaving: bool = False
     """Whether it is to end already, or to make room."""
     late: bool = False
-    """Whether it waits for nodes that haven't come: it takes nothing of what is there."""
+    """Whether it waits for nodes that haven't come: it takes nothing of what is there but memory on Ray's head."""
 
 
 W = TypeVar("W", bound=Waiter)
@@ -103,7 +103,7 @@ class Wanted:
 
     def may_be_paused(self, run: Running, now: int) -> bool:
         """Whether it may be, for the first in line that has a higher priority; whether it would be of any use isn't asked."""
-        if not run.preemptible or run.leaving or run.late or run.began is None or run.priority >= MOST_PRIORITY:
+        if not run.preemptible or run.leaving or run.began is None or run.priority >= MOST_PRIORITY:
             return False
         resting = run.paused_before and now - run.began < SLICE / timedelta(microseconds=1)
         return not resting and not self._all_let_it_pass(run.priority, run.place, run.began)
@@ -120,24 +120,28 @@ def plan(
     line: Sequence[W],
     now: int,
     served: Sequence[Need] = (),
+    drivers: int | None = None,
 ) -> list[Displacement]:
     """Whom to pause now, for whom. What is kept for what answers questions to models (served) stays.
 
     coming: what has left the cluster so lately that Ray may not report it free yet. line: those that wait and don't start now, in order.
-    What those take that leave already counts as free: it is waited for.
+    What those take that leave already counts as free: it is waited for. drivers: for how many runs Ray's head has memory; None: for any
+    number.
     """
     active = [run.need for run in running if not run.late]
     freed = [*coming, *(run.need for run in running if run.leaving and not run.late)]
+    staying = sum(not run.leaving for run in running)
     wanted = Wanted(_possible(nodes, line))
     spare = sorted((run for run in running if wanted.may_be_paused(run, now)), key=_first_to_go)
     found: list[tuple[W, tuple[Running, ...]]] = []
     while spare and len(found) < MOST:
         first = [waiter for waiter, _ in found]
-        following = _next(Line(nodes, active, freed, served), first, line, spare)
+        following = _next(Line(nodes, active, freed, served, head_of(drivers, staying)), first, line, spare)
         if following is None:
             break
         found.append(following)
-        freed += [run.need for run in following[1]]
+        freed += [run.need for run in following[1] if not run.late]
+        staying -= len(following[1])
         spare = [run for run in spare if run not in following[1]]
     return [Displacement(waiter.number, runs) for waiter, runs in found]
 
@@ -158,7 +162,7 @@ def _next(
     for waiter in line:
         if waiter.number in promised:
             continue
-        if waiter.priority > lowest and queue.never(waiter.need) is None and not queue.left.holds(waiter.need):
+        if waiter.priority > lowest and queue.never(waiter.need) is None and not queue.holds(waiter.need):
             theirs = [run for run in spare if run.priority < waiter.priority]
             if theirs and (chosen := fewest(queue, waiter.need, theirs)):
                 return waiter, chosen
@@ -187,7 +191,13 @@ def fewest(queue: Line, need: Need, runs: Sequence[Running]) -> tuple[Running, .
 
 
 def _holds(queue: Line, need: Need, runs: Sequence[Running]) -> bool:
-    """As `service.runs.room.with_coming` has it: of a single node all adds up, else each worker makes room for what fits into its own."""
+    """As `service.runs.room.with_coming` has it: of a single node all adds up, else each worker makes room for what fits into its own.
+
+    Each of them leaves the place of its driver, too.
+    """
+    if queue.drivers + len(runs) <= 0:
+        return False
+    runs = [run for run in runs if not run.late]
     size, left = (need.cpus, need.gpus), queue.left
     if len(left.nodes) == 1:
         (cpus, gpus), (used_cpus, used_gpus) = left.nodes[0], queue.used[0]

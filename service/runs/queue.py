@@ -39,6 +39,11 @@ class Head(NamedTuple):
 ANY_NUMBER = Head(inf, inf)
 
 
+def head_of(drivers: int | None, running: int) -> Head:
+    """With so many runs' drivers on it: each run has one, a search, too. drivers: for how many it has memory; None: for any number."""
+    return ANY_NUMBER if drivers is None else Head(drivers, drivers - running)
+
+
 class Verdict(NamedTuple):
     """What is decided of one waiting job."""
 
@@ -73,7 +78,9 @@ class Line:
     ) -> None:
         """coming: what counts as free although others have it, because they are about to leave. served: what is kept for what answers
         questions to models, beside the active ones. head: for how many drivers it has memory."""
-        self._head, self._drivers = head, head.left
+        self._head = head
+        self.drivers = head.left
+        """For so many more the head has memory; below zero: for as many too few."""
         self._served, self._all = served, nodes
         self._ever = Room((node.cpus, node.gpus) for node in nodes)
         nodes = [node for node in nodes if node.state != "late"]
@@ -99,9 +106,9 @@ class Line:
         if (never := self.never(mine)) is not None:
             return never  # nothing is kept for it
         left = self.left
-        spent = self._drivers <= 0 or left.spent(mine)
+        spent = self.nothing_for(mine)
         if not spent and left.holds(mine):
-            self._drivers -= 1
+            self.drivers -= 1
             left.take(mine)
             self.free.take(mine)
             self.front = max(self.front, self.waiting)
@@ -110,7 +117,7 @@ class Line:
         verdict = self._told.get(mine)
         if verdict is None:
             verdict = self._told[mine] = self._waits(mine)
-        self._drivers -= not self.waiting  # the first that waits has a place on the head, too, when the rest is free
+        self.drivers -= not self.waiting  # the first that waits has a place on the head, too, when the rest is free
         self.waiting += 1
         if not spent:
             left.reserve(mine)
@@ -127,7 +134,11 @@ class Line:
 
     def nothing_for(self, mine: Need) -> bool:
         """Whether nothing at all is left of what such a job takes: then it makes no difference to those behind it."""
-        return self._drivers <= 0 or self.left.spent(mine)
+        return self.drivers <= 0 or self.left.spent(mine)
+
+    def holds(self, mine: Need) -> bool:
+        """Whether what is left is enough for such a job."""
+        return self.drivers > 0 and self.left.holds(mine)
 
     def far(self, mine: Need, ahead: int) -> Verdict:
         """What `next` says of one that nothing is left for, behind so many others, which are more than `NEAR`."""
@@ -152,7 +163,7 @@ class Line:
     def _waits(self, mine: Need) -> Verdict:
         if self.waiting > NEAR:
             return _far(mine, self._ahead)
-        if self._drivers <= 0 and self.left.holds(mine):
+        if self.drivers <= 0 and self.left.holds(mine):
             return Verdict(False, self._head.words, "memory")
         if self.waiting and self.free.holds(mine):
             return Verdict(False, _first(mine, self._ahead), "any")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -23,6 +23,15 @@ AGAIN = timedelta(seconds=30)
 SEEN = select(Sight.content, Sight.seen_at).where(Sight.name == CLUSTER)  # made once: every submission executes it
 
 
+class Seen(NamedTuple):
+    """What is known of the cluster."""
+
+    nodes: list[Node] | str | None
+    """Why nothing is known of it, if that is so; None: nobody has looked of late."""
+    drivers: int | None
+    """For how many runs Ray's head has memory; None: for any number, or that isn't known."""
+
+
 class Watch:
     """Writes what one reconciler sees."""
 
@@ -33,8 +42,11 @@ class Watch:
         """Of the cluster when something was known of it."""
         self._written: datetime | None = None
 
-    def see(self, nodes: Sequence[Node] | str, now: datetime) -> None:
-        """The cluster is so now, or nothing is known of it for that reason. now: the machine's time."""
+    def see(self, nodes: Sequence[Node] | str, now: datetime, drivers: int | None = None) -> None:
+        """The cluster is so now, or nothing is known of it for that reason. now: the machine's time.
+
+        drivers: for how many runs Ray's head has memory; None: for any number.
+        """
         facts = [
             [node.id, node.cpus, node.cpus_free, node.gpus, node.gpus_free, node.state, node.group, node.grows]
             for node in nodes
@@ -42,7 +54,7 @@ class Watch:
         ]
         if not isinstance(nodes, str) and nodes:
             self._size = {"size": [sum(node.cpus for node in nodes), sum(node.gpus for node in nodes)]}
-        content = {"reason": nodes, **self._size} if isinstance(nodes, str) else {"nodes": facts}
+        content = {"reason": nodes, **self._size} if isinstance(nodes, str) else {"nodes": facts, "drivers": drivers}
         recent = self._written is not None and timedelta() <= now - self._written < AGAIN
         if recent and content == self._content:
             return
@@ -53,10 +65,17 @@ class Watch:
         self._content, self._written = content, now
 
 
+def seen(session: Session, now: datetime) -> Seen:
+    """All that is known of it."""
+    row = session.execute(SEEN).first()
+    if row is None:
+        return Seen(None, None)
+    return Seen(told(row.content, row.seen_at, now), row.content.get("drivers"))  # an older version wrote none
+
+
 def cluster(session: Session, now: datetime) -> list[Node] | str | None:
     """The nodes, or why nothing is known of them; None: nobody has looked of late."""
-    seen = session.execute(SEEN).first()
-    return None if seen is None else told(seen.content, seen.seen_at, now)
+    return seen(session, now).nodes
 
 
 def told(content: dict[str, Any] | None, seen_at: datetime, now: datetime) -> list[Node] | str | None:

@@ -21,7 +21,7 @@ from service.runs.forecast import OPEN, Busy, Queued, Span, Start, Turn, forecas
 from service.runs.hours import Spent
 from service.runs.kinds import SEARCH, kind_of, need_of
 from service.runs.limits import limits_of
-from service.runs.queue import Line, why_never
+from service.runs.queue import Line, head_of, why_never
 from service.runs.room import Need
 from service.runs.spans import DAY, Came, Pace
 
@@ -60,6 +60,8 @@ class Around(NamedTuple):
     """Who has used their GPU-hours of the week."""
     served: Sequence[Need] = ()
     """What is kept for what answers questions to models."""
+    drivers: int | None = None
+    """For how many runs Ray's head has memory; None: for any number."""
 
 
 def waits(job: Job) -> bool:
@@ -127,7 +129,7 @@ class Teller:
         queue, ledger = self._line(nodes), self._ledger()
         if queue.never(self.need) is not None:
             return For.NODES
-        if known in (For.TRY, For.ROOM, For.MEMORY):
+        if known in (For.TRY, For.ROOM):
             return known
         for row in self.around.ahead:
             need = need_of_row(row)
@@ -137,14 +139,19 @@ class Teller:
         if ledger.refuses(self.job.owner, self.need) is not None:
             return For.CAP
         fits, (cpus, gpus) = queue.free.holds(self.need), queue.free.sums()
-        if queue.next(self.need).starts:
+        verdict = queue.next(self.need)
+        if verdict.starts:
             return For.LOOK
+        if verdict.lacks == "memory":
+            return For.MEMORY
         if fits:
             return For.TURN
         return For.GPU if self.need.total_gpus > gpus else For.CPU if self.need.total_cpus > cpus else For.PLACE
 
     def _line(self, nodes: Sequence[Node]) -> Line:
-        return Line(nodes, [need_of_row(row) for row in self.around.running], served=self.around.served)
+        around = self.around
+        head = head_of(around.drivers, len(around.running))
+        return Line(nodes, [need_of_row(row) for row in around.running], served=around.served, head=head)
 
     def _ledger(self) -> Ledger:
         active = ((row.owner, need_of_row(row)) for row in self.around.running)
@@ -158,12 +165,13 @@ class Teller:
             Busy(row.owner, taken(row, self.around.trials), self._left(row), self._back(row))
             for row in self.around.running
         ]
-        busy += [Busy("", kept, OPEN) for kept in self.around.served]  # as long as someone asks
+        busy += [Busy("", kept, OPEN, driver=False) for kept in self.around.served]  # as long as someone asks
         line = [self._queued(row) for row in self.around.ahead]
         held = self._held(self.job.owner, need)
         after = max(held, (self.job.due_at - self.now).total_seconds())
         mine = Queued(self.job.owner, need, Span(0.0, 0.0), after, self._turn(self.job))
-        found = forecast(nodes, busy, [*line, mine], self.around.caps, self._likely(mine.turn))
+        likely = self._likely(mine.turn)
+        found = forecast(nodes, busy, [*line, mine], self.around.caps, likely, self.around.drivers)
         if held and any(row.owner == self.job.owner and row.worker_gpus for row in self.around.running):
             found = found._replace(late=math.inf)  # these use up what becomes free
         return None if found.early == math.inf else found

@@ -89,9 +89,9 @@ class _Look:
 
     def __init__(self, session: Session, first: Mapping[int, tuple[str, ...]], now: datetime) -> None:
         self._session, self._now = session, now
-        running, known = lines.running(session), caps.read(session)
+        running, known, seen = lines.running(session), caps.read(session), sight.seen(session, now)
         self._around = Around(
-            nodes=sight.cluster(session, now),
+            nodes=seen.nodes,
             running=running,
             ahead=(),
             before=0,
@@ -100,6 +100,7 @@ class _Look:
             spent=hours.spent(session, known, now),
             trials=lines.trials(session, [row.number for row in running if row.kind == SEARCH.name]),
             served=served.needs(session),
+            drivers=seen.drivers,
         )
         lengths = cache(lambda family: lines.lengths(session, family))
         self._pace = cache(lambda family, name: spans.pace(lengths(family), name))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from pydantic import ValidationError
 from service.gateway.ray_jobs import Node, RayStatus
 from service.reconciler.loop import Reconciler
 from service.runs.growth import grown
+from service.runs.head import OWN
 from service.runs.room import Need
 from service.settings import Settings
 from trainer.nodes import GIB, NodeShape
@@ -170,3 +172,40 @@ def test_runs_beyond_the_memory_of_the_head_wait_until_another_has_ended(world: 
         world.clock.forward(2)
         reconciler.round()
     assert world.job(third)["state"] == "starting"
+
+
+def head(drivers: int) -> list[Node]:
+    """A cluster that has enough for anyone but for memory on its head."""
+    memory = OWN + drivers * Settings.model_fields["driver_memory"].default
+    return [Node("head", 0, 0, memory=memory, head=True), Node("worker", 64, 64, memory=64 * GIB)]
+
+
+def test_what_is_foretold_of_one_that_waits_for_memory_is_when_another_driver_leaves(world: Any) -> None:
+    world.ray.cluster = head(1)
+    first = world.running()
+    world.tell(first, "progress", total_images=1000, images_per_second=1.0, eta_seconds=600.0)
+    second = world.submit()
+    world.round()
+    spec = world.client.get(f"/v1/jobs/{second}").json()["spec"]
+    for told in (world.job(second)["waiting"], world.client.post("/v1/forecast", json={"spec": spec}).json()):
+        assert told["for"] == "memory"
+        early = datetime.fromisoformat(told["eta"]["early"])
+        assert (early - datetime.now(UTC)).total_seconds() > 500
+
+
+def test_room_is_made_for_one_that_waits_for_memory_on_the_head(world: Any) -> None:
+    world.ray.cluster = head(1)
+    low = world.running(queue={"priority": 0, "preemptible": True})
+    high = world.submit(queue={"priority": 90})
+    reconciler = world.reconciler()
+    for _ in range(2):
+        world.clock.forward(6)
+        reconciler.round()
+    assert world.job(low)["state"] == "stopping"
+    assert world.job(high)["waiting"]["for"] == "room"
+    world.tell(low, "finished", outcome="stopped")
+    world.ray.move(f"agon-{low}-1", RayStatus.SUCCEEDED)
+    for _ in range(2):
+        world.clock.forward(6)
+        reconciler.round()
+    assert [world.job(job)["state"] for job in (low, high)] == ["queued", "starting"]

@@ -14,7 +14,7 @@ from service.bodies.owners import Caps
 from service.gateway.ray_jobs import Node
 from service.runs import spans
 from service.runs.forecast import OPEN, Busy, Queued, Span, Start, forecast
-from service.runs.queue import admit, why_never
+from service.runs.queue import Line, head_of, why_never
 from service.runs.room import Need
 from service.runs.spans import Length, Pace
 
@@ -98,19 +98,36 @@ def test_caps_hold_in_the_forecast_too() -> None:
     assert forecast(nodes, [busy(1, exactly(60))], [queued(1, owner="bob")], caps).late == 0
 
 
+def test_one_that_waits_for_memory_on_the_head_starts_when_another_driver_leaves() -> None:
+    idle, running = [Node("n", 64, 60)], [busy(2, exactly(50)), busy(2, exactly(90))]
+    assert forecast(idle, running, [queued(1)], drivers=2) == Start(50, 50, False)
+    assert forecast(idle, running, [queued(1)], drivers=1) == Start(90, 90, False), "the head has one too many"
+    assert forecast(idle, running, [queued(1)], drivers=3).late == 0
+    line = [queued(1, exactly(10)), queued(1, exactly(10)), queued(1)]
+    assert forecast(idle, running, line, drivers=2) == Start(70, 70, False), (
+        "each takes its driver's place, and leaves it"
+    )
+    asked = Busy("", Need(1, 1), OPEN, driver=False)
+    assert forecast(idle, [*running, asked], [queued(1)], drivers=3).late == 0, "who answers questions has no driver"
+
+
 lengths = st.integers(1, 5).map(lambda count: float(10 * count))
 needs = st.builds(Need, st.integers(1, 3), st.sampled_from([1.0, 2.0, 3.0]), st.sampled_from([0.0, 0.0, 1.0]))
 runs = st.lists(st.tuples(needs, lengths), max_size=4)
 
 
-def plainly(node: Node, running: list[tuple[Need, float]], line: list[tuple[Need, float]]) -> float:
+def plainly(
+    node: Node, running: list[tuple[Need, float]], line: list[tuple[Need, float]], drivers: int | None
+) -> float:
     """When the last in line starts: the queue's decision again and again, in steps of ten seconds."""
     free, ends, waiting = [node.cpus_free, node.gpus_free], list(running), list(line)
     for now in range(0, 2000, 10):
         for need, end in [item for item in ends if item[1] == now and now]:
             ends.remove((need, end))
             free = [free[0] + need.total_cpus, free[1] + need.total_gpus]
-        verdicts = admit([replace(node, cpus_free=free[0], gpus_free=free[1])], [], [need for need, _ in waiting])
+        now_free = replace(node, cpus_free=free[0], gpus_free=free[1])
+        queue = Line([now_free], [], head=head_of(drivers, len(ends)))
+        verdicts = [queue.next(need) for need, _ in waiting]
         if verdicts[-1].starts:
             return float(now)
         for need, lasts in [item for item, verdict in zip(waiting, verdicts, strict=True) if verdict.starts]:
@@ -120,10 +137,10 @@ def plainly(node: Node, running: list[tuple[Need, float]], line: list[tuple[Need
     return math.inf
 
 
-@given(runs, runs, needs)
-@examples(60)
+@given(runs, runs, needs, st.none() | st.integers(1, 5))
+@examples(80)
 def test_with_known_ends_it_is_what_the_queue_then_does(
-    running: list[tuple[Need, float]], ahead: list[tuple[Need, float]], mine: Need
+    running: list[tuple[Need, float]], ahead: list[tuple[Need, float]], mine: Need, drivers: int | None
 ) -> None:
     node = Node("n", 12, 12, 3, 3)
     used = [sum(need.total_cpus for need, _ in running), sum(need.total_gpus for need, _ in running)]
@@ -135,8 +152,9 @@ def test_with_known_ends_it_is_what_the_queue_then_does(
         [now],
         [Busy("ada", need, exactly(left)) for need, left in running],
         [*(Queued("ada", need, exactly(lasts)) for need, lasts in possible), Queued("ada", mine, exactly(0))],
+        drivers=drivers,
     )
-    assert found.early == found.late == plainly(now, running, [*possible, (mine, 1e9)])
+    assert found.early == found.late == plainly(now, running, [*possible, (mine, 1e9)], drivers)
 
 
 @given(

@@ -12,7 +12,7 @@ from service.gateway.ray_jobs import Node
 from service.runs import order
 from service.runs.order import SECOND
 from service.runs.preemption import SLICE, Displacement, Running, plan
-from service.runs.queue import Line, why_never
+from service.runs.queue import Line, head_of, why_never
 from service.runs.room import Need, Room
 
 MINUTE = 60 * SECOND
@@ -44,9 +44,11 @@ def full(cpus: float = 8, nodes: int = 1) -> list[Node]:
     return [Node(f"n{index}", cpus, 0) for index in range(nodes)]
 
 
-def asked(runs: list[Running], line: list[Waiter], nodes: list[Node] | None = None) -> dict[int, set[int]]:
+def asked(
+    runs: list[Running], line: list[Waiter], nodes: list[Node] | None = None, drivers: int | None = None
+) -> dict[int, set[int]]:
     """By number, who is paused for whom."""
-    found = plan(full() if nodes is None else nodes, runs, [], sorted(line), NOW)
+    found = plan(full() if nodes is None else nodes, runs, [], sorted(line), NOW, drivers=drivers)
     return {item.waiter: {run.number for run in item.runs} for item in found}
 
 
@@ -141,6 +143,29 @@ def test_several_have_room_made_at_once_and_what_is_left_over_serves_the_next() 
     assert asked(runs, line) == {7: {1}, 9: {2}}, "the second fits beside the first"
 
 
+def test_one_that_waits_for_memory_on_the_head_has_as_many_paused_as_that_lacks_drivers() -> None:
+    idle, mine = [Node("n", 64, 64)], waiter(9, 90, Need(1, 4))
+    runs = [running(1, 0, Need(1, 4)), running(2, 10, Need(1, 4))]
+    assert asked(runs, [mine], idle, 2) == {9: {1}}
+    assert asked(runs, [mine], idle, 3) == {}, "there is room for its driver"
+    assert asked(runs, [mine], idle, 1) == {9: {1, 2}}, "the head has one too many already"
+    assert asked([runs[0]._replace(leaving=True), runs[1]], [mine], idle, 2) == {}, "that one's place is waited for"
+    assert asked(runs, [mine, waiter(8, 90, Need(1, 4))], idle, 2) == {8: {1}, 9: {2}}
+    late = runs[0]._replace(late=True)
+    assert asked([late], [mine], idle, 1) == {9: {1}}, "its driver has come, whatever its nodes do"
+    assert asked([late], [mine], full()[:1], None) == {}, "of CPUs it leaves none"
+
+
+def test_the_place_on_the_head_that_is_kept_for_one_ahead_is_not_counted_on() -> None:
+    node = [Node("n", 8, 2)]
+    ahead = waiter(8, 0, Need(1, 4), arrived=NOW - 100 * 60 * MINUTE)
+    runs = [running(1, 0, Need(1, 4)), running(2, 0, Need(1, 2), preemptible=False)]
+    mine = waiter(9, 90, Need(1, 4))
+    assert ahead.place < mine.place
+    assert asked(runs, [ahead, mine], node, 3) == {9: {1}}
+    assert asked(runs, [ahead, mine], node, 1) == {}, "one that leaves is not enough"
+
+
 amounts = st.sampled_from([0.0, 1.0, 2.0, 4.0])
 needs = st.builds(Need, st.integers(1, 3), st.sampled_from([1.0, 2.0, 4.0]), st.sampled_from([0.0, 0.0, 1.0]))
 ages = st.integers(1, 4000).map(lambda minutes: NOW - minutes * MINUTE)
@@ -160,29 +185,43 @@ lines = st.lists(st.tuples(st.integers(0, 100), needs, ages), max_size=6).map(
 )
 
 
+def room(cluster: list[Node], found: list[Running], freed: list[Need], drivers: int | None) -> Line:
+    """When those that leave have left, and some more, of whom each freed so much."""
+    leaving = [run.need for run in found if run.leaving]
+    head = head_of(drivers, len(found) - len(leaving) - len(freed))
+    return Line(cluster, [run.need for run in found], [*leaving, *freed], head=head)
+
+
+heads = st.none() | st.integers(1, 6)
+
+
 def simulated(
-    cluster: list[Node], found: list[Running], freed: list[Need], first: list[Waiter], line: list[Waiter]
+    cluster: list[Node],
+    found: list[Running],
+    freed: list[Need],
+    first: list[Waiter],
+    line: list[Waiter],
+    drivers: int | None = None,
 ) -> dict[int, bool]:
     """Of each in line whether it starts with that room, when some come first."""
-    leaving = [run.need for run in found if run.leaving]
-    queue = Line(cluster, [run.need for run in found], [*leaving, *freed])
+    queue = room(cluster, found, freed, drivers)
     ahead = {item.number for item in first}
     return {item.number: queue.next(item.need).starts for item in [*first, *(i for i in line if i.number not in ahead)]}
 
 
-@given(nodes, runs, lines)
-@examples(80)
+@given(nodes, runs, lines, heads)
+@examples(100)
 def test_who_is_paused_may_be_and_lets_the_other_start_and_is_needed_for_that(
-    cluster: list[Node], found: list[Running], line: list[Waiter]
+    cluster: list[Node], found: list[Running], line: list[Waiter], drivers: int | None
 ) -> None:
-    decided = plan(cluster, found, [], line, NOW)
+    decided = plan(cluster, found, [], line, NOW, drivers=drivers)
     waiters = {item.number: item for item in line}
     freed: list[Need] = []
     first: list[Waiter] = []
     paused: set[int] = set()
     for item in decided:
         mine = waiters[item.waiter]
-        before = simulated(cluster, found, freed, first, line)
+        before = simulated(cluster, found, freed, first, line, drivers)
         assert not before[mine.number], "it would start without anyone being paused"
         assert item.runs
         assert all(may_be_paused(cluster, run, line) and run.priority < mine.priority for run in item.runs)
@@ -190,10 +229,11 @@ def test_who_is_paused_may_be_and_lets_the_other_start_and_is_needed_for_that(
         paused |= {run.number for run in item.runs}
         for spared in item.runs:
             fewer = [run.need for run in item.runs if run is not spared]
-            assert not holds_where_it_stands(cluster, found, freed, first, line, mine, fewer), "one less would do"
+            room_for_it = holds_where_it_stands(cluster, found, freed, first, line, mine, fewer, drivers)
+            assert not room_for_it, "one less would do"
         freed += [run.need for run in item.runs]
         first.append(mine)
-        after = simulated(cluster, found, freed, first, line)
+        after = simulated(cluster, found, freed, first, line, drivers)
         assert all(after[one.number] for one in first), "each that others make room for starts"
 
 
@@ -221,16 +261,16 @@ alike = st.lists(
 )
 
 
-@given(let_pass, alike)
+@given(let_pass, alike, heads)
 @examples(80)
 def test_no_younger_one_has_room_made_before_an_older_that_takes_the_same(
-    found: list[Running], line: list[Waiter]
+    found: list[Running], line: list[Waiter], drivers: int | None
 ) -> None:
     cluster = full(4.0 * len(found))
-    decided = plan(cluster, found, [], line, NOW)
+    decided = plan(cluster, found, [], line, NOW, drivers=drivers)
     served = {item.waiter for item in decided}
     freed = [run.need for item in decided for run in item.runs]
-    starts = simulated(cluster, found, freed, [one for one in line if one.number in served], line)
+    starts = simulated(cluster, found, freed, [one for one in line if one.number in served], line, drivers)
     for index, older in enumerate(line):
         for younger in line[index + 1 :]:
             if younger.number in served and younger.need == older.need and younger.priority <= older.priority:
@@ -239,13 +279,15 @@ def test_no_younger_one_has_room_made_before_an_older_that_takes_the_same(
 
 def holds_where_it_stands(
     cluster: list[Node], found: list[Running], freed: list[Need], first: list[Waiter], line: list[Waiter], mine: Waiter,
-    theirs: list[Need],
+    theirs: list[Need], drivers: int | None,
 ) -> bool:  # fmt: skip
     """Whether it has a place behind all that are ahead of it, when what these leave is for it alone."""
-    leaving = [run.need for run in found if run.leaving]
-    queue = Line(cluster, [run.need for run in found], [*leaving, *freed])
+    queue = room(cluster, found, freed, drivers)
     for item in [*first, *(item for item in line[: line.index(mine)] if item not in first)]:
-        queue.next(item.need)
+        if not queue.nothing_for(item.need):
+            queue.next(item.need)
+    if queue.drivers + len(theirs) <= 0:
+        return False
     left = [tuple(node) for node in queue.left.nodes]
     if len(cluster) == 1:
         cpus = left[0][0] + min(queue.used[0][0], sum(need.total_cpus for need in theirs))
@@ -255,16 +297,16 @@ def holds_where_it_stands(
     return Room([*((cpus, gpus) for cpus, gpus in left), *each]).holds(mine.need)
 
 
-@given(nodes, runs, lines)
-@examples(60)
+@given(nodes, runs, lines, heads)
+@examples(80)
 def test_what_is_decided_once_is_not_decided_again_while_they_leave(
-    cluster: list[Node], found: list[Running], line: list[Waiter]
+    cluster: list[Node], found: list[Running], line: list[Waiter], drivers: int | None
 ) -> None:
-    decided: list[Displacement] = plan(cluster, found, [], line, NOW)
+    decided: list[Displacement] = plan(cluster, found, [], line, NOW, drivers=drivers)
     going = {run.number for item in decided for run in item.runs}
     promised = [item.waiter for item in decided]
     later = [run._replace(leaving=run.leaving or run.number in going) for run in found]
     ordered = sorted(line, key=lambda item: (item.number not in promised, item))
-    again = plan(cluster, later, [], ordered, NOW)
+    again = plan(cluster, later, [], ordered, NOW, drivers=drivers)
     assert not {item.waiter for item in again} & set(promised)
     assert len(decided) == 8 or again == [], "all that helps is decided at once"
