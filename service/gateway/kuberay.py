@@ -63,29 +63,7 @@ class KubeRayJobs:
                 raise RayUnreachableError(
                     f"group {group.name} of RayCluster {self._pattern} has {taken} of {group.most} pods in use, and this run takes {pods}"
                 )
-        labels = {
-            GROUP: group.name,
-            PODS: str(pods),
-            OURS: MANAGER,
-            LABEL: metadata.get("agon_job", submission_id),
-            **({QUEUE: self._queue} if self._queue else {}),
-        }
-        body = {
-            "apiVersion": "ray.io/v1",
-            "kind": "RayJob",
-            "metadata": {"name": submission_id, "labels": labels},
-            "spec": {
-                "entrypoint": entrypoint,
-                "jobId": submission_id,
-                "metadata": metadata,
-                "submissionMode": "HTTPMode",
-                "backoffLimit": 0,  # another attempt is the control plane's to make
-                "shutdownAfterJobFinishes": True,
-                "ttlSecondsAfterFinished": int(self._ttl),
-                "suspend": bool(self._queue),  # until Kueue admits it
-                "rayClusterSpec": own_cluster(spec, *chosen, self._secret),
-            },
-        }
+        body = self._body(submission_id, entrypoint, metadata, own_cluster(spec, *chosen, self._secret), chosen)
         response = self._kubernetes.create(self._jobs(), body)
         if response.is_success:
             return
@@ -148,6 +126,39 @@ class KubeRayJobs:
     def close(self) -> None:
         """See RayJobs."""
         self._kubernetes.close()
+
+    def _body(
+        self,
+        submission_id: str,
+        entrypoint: str,
+        metadata: dict[str, str],
+        cluster: dict[str, Any],
+        chosen: tuple[Group, int],
+    ) -> dict[str, Any]:
+        """The RayJob."""
+        labels = {
+            GROUP: chosen[0].name,
+            PODS: str(chosen[1]),
+            OURS: MANAGER,
+            LABEL: metadata.get("agon_job", submission_id),
+            **({QUEUE: self._queue} if self._queue else {}),
+        }
+        return {
+            "apiVersion": "ray.io/v1",
+            "kind": "RayJob",
+            "metadata": {"name": submission_id, "labels": labels},
+            "spec": {
+                "entrypoint": entrypoint,
+                "jobId": submission_id,
+                "metadata": metadata,
+                "submissionMode": "HTTPMode",
+                "backoffLimit": 0,  # another attempt is the control plane's to make
+                "shutdownAfterJobFinishes": True,
+                "ttlSecondsAfterFinished": int(self._ttl),
+                "suspend": bool(self._queue),  # until Kueue admits it
+                "rayClusterSpec": cluster,
+            },
+        }
 
     def _all(self) -> list[dict[str, Any]]:
         return self._kubernetes.list(self._jobs(), f"{OURS}={MANAGER}")

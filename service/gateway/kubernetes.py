@@ -85,9 +85,9 @@ class Kubernetes:
             reason = f"Kubernetes at {self.url} can't be reached ({str(error) or type(error).__name__})"
             raise RayAwayError(reason, nobody=isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)) from error
         if response.status_code in (401, 403) and not _of_this_one(method, response):
-            raise RayUnreachableError(f"Kubernetes refuses the API's service account: {_message(response)}")
+            raise RayUnreachableError(f"Kubernetes refuses the API's service account: {message(response)}")
         if response.status_code == 429 or response.status_code >= 500:
-            raise RayUnreachableError(f"Kubernetes answered {response.status_code}: {_message(response)}")
+            raise RayUnreachableError(f"Kubernetes answered {response.status_code}: {message(response)}")
         return response
 
     def _headers(self) -> dict[str, str]:
@@ -99,7 +99,7 @@ class Kubernetes:
 
     def _json(self, response: httpx.Response) -> dict[str, Any]:
         if not response.is_success:
-            raise RayUnreachableError(f"Kubernetes answered {response.status_code}: {_message(response)}")
+            raise RayUnreachableError(f"Kubernetes answered {response.status_code}: {message(response)}")
         try:
             body = response.json()
         except ValueError as error:
@@ -109,8 +109,8 @@ class Kubernetes:
         return body
 
 
-def _message(response: httpx.Response) -> str:
-    """Of a Status object."""
+def message(response: httpx.Response) -> str:
+    """What a refusal says: of its Status object."""
     try:
         return str(response.json()["message"])[:500]
     except (ValueError, LookupError, TypeError):
@@ -119,14 +119,9 @@ def _message(response: httpx.Response) -> str:
 
 def _of_this_one(method: str, response: httpx.Response) -> bool:
     """Whether it is this object that is refused, by a quota or an admission webhook, and not our rights."""
-    words = _message(response)
+    words = message(response)
     return (
         method == "POST"
         and response.status_code == 403
         and ("exceeded quota" in words or "denied the request" in words)
     )
-
-
-def message(response: httpx.Response) -> str:
-    """What a refusal says."""
-    return _message(response)

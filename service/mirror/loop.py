@@ -135,10 +135,11 @@ class Mirror:
     def copy(self, run: str, *, rests: bool) -> None:
         """One pass over a run's folder; what failed is owed."""
         folder = files.job_dir(self._settings, run)
-        if not folder.is_dir():
-            return
         try:
             self._place = self._place or self._make()
+            if not folder.is_dir():
+                self._forget_if_deleted(run)
+                return
             check = run not in self._checked
             done = copy(folder, self._place, run, rests=rests, check=check, stop=self._stopping.is_set)
             self._checked.add(run)

@@ -83,7 +83,8 @@ def copy(
         for path in removed:
             del known[path]
     finally:
-        _write(folder, Ledger(url=place.url, files=known, wrong=wrong))
+        if (after := Ledger(url=place.url, files=known, wrong=wrong)) != ledger:  # of most passes nothing came
+            _write(folder, after)
     return Pass(copied, size, len(removed), whole=True, wrong=tuple(said))
 
 

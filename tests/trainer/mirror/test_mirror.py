@@ -82,7 +82,9 @@ def test_all_is_copied_but_secrets_and_what_passes_and_a_second_pass_copies_what
     passing = ("stop-1", ".writing", "step-000000400", "link", LEDGER, "job.json")
     expected = {path: data for path, data in content(folder).items() if not any(name in path for name in passing)}
     assert there == expected and done.copied == len(expected) and done.whole and not done.wrong
+    ledger = (folder / LEDGER).stat()
     assert copy(folder, place, RUN, rests=False)[:3] == (0, 0, 0)
+    assert (folder / LEDGER).stat().st_ino == ledger.st_ino, "a pass that finds nothing writes nothing"
     (folder / "events.jsonl").write_text('{"seq": 1}\n{"seq": 2}\n')
     assert copy(folder, place, RUN, rests=False).copied == 1
     assert (tmp_path / "store" / RUN / "events.jsonl").read_text().endswith('{"seq": 2}\n')
